@@ -1,0 +1,61 @@
+# How headscope's targets are built: one static library a room, one test program a room.
+
+set(HEADSCOPE_WARNINGS -Wall -Wextra -Wpedantic -Wconversion -Wshadow)
+
+# Flags that every target of ours carries.
+add_library(headscope_flags INTERFACE)
+target_compile_options(headscope_flags INTERFACE ${HEADSCOPE_WARNINGS} $<$<BOOL:${HEADSCOPE_WERROR}>:-Werror>)
+target_include_directories(headscope_flags INTERFACE ${PROJECT_SOURCE_DIR}/include ${PROJECT_SOURCE_DIR}/src)
+target_compile_definitions(headscope_flags INTERFACE HEADSCOPE_VERSION="${PROJECT_VERSION}"
+  $<$<BOOL:${HEADSCOPE_OPENMP}>:HEADSCOPE_OPENMP> $<$<BOOL:${HEADSCOPE_SCALAR}>:HEADSCOPE_SCALAR>)
+if(HEADSCOPE_SANITIZE)
+  target_compile_options(headscope_flags INTERFACE -fsanitize=${HEADSCOPE_SANITIZE} -fno-omit-frame-pointer
+    -fno-sanitize-recover=all)
+  target_link_options(headscope_flags INTERFACE -fsanitize=${HEADSCOPE_SANITIZE})
+endif()
+
+# headscope_room(NAME [ROOMS room...] [LIBRARIES target...])
+# src/NAME/*.cpp become the library headscope_NAME, tests/NAME/*_test.cpp the program test_NAME.
+function(headscope_room name)
+  cmake_parse_arguments(ROOM "" "" "ROOMS;LIBRARIES" ${ARGN})
+  file(GLOB sources CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/src/${name}/*.cpp)
+  if(NOT sources)
+    add_library(headscope_${name} INTERFACE)
+    set(scope INTERFACE)
+  else()
+    add_library(headscope_${name} STATIC ${sources})
+    set(scope PUBLIC)
+  endif()
+  list(TRANSFORM ROOM_ROOMS PREPEND headscope_)
+  target_link_libraries(headscope_${name} ${scope} headscope_flags ${ROOM_ROOMS} ${ROOM_LIBRARIES})
+  if(HEADSCOPE_OPENMP AND name STREQUAL "tensor")
+    target_link_libraries(headscope_${name} ${scope} OpenMP::OpenMP_CXX)
+  endif()
+  headscope_tests(${name} headscope_${name})
+endfunction()
+
+# headscope_tests(NAME library...): tests/NAME/*_test.cpp, labels from the file name: golden_*_test.cpp is `golden`.
+function(headscope_tests name)
+  if(NOT HEADSCOPE_TESTS)
+    return()
+  endif()
+  file(GLOB tests CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/tests/${name}/*_test.cpp)
+  set(golden ${tests})
+  list(FILTER golden INCLUDE REGEX "/golden_[^/]*_test.cpp$")
+  list(FILTER tests EXCLUDE REGEX "/golden_[^/]*_test.cpp$")
+  if(tests)
+    headscope_test_program(test_${name} "${name}" "${tests}" ${ARGN})
+  endif()
+  if(golden)
+    headscope_test_program(golden_${name} "golden;${name}" "${golden}" ${ARGN})
+  endif()
+endfunction()
+
+function(headscope_test_program program labels sources)
+  add_executable(${program} ${sources})
+  target_include_directories(${program} PRIVATE ${PROJECT_SOURCE_DIR}/tests)
+  target_link_libraries(${program} PRIVATE ${ARGN} GTest::gtest_main)
+  target_compile_definitions(${program} PRIVATE HEADSCOPE_SOURCE_DIR="${PROJECT_SOURCE_DIR}"
+    HEADSCOPE_BINARY_DIR="${PROJECT_BINARY_DIR}")
+  gtest_discover_tests(${program} DISCOVERY_TIMEOUT 60 PROPERTIES LABELS "${labels}" TIMEOUT 600)
+endfunction()
