@@ -1,0 +1,211 @@
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <span>
+#include <vector>
+
+#include "headscope/tensor.h"
+
+/// Multi-head attention in five steps: project, split, focus, merge, output.
+///
+/// Letters of shapes, everywhere: B batch, T tokens (Tq rows that ask, Tk keys that are asked),
+/// H heads, G key/value heads (G divides H; G = H is MHA, G = 1 is MQA), D head width, Dv width of
+/// a value, C model width.
+namespace headscope {
+
+class Linear;
+
+/// Which keys a row may see and how its scores are bent. Values, never branches in attention.cpp.
+/// Row i of q sits at position p_i = i + query_offset, key j at position j.
+///   s_ij = cap(scale * q_i . k_j) - slope_h * |p_i - j| + bias_ij,   cap(x) = softcap * tanh(x /
+///   softcap) visible: causal j <= p_i or j < prefix;  j >= p_i - window_left;  j <= p_i +
+///   window_right;
+///            key_mask[b,j] != 0;  bias_ij != -inf;  all that apply must hold
+struct FocusOptions {
+  std::optional<float> scale;  ///< default 1/sqrt(D)
+  bool causal = false;
+  std::int64_t window_left = -1;   ///< keys to the left that a row sees besides itself; -1: all
+  std::int64_t window_right = -1;  ///< likewise to the right
+  std::int64_t prefix = 0;         ///< keys that every row sees although `causal`
+  std::optional<std::int64_t>
+      query_offset;      ///< default Tk - Tq when causal, left-windowed or sloped, else 0
+  float softcap = 0.0F;  ///< 0: none (Gemma 2)
+  View<const std::uint8_t, 2> key_mask;  ///< [B,Tk], 0 hides a key; no data: all keys count
+  View<const float, 4> bias;             ///< [B or 1, H or 1, Tq or 1, Tk]; no data: none
+  View<const float, 1> slopes;           ///< [H], ALiBi (Press 2022); no data: none
+  View<const float, 1> sinks;  ///< [H], a score that takes weight and gives nothing; no data: none
+};
+
+/// What step 3 reads. The last axis of q, k, v is contiguous, the others may be strided.
+struct FocusInput {
+  View<const float, 4> q;  ///< [B,H,Tq,D]
+  View<const float, 4> k;  ///< [B,G,Tk,D]
+  View<const float, 4> v;  ///< [B,G,Tk,Dv]
+  FocusOptions options;
+};
+
+/// What step 3 writes.
+struct FocusOutput {
+  View<float, 4> out;  ///< [B,H,Tq,Dv], last axis contiguous
+  View<float, 3> lse;  ///< [B,H,Tq] in nats; no data: not wanted
+};
+
+/// What to record about heads while they work. An empty Sight costs nothing.
+struct Sight {
+  bool stats = true;         ///< eight numbers a row, see FocusRecord
+  int top_k = 0;             ///< the k strongest keys of every row, 0..32
+  bool column_mass = false;  ///< attention that each key receives in total
+  int pooled_rows = 0;       ///< rows of the pooled map, 0..256 (0: none)
+  int pooled_columns = 0;    ///< columns of the pooled map, 0..256
+  bool keep_qk = false;      ///< keep q and k, so that any weight can be recomputed exactly
+  std::vector<int> heads;    ///< which heads of the layer; empty: all
+
+  /// Everything that a viewer of a short or long text needs: stats, top-8, column mass, 64 x 64
+  /// map, q and k.
+  static Sight everything();
+};
+
+/// What was recorded of one attention call: O(T) numbers a head. S is the number of chosen heads,
+/// in the order of `heads`. A tensor that was not asked for is empty(). A row that sees no key has
+/// all statistics 0, argmax -1 and lse = -inf (with a sink: the sink).
+struct FocusRecord {
+  std::int64_t batch = 0, query_heads = 0, groups = 0, rows = 0, keys = 0, width = 0;
+  std::vector<int> heads;  ///< head number of each of the S slots
+  Tensor lse;              ///< [B,S,Tq] nats, always kept
+  Tensor entropy;  ///< [B,S,Tq] nats: lse - E[s] (Milakov & Gimelshein 2018 for the running sums)
+  Tensor max_weight;     ///< [B,S,Tq]
+  Tensor argmax;         ///< [B,S,Tq] i32; the lower key wins a tie
+  Tensor distance_mean;  ///< [B,S,Tq] tokens: mean of |p_i - j| under the row's weights
+  Tensor distance_var;   ///< [B,S,Tq] tokens^2
+  Tensor first_mass;     ///< [B,S,Tq] weight on key 0
+  Tensor self_mass;      ///< [B,S,Tq] weight on the key at the row's own position
+  Tensor previous_mass;  ///< [B,S,Tq] weight on the key before it
+  Tensor top_keys;       ///< [B,S,Tq,k] i32, falling weight, -1 beyond the visible keys
+  Tensor top_weights;    ///< [B,S,Tq,k]
+  Tensor column_mass;    ///< [B,S,Tk] sum over rows
+  Tensor pooled_mean;    ///< [B,S,R,C] blocks of ceil(Tq/R) x ceil(Tk/C) cells, the last cut short
+  Tensor pooled_max;     ///< [B,S,R,C]
+  Tensor q;              ///< [B,S,Tq,D] as focus saw it (after rotary)
+  Tensor k;              ///< [B,G,Tk,D]
+
+  /// The options of the call; the views inside point to `owned`, so that weights can be recomputed
+  /// later.
+  FocusOptions options;
+  std::vector<std::shared_ptr<const Tensor>> owned;
+
+  /// Slot of a head. Errors: kRange naming the heads that were recorded.
+  [[nodiscard]] std::int64_t slot(int head) const;
+  /// Weights of row i, recomputed exactly: exp(scale * q_i . k_j + ... - lse_i), zero where
+  /// invisible. Shapes  out [Tk].  Cost 2*Tk*D flop.  Errors: kRange; kUsage when q and k were not
+  /// kept.
+  void row(std::int64_t b, int head, std::int64_t i, std::span<float> out) const;
+  /// Weights of keys [first, first + out.size()) in row i.
+  void row(
+      std::int64_t b, int head, std::int64_t i, std::int64_t first, std::span<float> out) const;
+};
+
+/// Step 3 of 5, focus: every head weighs the tokens it may see and mixes their values.
+///   out[h,i] = sum_j softmax_j(s_ij) * v[g,j],   g = h / (H/G)
+/// Shapes  as in FocusInput and FocusOutput; H % G == 0.
+/// Units   scale multiplies raw scores; lse in nats; weights of a row (and its sink) sum to 1.
+/// Cost    2*H*Tq*Tk*(D+Dv) flop; no Tq x Tk buffer, whatever `sight` asks for.
+/// Threads results do not depend on their number: work is cut by shapes, partial sums join in
+/// order. Errors  Error(kShape) before any write; a row with no visible key gives zeros and lse =
+/// -inf, never NaN. Source  Vaswani 2017 s3.2.1; Milakov & Gimelshein 2018 Alg. 3; Dao 2023
+/// (tiling); Ainslie 2023 (G < H).
+void focus(const FocusInput& in,
+           const FocusOutput& out,
+           const Sight* sight = nullptr,
+           FocusRecord* record = nullptr);
+
+/// The same in double precision, row by row and without any cleverness: what every fast path is
+/// compared with. Always built. Cost  about 50 times that of focus.
+void focus_reference(const FocusInput& in,
+                     const FocusOutput& out,
+                     const Sight* sight = nullptr,
+                     FocusRecord* record = nullptr);
+
+/// A change to the findings of one head, made in `merge`, on the input of `output`.
+struct Edit {
+  enum class Kind {
+    kZero,  ///< the head says nothing
+    kMean,  ///< every row gets the mean of the head's findings over the rows that count in this run
+    kScale,    ///< findings times `factor`
+    kReplace,  ///< findings of `replacement`
+  };
+  int layer = 0;
+  int head = 0;
+  Kind kind = Kind::kZero;
+  float factor = 1.0F;
+  std::shared_ptr<const Tensor> replacement;  ///< kReplace: f32 [T,Dv], or [B,T,Dv]
+  std::vector<std::int64_t> rows;             ///< rows to change; empty: all
+};
+
+/// The learned part of one attention layer. Linear maps are packed for the machine when they are
+/// made.
+struct AttentionWeights {
+  std::shared_ptr<const Linear>
+      qkv;  ///< [C] -> [(H+G)*D + G*Dv]: all queries, all keys, all values
+  std::shared_ptr<const Linear> output;  ///< [H*Dv] -> [C]
+  std::int64_t heads = 0;
+  std::int64_t groups = 0;
+  std::int64_t width = 0;        ///< D
+  std::int64_t value_width = 0;  ///< Dv
+};
+
+/// Every number of the five steps of one call, for the walk and for tests. Filled when asked for.
+struct AttentionTrace {
+  Tensor x;       ///< [B,T,C] what the layer's attention reads
+  Tensor q;       ///< [B,H,T,D]
+  Tensor k;       ///< [B,G,T,D]
+  Tensor v;       ///< [B,G,T,Dv]
+  Tensor z;       ///< [B,H,T,Dv] findings of every head, before edits
+  Tensor lse;     ///< [B,H,T]
+  Tensor merged;  ///< [B,T,H*Dv] the input of `output`, after edits
+  Tensor out;     ///< [B,T,C]
+  FocusOptions options;
+};
+
+/// What goes with one attention call besides the weights.
+struct AttentionCall {
+  FocusOptions options;
+  std::span<const Edit> edits;       ///< already those of this layer
+  View<const std::uint8_t, 2> rows;  ///< [B,T] rows that count in a mean; no data: all
+  const Sight* sight = nullptr;
+  FocusRecord* record = nullptr;
+  AttentionTrace* trace = nullptr;
+};
+
+/// The five steps in order. Shapes  x [B,T,C], out [B,T,C]; both contiguous.
+/// Errors  kShape, kRange (an edit that names no head) before any write.
+void attention(const AttentionWeights& weights,
+               View<const float, 3> x,
+               View<float, 3> out,
+               const AttentionCall& call);
+
+/// q, k and v as every head sees them: windows on the projected rows, nothing is copied.
+struct Slices {
+  View<const float, 4> q;  ///< [B,H,T,D]
+  View<const float, 4> k;  ///< [B,G,T,D]
+  View<const float, 4> v;  ///< [B,G,T,Dv]
+};
+
+/// Step 1 of 5, project: x becomes queries, keys and values. Shapes  [B,T,C] -> [B,T,(H+G)*D +
+/// G*Dv].
+void project(const AttentionWeights& weights, View<const float, 3> x, View<float, 3> qkv);
+/// Step 2 of 5, split: every head gets its own slice. Costs nothing.
+Slices split(const AttentionWeights& weights, View<const float, 3> qkv);
+/// Where step 3 writes so that step 4 costs nothing: [B,T,H*Dv] seen as [B,H,T,Dv].
+View<float, 4> as_heads(View<float, 3> merged, std::int64_t heads);
+/// Step 4 of 5, merge: the heads' findings lie side by side in [B,T,H*Dv]; edits act here.
+/// Errors  kRange (head or row that is not there), kShape (replacement of another size).
+void merge(View<float, 3> merged,
+           std::int64_t heads,
+           std::span<const Edit> edits,
+           View<const std::uint8_t, 2> rows = {});
+/// Step 5 of 5, output: the last linear layer. Shapes  [B,T,H*Dv] -> [B,T,C].
+void output(const AttentionWeights& weights, View<const float, 3> merged, View<float, 3> out);
+
+}  // namespace headscope

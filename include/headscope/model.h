@@ -1,0 +1,115 @@
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <map>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "headscope/attention.h"
+#include "headscope/sighting.h"
+#include "headscope/tokenizer.h"
+
+namespace headscope {
+
+/// Token ids and what goes with them, all [B,T].
+struct Tokens {
+  Tensor ids;             ///< i32
+  Tensor attention_mask;  ///< u8, 0 hides a token; empty: all count
+  Tensor type_ids;        ///< i32; empty: all 0
+  Tensor position_ids;    ///< i32; empty: as the family counts them
+};
+
+/// What a run should do besides computing.
+struct RunOptions {
+  const Sight* sight = nullptr;  ///< record this of every layer; nullptr: nothing
+  std::vector<int> layers;       ///< layers that `sight` applies to; empty: all
+  std::vector<Edit> edits;
+  bool hidden_states = false;  ///< keep the residual stream after every layer
+  int trace_layer = -1;        ///< keep every number of this layer's attention; -1: none
+};
+
+/// What a run gives. Tensors that the model has no head for, or that were not asked for, are
+/// empty().
+struct Run {
+  Tensor last_hidden_state;  ///< [B,T,C]
+  std::vector<Tensor>
+      hidden_states;     ///< L+1 of [B,T,C]: after the embeddings, then after each layer
+  Tensor pooler_output;  ///< [B,C]
+  Tensor logits;         ///< [B,T,V] or [B,labels]
+  Sighting sighting;
+  AttentionTrace trace;
+};
+
+/// What a person wants to know about a head before looking: read from roles.json beside the model.
+struct Role {
+  int layer = 0;
+  int head = 0;
+  std::string letter;  ///< badge, one letter
+  std::string shape;   ///< circle position, square syntax, triangle copying, hexagon sink
+  std::string en, ru;  ///< short names
+  std::string source;  ///< "hand-made", or where the score comes from
+  double score = 0.0;  ///< share of hits, 0..1; meaningless when n == 0
+  double baseline = 0.0;
+  std::int64_t n = 0;
+};
+
+/// A model as it lies in a folder in Hugging Face layout, mapped and packed. Immutable; safe to
+/// share.
+class Model {
+ public:
+  /// `name`: a folder, a .safetensors file with its config.json beside it, or a built-in name
+  /// ("planted"). Errors: kNotFound (says where it looked), kUnsupported (unknown family: lists
+  /// those known),
+  ///         kFormat, kShape (names the tensor, expected and found).
+  static Model load(const std::string& name);
+
+  Model(Model&&) noexcept;
+  Model& operator=(Model&&) noexcept;
+  ~Model();
+
+  [[nodiscard]] const std::string& name() const;
+  [[nodiscard]] const std::string& family() const;  ///< model_type
+  [[nodiscard]] int layers() const;
+  [[nodiscard]] int heads() const;
+  [[nodiscard]] std::int64_t width() const;      ///< C
+  [[nodiscard]] std::int64_t positions() const;  ///< longest sequence in tokens, specials included
+  [[nodiscard]] std::int64_t parameters() const;
+  [[nodiscard]] const std::filesystem::path& folder() const;
+  [[nodiscard]] const std::vector<Role>& roles() const;
+  /// Errors: kNotFound when the folder has no tokenizer.json.
+  [[nodiscard]] const Tokenizer& tokenizer() const;
+
+  /// Errors: kInput (text not UTF-8, empty, longer than the positions: says by how much).
+  [[nodiscard]] Tokens tokens(std::string_view text,
+                              std::vector<Label>* labels = nullptr,
+                              bool truncate = false) const;
+  /// One forward pass. Errors: kRange (an edit or token that is not there), kInput (too long).
+  [[nodiscard]] Run run(const Tokens& tokens, const RunOptions& options = {}) const;
+  /// Tokenise, run and record everything.
+  [[nodiscard]] Sighting see(std::string_view text) const;
+
+  /// Weight of `output` of a layer, [C, H*Dv] f32, and its bias [C] (zeros when there is none).
+  [[nodiscard]] Tensor output_weight(int layer) const;
+  [[nodiscard]] Tensor output_bias(int layer) const;
+  [[nodiscard]] const AttentionWeights& attention(int layer) const;
+
+  struct Parts;
+
+ private:
+  explicit Model(std::unique_ptr<const Parts> parts);
+  std::unique_ptr<const Parts> parts_;
+};
+
+/// Mean of the last hidden state over the tokens that count, divided by its length. Shapes [B,T,C]
+/// -> [B,C].
+Tensor mean_embedding(const Tensor& last_hidden_state, const Tensor& attention_mask);
+
+/// Names of the families that Model::load knows.
+std::vector<std::string> families();
+
+}  // namespace headscope

@@ -1,0 +1,70 @@
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include "headscope/attention.h"
+
+namespace headscope {
+
+/// One element of the sequence as a person reads it.
+struct Label {
+  std::string text;        ///< "молодо", "##му", "[CLS]"
+  std::int64_t begin = 0;  ///< bytes [begin, end) of the input text; equal: not from the text
+  std::int64_t end = 0;
+  std::int64_t word = -1;  ///< which word of the text it is a piece of; -1: none (special)
+  bool special = false;
+};
+
+/// Which of two ways a mip level was pooled.
+enum class Pool { kMean, kMax };
+
+/// Everything recorded of one run: one FocusRecord a layer, and what the tokens were.
+/// Answers rows, tiles and maps exactly, from q, k and lse, in O(D) a weight; T x T maps are never
+/// stored.
+struct Sighting {
+  std::string model;          ///< name of the model
+  std::string text;           ///< the input as given
+  std::vector<Label> labels;  ///< [T]
+  std::vector<FocusRecord> layers;
+
+  /// Side of a tile.
+  static constexpr std::int64_t kTile = 256;
+
+  /// Weights of row i, [Tk]. Errors: kRange (names the limits), kUsage when q and k were not kept.
+  [[nodiscard]] Tensor row(int layer, int head, std::int64_t i, std::int64_t b = 0) const;
+  /// A 256 x 256 tile (smaller at the edges) of mip level `level`: each cell pools 2^level x
+  /// 2^level weights by mean or max (cells cut short at the edge pool what is there); level 0 is
+  /// the map itself. Shapes  [<=256,<=256]; x counts tiles to the right (keys), y down (rows). Cost
+  /// 2*D*(256*2^level)^2 flop. Errors: kRange.
+  [[nodiscard]] Tensor tile(int layer,
+                            int head,
+                            int level,
+                            std::int64_t x,
+                            std::int64_t y,
+                            Pool pool = Pool::kMean,
+                            std::int64_t b = 0) const;
+  /// The whole map [Tq,Tk]. Errors: kResources when it has more than 2^26 cells: ask for tiles.
+  [[nodiscard]] Tensor map(int layer, int head, std::int64_t b = 0) const;
+  /// The map between words: a word's row is the mean over its pieces, its column their sum
+  /// (heads.md). Special tokens are words of their own, in place. Shapes [W,W]. Errors: as map.
+  [[nodiscard]] Tensor word_map(int layer, int head, std::int64_t b = 0) const;
+  /// Words in the order of word_map: text, and first and last token.
+  struct Word {
+    std::string text;
+    std::int64_t first = 0;
+    std::int64_t last = 0;  ///< inclusive
+    bool special = false;
+  };
+  [[nodiscard]] std::vector<Word> words() const;
+
+  /// A .sight file: safetensors with the description as JSON in its metadata ("headscope.sight").
+  /// Tensors are named "LAYER.entropy", "LAYER.q", ... Written whole or not at all. Errors: kIo.
+  void save(const std::filesystem::path& path) const;
+  /// Errors: kNotFound, kFormat (says what is missing or does not fit).
+  static Sighting load(const std::filesystem::path& path);
+};
+
+}  // namespace headscope
