@@ -59,3 +59,16 @@ function(headscope_test_program program labels sources)
     HEADSCOPE_BINARY_DIR="${PROJECT_BINARY_DIR}")
   gtest_discover_tests(${program} DISCOVERY_TIMEOUT 60 PROPERTIES LABELS "${labels}" TIMEOUT 600)
 endfunction()
+
+# headscope_embed(TARGET NAME file...): each file becomes a std::string_view headscope::assets::NAME_<file with _>,
+# declared in assets/NAME.h, so that the binary carries its pages with it.
+function(headscope_embed target name)
+  set(header ${PROJECT_BINARY_DIR}/assets/assets/${name}.h)
+  set(source ${PROJECT_BINARY_DIR}/assets/${name}.cpp)
+  add_custom_command(OUTPUT ${header} ${source}
+    COMMAND ${CMAKE_COMMAND} -DNAME=${name} -DHEADER=${header} -DSOURCE=${source} "-DFILES=${ARGN}"
+            -P ${PROJECT_SOURCE_DIR}/cmake/embed.cmake
+    DEPENDS ${ARGN} ${PROJECT_SOURCE_DIR}/cmake/embed.cmake VERBATIM COMMENT "Embedding ${name}")
+  target_sources(${target} PRIVATE ${source} ${header})
+  target_include_directories(${target} PRIVATE ${PROJECT_BINARY_DIR}/assets)
+endfunction()

@@ -29,8 +29,8 @@ struct RunOptions {
   const Sight* sight = nullptr;  ///< record this of every layer; nullptr: nothing
   std::vector<int> layers;       ///< layers that `sight` applies to; empty: all
   std::vector<Edit> edits;
-  bool hidden_states = false;  ///< keep the residual stream after every layer
-  int trace_layer = -1;        ///< keep every number of this layer's attention; -1: none
+  bool hidden_states = false;     ///< keep the residual stream after every layer
+  std::vector<int> trace_layers;  ///< keep every number of these layers' attention
 };
 
 /// What a run gives. Tensors that the model has no head for, or that were not asked for, are
@@ -42,7 +42,7 @@ struct Run {
   Tensor pooler_output;  ///< [B,C]
   Tensor logits;         ///< [B,T,V] or [B,labels]
   Sighting sighting;
-  AttentionTrace trace;
+  std::vector<AttentionTrace> traces;  ///< in the order of RunOptions::trace_layers
 };
 
 /// What a person wants to know about a head before looking: read from roles.json beside the model.
@@ -108,6 +108,15 @@ class Model {
 /// Mean of the last hidden state over the tokens that count, divided by its length. Shapes [B,T,C]
 /// -> [B,C].
 Tensor mean_embedding(const Tensor& last_hidden_state, const Tensor& attention_mask);
+
+/// What each head adds to a layer's output, and how well the parts sum up to the whole (law 1 of
+/// heads).
+struct Contributions {
+  Tensor by_head;      ///< [H,B,T,C]: z_h W_O^h, without the bias
+  double error = 0.0;  ///< largest |sum_h z_h W_O^h + b_O - out| over the largest |out|
+};
+/// Cost  2*B*T*H*Dv*C flop in double.  Errors: kShape when the trace is of another model.
+Contributions contributions(const Model& model, int layer, const AttentionTrace& trace);
 
 /// Names of the families that Model::load knows.
 std::vector<std::string> families();
