@@ -33,6 +33,8 @@ class MappedFile {
 
 /// The tensors of one safetensors file, or of a sharded set, by name. Hostile-safe: every length
 /// and offset is checked against the file before it is used; no allocation exceeds the file's size.
+/// Views point into the file; only a tensor that lies unaligned for its dtype is copied. A file
+/// must not shrink while it is open.
 /// Source  https://github.com/huggingface/safetensors (format), validated by its closed list of
 /// errors.
 class Safetensors {
@@ -58,15 +60,22 @@ class Safetensors {
   [[nodiscard]] const std::string& name() const { return name_; }
 
  private:
+  static Safetensors open_file(const std::filesystem::path& path);
+  static Safetensors open_index(const std::filesystem::path& path);
+  void merge(Safetensors shard);
+
   std::string name_;
   std::vector<std::shared_ptr<const MappedFile>> files_;
+  std::vector<std::shared_ptr<const Tensor>> copies_;  ///< what lay unaligned, a buffer a file
   std::map<std::string, AnyView, std::less<>> tensors_;
   std::map<std::string, std::string, std::less<>> metadata_;
 };
 
-/// Writes tensors in the order of their names, data aligned to 8 bytes, to a temporary beside
-/// `path`, syncs it and renames it: after a crash either the old file or the new one is there,
-/// whole. Errors: kIo (disk full, no permission), kShape when a view's data is missing.
+/// Writes tensors, widest elements first and then by name, so that each is aligned in the file, to
+/// a temporary beside `path`, syncs it and renames it: after a crash either the old file or the new
+/// one is there, whole. Equal tensors give equal bytes. A pipe or device is written to directly.
+/// Errors: kIo (disk full, no permission), kShape when a view's data is missing, kInput for a name
+/// or metadata that is not UTF-8.
 void write_safetensors(const std::filesystem::path& path,
                        const std::map<std::string, AnyView, std::less<>>& tensors,
                        const std::map<std::string, std::string, std::less<>>& metadata = {});

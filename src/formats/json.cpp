@@ -12,6 +12,8 @@ namespace headscope::json {
 
 namespace {
 
+constexpr std::size_t kLongest = 100;  // of a value inside a message
+
 /// Walks a text and remembers how far the parser has come, which nlohmann's events do not say.
 class Cursor {
  public:
@@ -112,47 +114,23 @@ std::string tidy(std::string_view message) {
   return out;
 }
 
-/// Runs a parse and gives whatever it complains about a name, a line and a column.
-template <typename Parse>
-void guarded(std::string_view text, std::string_view name, const Limits& limits, Parse parse) {
+}  // namespace
+
+Value parse(std::string_view text,
+            std::string_view name,
+            const Limits& limits,
+            const Callback& callback) {
   check_limits(text, name, limits);
   const char* farthest = text.data();
   const Cursor first(text.data(), &farthest);
   const Cursor last(text.data() + text.size(), &farthest);
-  std::string complaint;
   try {
-    complaint = parse(first, last);
+    return Value::parse(first, last, callback);
   } catch (const Value::exception& error) {
-    complaint = tidy(error.what());
+    fail_at(text, static_cast<std::size_t>(farthest - text.data()), name, tidy(error.what()));
   } catch (const std::bad_alloc&) {
     throw Error(ErrorCode::kResources, fmt::format("[{}] memory ran out reading JSON", name));
   }
-  if (complaint.empty()) return;
-  fail_at(text, static_cast<std::size_t>(farthest - text.data()), name, complaint);
-}
-
-}  // namespace
-
-bool Events::parse_error(std::size_t /*byte*/,
-                         const std::string& /*token*/,
-                         const nlohmann::detail::exception& why) {
-  return refuse(tidy(why.what()));
-}
-
-Value parse(std::string_view text, std::string_view name, const Limits& limits) {
-  Value out;
-  guarded(text, name, limits, [&out](Cursor first, Cursor last) {
-    out = Value::parse(first, last);
-    return std::string();
-  });
-  return out;
-}
-
-void read(std::string_view text, std::string_view name, Events& events, const Limits& limits) {
-  guarded(text, name, limits, [&events](Cursor first, Cursor last) {
-    const bool whole = Value::sax_parse(first, last, &events);
-    return whole ? std::string() : events.complaint();
-  });
 }
 
 const Value* find(const Value& object, std::string_view key, std::string_view where) {
@@ -166,7 +144,6 @@ const Value* find(const Value& object, std::string_view key, std::string_view wh
 }
 
 std::string describe(const Value& value) {
-  constexpr std::size_t kLongest = 40;
   if (value.is_array()) return fmt::format("an array of {}", value.size());
   if (value.is_object()) return "an object";
   std::string text = value.dump(-1, ' ', false, Value::error_handler_t::replace);
@@ -174,6 +151,11 @@ std::string describe(const Value& value) {
   std::size_t cut = kLongest;
   while (cut > 0 && (text[cut] & 0xC0) == 0x80) --cut;  // never in the middle of a letter
   return text.substr(0, cut) + "...";
+}
+
+std::string quote(std::string_view text) {
+  // What lies beyond the cut need not be escaped first.
+  return describe(Value(text.substr(0, 4 * kLongest)));
 }
 
 namespace detail {

@@ -24,38 +24,26 @@ struct Limits {
   std::size_t bytes = std::size_t{512} << 20;  ///< length of the text
 };
 
+/// Asked at every key, scalar and bracket (see nlohmann's parser_callback_t): what it answers false
+/// to is not kept, so that a large document need never stand in memory whole. It may throw Error.
+using Callback = Value::parser_callback_t;
+
 /// The value a text holds; of equal keys in one object the last counts, as in Python. `name` is
 /// what errors call the text.
 /// Errors: kFormat with line and column (not JSON, not UTF-8, too deep), kResources (too long).
-Value parse(std::string_view text, std::string_view name, const Limits& limits = {});
-
-/// A handler of JSON events that builds nothing it does not need. A handler that returns
-/// refuse("...") ends the reading with that complaint, at the right line and column.
-class Events : public nlohmann::json_sax<Value> {
- public:
-  bool parse_error(std::size_t byte,
-                   const std::string& token,
-                   const nlohmann::detail::exception& why) final;
-  [[nodiscard]] const std::string& complaint() const { return complaint_; }
-
- protected:
-  bool refuse(std::string complaint) {
-    complaint_ = std::move(complaint);
-    return false;
-  }
-
- private:
-  std::string complaint_;
-};
-
-/// Feeds a text to a handler. Errors: as parse, and whatever the handler refuses (kFormat).
-void read(std::string_view text, std::string_view name, Events& events, const Limits& limits = {});
+Value parse(std::string_view text,
+            std::string_view name,
+            const Limits& limits = {},
+            const Callback& callback = nullptr);
 
 /// nullptr when the key is absent or null. Errors: kFormat when `object` is not an object.
 const Value* find(const Value& object, std::string_view key, std::string_view where);
 
 /// A value as it appears in messages: scalars as written (cut when long), others by their type.
 std::string describe(const Value& value);
+
+/// A text in quotes, escaped and cut when long: how messages show names from files.
+std::string quote(std::string_view text);
 
 namespace detail {
 [[noreturn]] void wrong(const Value& value,
