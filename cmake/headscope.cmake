@@ -13,6 +13,9 @@ if(HEADSCOPE_SANITIZE)
     -fno-sanitize-recover=all)
   target_link_options(headscope_flags INTERFACE -fsanitize=${HEADSCOPE_SANITIZE})
 endif()
+if(HEADSCOPE_FUZZ)  # the fuzzer sees only the branches of code that was built to report them
+  target_compile_options(headscope_flags INTERFACE -fsanitize=fuzzer-no-link)
+endif()
 
 # headscope_room(NAME [ROOMS room...] [LIBRARIES target...])
 # src/NAME/*.cpp become the library headscope_NAME, tests/NAME/*_test.cpp the program test_NAME.

@@ -59,7 +59,7 @@ def run_cpp(text, folder):
     compile_flags, libraries = flags()
     source = folder / "snippet.cpp"
     source.write_text(program(text), encoding="utf-8")
-    command = ["g++", *compile_flags, str(source), "-o", str(folder / "snippet"), *libraries]
+    command = ["g++", *compile_flags, "-Wno-error", str(source), "-o", str(folder / "snippet"), *libraries]
     return run(command, BUILD) or run([str(folder / "snippet")], folder)
 
 
