@@ -1,0 +1,211 @@
+#include "tokenizers/post_processor.h"
+
+#include <algorithm>
+#include <array>
+#include <cstdint>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "tokenizers/kinds.h"
+
+namespace headscope::tokenizers {
+namespace {
+
+using Made = std::unique_ptr<const PostProcessor>;
+
+struct SpecialToken {
+  std::int32_t id = 0;
+  std::string token;
+};
+
+void append_special(Encoding& out, const SpecialToken& special, std::int32_t type_id) {
+  out.ids.push_back(special.id);
+  out.type_ids.push_back(type_id);
+  out.offsets.push_back({});
+  out.tokens.push_back(special.token);
+  out.words.push_back(-1);
+  out.special.push_back(1);
+}
+
+std::int32_t read_id(const json::Value& value, std::string_view what, std::string_view where) {
+  const auto id = json::as<std::int32_t>(value, what, where);
+  if (id >= 0) return id;
+  throw Error(ErrorCode::kFormat,
+              fmt::format("[{}] expected {} to be at least 0, found {}", where, what, id));
+}
+
+/// [CLS] first [SEP], or [CLS] first [SEP] second [SEP].
+class Bert : public PostProcessor {
+ public:
+  Bert(const json::Value& part, std::string_view where)
+      : cls_(read(part, "cls", where)), sep_(read(part, "sep", where)) {}
+
+  [[nodiscard]] Encoding join(const Encoding& first,
+                              const Encoding* second,
+                              bool add_special) const override {
+    Encoding out;
+    if (add_special) append_special(out, cls_, 0);
+    append(out, first);
+    if (add_special) append_special(out, sep_, 0);
+    if (second == nullptr) return out;
+    append(out, *second);
+    if (add_special) append_special(out, sep_, 1);
+    return out;
+  }
+
+ private:
+  static SpecialToken read(const json::Value& part, std::string_view key, std::string_view where) {
+    const json::Value& pair = require_array(part, key, where);
+    if (pair.size() != 2) {
+      throw Error(
+          ErrorCode::kFormat,
+          fmt::format(
+              "[{}] expected \"{}\" to be [token, id], found {} values", where, key, pair.size()));
+    }
+    return {read_id(pair[1], key, where), json::as<std::string>(pair[0], key, where)};
+  }
+
+  SpecialToken cls_, sep_;
+};
+
+class Template : public PostProcessor {
+ public:
+  Template(const json::Value& part, std::string_view where) : where_(where) {
+    if (const auto* specials = json::find(part, "special_tokens", where)) read_specials(*specials);
+    single_ = read_template(require_array(part, "single", where), "single");
+    pair_ = read_template(require_array(part, "pair", where), "pair");
+  }
+
+  [[nodiscard]] Encoding join(const Encoding& first,
+                              const Encoding* second,
+                              bool add_special) const override {
+    Encoding out;
+    for (const Step& step : second == nullptr ? single_ : pair_) {
+      if (step.text == 0) {
+        if (!add_special) continue;
+        for (const SpecialToken& one : specials_.at(step.special)) {
+          append_special(out, one, step.type_id);
+        }
+        continue;
+      }
+      append(out, step.text == 1 ? first : *second);
+      std::fill(out.type_ids.end() -
+                    static_cast<std::ptrdiff_t>((step.text == 1 ? first : *second).ids.size()),
+                out.type_ids.end(),
+                step.type_id);
+    }
+    return out;
+  }
+
+ private:
+  /// A special token, or the first or second text.
+  struct Step {
+    int text = 0;  ///< 0 none, 1 first, 2 second
+    std::string special;
+    std::int32_t type_id = 0;
+  };
+
+  void read_specials(const json::Value& object) {
+    if (!object.is_object()) {
+      throw Error(ErrorCode::kFormat,
+                  fmt::format("[{}] expected \"special_tokens\" to be an object, found {}",
+                              where_,
+                              json::describe(object)));
+    }
+    for (const auto& [name, entry] : object.items()) {
+      const json::Value& ids = require_array(entry, "ids", where_);
+      const auto tokens = json::require<std::vector<std::string>>(entry, "tokens", where_);
+      if (ids.size() != tokens.size()) {
+        throw Error(ErrorCode::kFormat,
+                    fmt::format("[{}] expected as many ids as tokens for special token \"{}\", "
+                                "found {} and {}",
+                                where_,
+                                name,
+                                ids.size(),
+                                tokens.size()));
+      }
+      std::vector<SpecialToken>& all = specials_[name];
+      for (std::size_t i = 0; i < tokens.size(); ++i) {
+        all.push_back({read_id(ids[i], name, where_), tokens[i]});
+      }
+    }
+  }
+
+  std::vector<Step> read_template(const json::Value& list, std::string_view name) const {
+    std::vector<Step> steps;
+    std::array<int, 3> uses{};
+    for (const json::Value& piece : list) {
+      steps.push_back(read_step(piece));
+      ++uses[static_cast<std::size_t>(steps.back().text)];
+    }
+    const int second = name == "pair" ? 1 : 0;
+    if (uses[1] != 1 || uses[2] != second) {
+      throw Error(ErrorCode::kUnsupported,
+                  fmt::format("[{}] expected the template \"{}\" to hold the first text once and "
+                              "the second {}, found {} and {} times",
+                              where_,
+                              name,
+                              second == 1 ? "once" : "never",
+                              uses[1],
+                              uses[2]));
+    }
+    return steps;
+  }
+
+  Step read_step(const json::Value& piece) const {
+    Step step;
+    if (const json::Value* text = json::find(piece, "Sequence", where_)) {
+      const auto id = json::require<std::string>(*text, "id", where_);
+      if (id != "A" && id != "B") {
+        throw Error(ErrorCode::kFormat,
+                    fmt::format("[{}] expected a Sequence A or B, found \"{}\"", where_, id));
+      }
+      step.text = id == "A" ? 1 : 2;
+      step.type_id = read_id(require_part(*text, "type_id", where_), "type_id", where_);
+      return step;
+    }
+    const json::Value& token = require_part(piece, "SpecialToken", where_);
+    step.special = json::require<std::string>(token, "id", where_);
+    step.type_id = read_id(require_part(token, "type_id", where_), "type_id", where_);
+    if (!specials_.contains(step.special)) {
+      throw Error(ErrorCode::kFormat,
+                  fmt::format("[{}] expected special token \"{}\" of a template among its "
+                              "special_tokens, found {} others",
+                              where_,
+                              step.special,
+                              specials_.size()));
+    }
+    return step;
+  }
+
+  std::string where_;
+  std::map<std::string, std::vector<SpecialToken>> specials_;
+  std::vector<Step> single_, pair_;
+};
+
+template <typename T>
+Made make(const json::Value& part, std::string_view where) {
+  return std::make_unique<const T>(part, where);
+}
+
+}  // namespace
+
+void append(Encoding& out, const Encoding& more) {
+  out.ids.insert(out.ids.end(), more.ids.begin(), more.ids.end());
+  out.type_ids.insert(out.type_ids.end(), more.type_ids.begin(), more.type_ids.end());
+  out.offsets.insert(out.offsets.end(), more.offsets.begin(), more.offsets.end());
+  out.tokens.insert(out.tokens.end(), more.tokens.begin(), more.tokens.end());
+  out.words.insert(out.words.end(), more.words.begin(), more.words.end());
+  out.special.insert(out.special.end(), more.special.begin(), more.special.end());
+}
+
+Made make_post_processor(const json::Value& part, std::string_view where) {
+  using Make = Made (*)(const json::Value&, std::string_view);
+  static constexpr std::array<Kind<Make>, 2> kinds{
+      {{"BertProcessing", &make<Bert>}, {"TemplateProcessing", &make<Template>}}};
+  const auto type = json::require<std::string>(part, "type", where);
+  return find_kind(kinds, type, "post_processor", where).make(part, where);
+}
+
+}  // namespace headscope::tokenizers

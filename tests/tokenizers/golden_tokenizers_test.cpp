@@ -1,0 +1,145 @@
+// Every line of every tokenizer under golden/tokenizers: ids, offsets, decoded text and template.
+// The layout is described in that folder's README; lines and tokenizers not seen before are taken
+// up as they come.
+#include <gtest/gtest.h>
+
+#include <array>
+#include <cstdio>
+#include <fstream>
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <sstream>
+#include <string>
+#include <vector>
+
+#include "golden/golden.h"
+#include "headscope/tokenizer.h"
+
+namespace headscope {
+namespace {
+
+using Json = nlohmann::json;
+using Path = std::filesystem::path;
+using Pairs = std::vector<std::array<std::size_t, 2>>;
+
+std::string read_plain(const Path& file) {
+  std::ifstream in(file, std::ios::binary);
+  std::stringstream out;
+  out << in.rdbuf();
+  return out.str();
+}
+
+std::string read_xz(const Path& file) {
+  const std::string command = "xz -dc '" + file.string() + "' 2>&-";
+  const std::unique_ptr<FILE, int (*)(FILE*)> pipe(popen(command.c_str(), "r"), &pclose);
+  std::string out;
+  std::array<char, 65536> buffer{};
+  while (pipe) {
+    const std::size_t got = std::fread(buffer.data(), 1, buffer.size(), pipe.get());
+    if (got == 0) break;
+    out.append(buffer.data(), got);
+  }
+  return out;
+}
+
+/// The text of a tokenizer.json in a folder, plain or packed; nothing when it is absent.
+std::optional<std::string> tokenizer_json(const Path& folder) {
+  const Path plain = folder / "tokenizer.json";
+  if (std::filesystem::exists(plain)) return read_plain(plain);
+  const Path packed = folder / "tokenizer.json.xz";
+  if (!std::filesystem::exists(packed)) return std::nullopt;
+  std::string text = read_xz(packed);
+  if (text.empty()) return std::nullopt;  // no xz here
+  return text;
+}
+
+std::vector<Json> read_lines(const Path& file) {
+  std::vector<Json> out;
+  std::ifstream in(file);
+  for (std::string line; std::getline(in, line);) {
+    if (!line.empty()) out.push_back(Json::parse(line));
+  }
+  return out;
+}
+
+/// Goldens count code points, the library bytes.
+Pairs in_code_points(const std::string& text, const std::vector<ByteRange>& offsets) {
+  std::vector<std::size_t> before(text.size() + 1, 0);
+  for (std::size_t i = 0; i < text.size(); ++i) {
+    const bool begins = (static_cast<unsigned char>(text[i]) & 0xC0) != 0x80;
+    before[i + 1] = before[i] + (begins ? 1 : 0);
+  }
+  Pairs out;
+  for (const ByteRange& one : offsets) out.push_back({before.at(one.begin), before.at(one.end)});
+  return out;
+}
+
+std::vector<std::int32_t> template_of(const Json& header, const char* side) {
+  return header.at("template").at(side).get<std::vector<std::int32_t>>();
+}
+
+void check_line(const Tokenizer& tokenizer, const Json& header, const Json& line) {
+  const auto text = line.at("text").get<std::string>();
+  SCOPED_TRACE(line.at("text").dump(-1, ' ', true));
+  const Encoding plain = tokenizer.encode(text, false);
+  const auto ids = line.at("ids").get<std::vector<std::int32_t>>();
+  EXPECT_EQ(plain.ids, ids);
+  EXPECT_EQ(in_code_points(text, plain.offsets), line.at("offsets").get<Pairs>());
+  const auto decoded = line.at("decoded").get<std::string>();
+  EXPECT_EQ(tokenizer.decode(ids), decoded);
+  EXPECT_EQ(tokenizer.decode(ids, true), line.value("decoded_without_special", decoded));
+
+  auto full = template_of(header, "before");
+  full.insert(full.end(), ids.begin(), ids.end());
+  const auto after = template_of(header, "after");
+  full.insert(full.end(), after.begin(), after.end());
+  EXPECT_EQ(tokenizer.encode(text).ids, full);
+}
+
+void check_all(const std::string& json, const std::string& name, const std::vector<Json>& lines) {
+  SCOPED_TRACE(name);
+  const Tokenizer tokenizer = Tokenizer::parse(json, name);
+  EXPECT_EQ(lines.size() - 1, lines[0].at("lines").get<std::size_t>());
+  for (std::size_t i = 1; i < lines.size(); ++i) check_line(tokenizer, lines[0], lines[i]);
+}
+
+TEST(GoldenTokenizers, EveryLineOfEveryTokenizer) {
+  HEADSCOPE_REQUIRE_GOLDEN("tokenizers");
+  std::size_t checked = 0;
+  for (const Path& file : golden::files("tokenizers", ".jsonl")) {
+    const std::string name = file.stem().string();
+    const std::vector<Json> lines = read_lines(file);
+    ASSERT_FALSE(lines.empty()) << name;
+    if (!lines[0].contains("template")) {
+      golden::leave_out(name, "not yet: chat templates");
+      continue;
+    }
+    const auto source = lines[0].at("tokenizer").get<std::string>();
+    const auto json = tokenizer_json(golden::data_dir() / "tokenizers" / source);
+    if (!json) {
+      const bool packed = std::filesystem::exists(golden::data_dir() / "tokenizers" / source);
+      golden::leave_out(name, packed ? "no xz to unpack it" : "not yet: tokenizers of GGUF files");
+      continue;
+    }
+    if (Json::parse(*json).at("model").at("type") != "WordPiece") {
+      golden::leave_out(name, "not yet: byte-level BPE");
+      continue;
+    }
+    check_all(*json, name, lines);
+    ++checked;
+  }
+  if (checked == 0)
+    GTEST_SKIP() << "no tokenizer.json of BERT's kind beside the goldens (or no xz)";
+}
+
+TEST(GoldenTokenizers, MiniLmSplitsAsBertDoes) {
+  HEADSCOPE_REQUIRE_GOLDEN("tokenizers/bert.jsonl");
+  HEADSCOPE_REQUIRE_MODEL("minilm-l6");
+  const auto json = tokenizer_json(golden::models_dir() / "minilm-l6");
+  ASSERT_TRUE(json);
+  check_all(*json, "minilm-l6", read_lines(golden::golden_dir() / "tokenizers" / "bert.jsonl"));
+}
+
+}  // namespace
+}  // namespace headscope
