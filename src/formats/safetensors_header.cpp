@@ -138,6 +138,7 @@ class HeaderReader {
       if (known_ && !in_metadata() && !fields_.insert(text).second) {
         twice(text, " in " + json::quote(name_));
       }
+      if (in_metadata()) return false;  // take_metadata keeps what the parser then need not
     }
     return known_;
   }
