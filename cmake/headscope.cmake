@@ -34,7 +34,7 @@ function(headscope_room name)
   if(HEADSCOPE_OPENMP AND name STREQUAL "tensor")
     target_link_libraries(headscope_${name} ${scope} OpenMP::OpenMP_CXX)
   endif()
-  headscope_tests(${name} headscope_${name})
+  headscope_tests(${name} headscope_${name} headscope_formats)  # goldens are safetensors files
 endfunction()
 
 # headscope_tests(NAME library...): tests/NAME/*_test.cpp, labels from the file name: golden_*_test.cpp is `golden`.

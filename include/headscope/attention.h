@@ -157,15 +157,15 @@ struct AttentionWeights {
 
 /// Every number of the five steps of one call, for the walk and for tests. Filled when asked for.
 struct AttentionTrace {
-  Tensor x;       ///< [B,T,C] what the layer's attention reads
-  Tensor q;       ///< [B,H,T,D]
-  Tensor k;       ///< [B,G,T,D]
-  Tensor v;       ///< [B,G,T,Dv]
-  Tensor z;       ///< [B,H,T,Dv] findings of every head, before edits
-  Tensor lse;     ///< [B,H,T]
-  Tensor merged;  ///< [B,T,H*Dv] the input of `output`, after edits
-  Tensor out;     ///< [B,T,C]
-  FocusOptions options;
+  Tensor x;              ///< [B,T,C] what the layer's attention reads
+  Tensor q;              ///< [B,H,T,D]
+  Tensor k;              ///< [B,G,T,D]
+  Tensor v;              ///< [B,G,T,Dv]
+  Tensor z;              ///< [B,H,T,Dv] findings of every head, before edits
+  Tensor lse;            ///< [B,H,T]
+  Tensor merged;         ///< [B,T,H*Dv] the input of `output`, after edits
+  Tensor out;            ///< [B,T,C]
+  FocusOptions options;  ///< the numbers among them; the views are dropped
 };
 
 /// What goes with one attention call besides the weights.

@@ -1,0 +1,164 @@
+#include "attention/focus_plan.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <string>
+
+namespace headscope {
+
+namespace {
+
+using Sizes = std::array<std::int64_t, 4>;
+
+[[noreturn]] void shape_error(const std::string& what,
+                              std::span<const std::int64_t> expected,
+                              std::span<const std::int64_t> found) {
+  throw Error(
+      ErrorCode::kShape,
+      fmt::format("[focus] expected {} {}, found {}", what, to_string(expected), to_string(found)));
+}
+
+void check_axis(const char* what, std::int64_t stride, std::int64_t size) {
+  if (size > 1 && stride != 1) {
+    throw Error(
+        ErrorCode::kShape,
+        fmt::format(
+            "[focus] expected the last axis of {} contiguous, found stride {}", what, stride));
+  }
+}
+
+// An axis of the bias may be 1: the same for all.
+bool spreads(std::int64_t size, std::int64_t full) { return size == 1 || size == full; }
+
+void check_options(const FocusInput& in) {
+  const FocusOptions& o = in.options;
+  const auto [B, H, Tq, D] = in.q.shape;
+  const std::int64_t Tk = in.k.shape[2];
+  if (o.key_mask.data != nullptr && o.key_mask.shape != std::array{B, Tk}) {
+    shape_error("key_mask", Sizes{B, Tk}, o.key_mask.shape);
+  }
+  if (o.key_mask.data != nullptr) check_axis("key_mask", o.key_mask.stride[1], Tk);
+  if (o.bias.data != nullptr) {
+    const auto& s = o.bias.shape;
+    if (!spreads(s[0], B) || !spreads(s[1], H) || !spreads(s[2], Tq) || s[3] != Tk) {
+      shape_error("bias", Sizes{B, H, Tq, Tk}, s);
+    }
+    check_axis("bias", o.bias.stride[3], Tk);
+  }
+  if (o.slopes.data != nullptr && o.slopes.shape[0] != H)
+    shape_error("slopes", std::array{H}, o.slopes.shape);
+  if (o.sinks.data != nullptr && o.sinks.shape[0] != H)
+    shape_error("sinks", std::array{H}, o.sinks.shape);
+  if (o.window_left < -1 || o.window_right < -1 || o.prefix < 0 || o.softcap < 0.0F ||
+      !std::isfinite(o.softcap) || !std::isfinite(o.scale.value_or(1.0F))) {
+    throw Error(ErrorCode::kRange,
+                fmt::format("[focus] expected windows >= -1, prefix >= 0, softcap >= 0 and a "
+                            "finite scale, found {} {} {} "
+                            "{} {}",
+                            o.window_left,
+                            o.window_right,
+                            o.prefix,
+                            o.softcap,
+                            o.scale.value_or(1.0F)));
+  }
+}
+
+void check_sight(const Sight& sight, std::int64_t heads) {
+  const auto within = [](int x, int most) { return x >= 0 && x <= most; };
+  if (!within(sight.top_k, kernels::kMaxTop) || !within(sight.pooled_rows, 256) ||
+      !within(sight.pooled_columns, 256) || (sight.pooled_rows > 0) != (sight.pooled_columns > 0)) {
+    throw Error(ErrorCode::kRange,
+                fmt::format("[focus] expected top_k 0..{} and a pooled map of 1..256 x 1..256 or "
+                            "none, found {} and {} x {}",
+                            kernels::kMaxTop,
+                            sight.top_k,
+                            sight.pooled_rows,
+                            sight.pooled_columns));
+  }
+  for (std::size_t n = 0; n < sight.heads.size(); ++n) {
+    const int h = sight.heads[n];
+    const bool again =
+        std::find(sight.heads.begin(), sight.heads.begin() + static_cast<std::ptrdiff_t>(n), h) !=
+        sight.heads.begin() + static_cast<std::ptrdiff_t>(n);
+    if (h < 0 || h >= heads || again) {
+      throw Error(ErrorCode::kRange,
+                  fmt::format("[sight] expected each head once, 0..{}, found {}{}",
+                              heads - 1,
+                              h,
+                              again ? " twice" : ""));
+    }
+  }
+}
+
+}  // namespace
+
+void check_focus(const FocusInput& in, const FocusOutput* out, const Sight* sight) {
+  const auto [B, H, Tq, D] = in.q.shape;
+  const auto [kb, G, Tk, kd] = in.k.shape;
+  if (kb != B || kd != D || G < 1 || H < 1) shape_error("k", Sizes{B, G, Tk, D}, in.k.shape);
+  if (H % G != 0) {
+    throw Error(
+        ErrorCode::kShape,
+        fmt::format("[focus] expected heads to be a multiple of key/value heads, found q {} k {}",
+                    to_string(in.q.shape),
+                    to_string(in.k.shape)));
+  }
+  const std::int64_t Dv = in.v.shape[3];
+  if (in.v.shape != Sizes{B, G, Tk, Dv}) shape_error("v", Sizes{B, G, Tk, Dv}, in.v.shape);
+  check_axis("q", in.q.stride[3], D);
+  check_axis("k", in.k.stride[3], D);
+  check_axis("v", in.v.stride[3], Dv);
+  if (out != nullptr) {
+    if (out->out.shape != Sizes{B, H, Tq, Dv})
+      shape_error("out", Sizes{B, H, Tq, Dv}, out->out.shape);
+    check_axis("out", out->out.stride[3], Dv);
+    const std::array<std::int64_t, 3> rows{B, H, Tq};
+    if (out->lse.data != nullptr && out->lse.shape != rows)
+      shape_error("lse", rows, out->lse.shape);
+    if (out->lse.data != nullptr) check_axis("lse", out->lse.stride[2], Tq);
+  }
+  check_options(in);
+  if (sight != nullptr) check_sight(*sight, H);
+}
+
+kernels::FocusTask task_of(const FocusInput& in, std::int64_t b, std::int64_t h) {
+  const FocusOptions& o = in.options;
+  const std::int64_t g = h / (in.q.shape[1] / in.k.shape[1]);
+  kernels::FocusTask t;
+  t.rows = in.q.shape[2];
+  t.keys = in.k.shape[2];
+  t.width = in.q.shape[3];
+  t.value_width = in.v.shape[3];
+  t.q = in.q[b][h].data;
+  t.k = in.k[b][g].data;
+  t.q_stride = in.q.stride[2];
+  t.k_stride = in.k.stride[2];
+  if (in.v.data != nullptr) {
+    t.v = in.v[b][g].data;
+    t.v_stride = in.v.stride[2];
+  }
+  t.row_end = t.rows;
+  t.scale = o.scale.value_or(1.0F / std::sqrt(static_cast<float>(t.width)));
+  t.causal = o.causal;
+  t.window_left = o.window_left;
+  t.window_right = o.window_right;
+  t.prefix = o.prefix;
+  t.softcap = o.softcap;
+  if (o.slopes.data != nullptr) t.slope = o.slopes(h);
+  if (o.sinks.data != nullptr) t.sink = &o.sinks(h);
+  if (o.key_mask.data != nullptr) t.key_mask = o.key_mask[b].data;
+  const bool from_the_end = o.causal || o.window_left >= 0 || o.slopes.data != nullptr;
+  t.offset = o.query_offset.value_or(from_the_end ? t.keys - t.rows : 0);
+  if (o.bias.data != nullptr) {
+    const auto pick = [&](std::size_t axis, std::int64_t i) {
+      return o.bias.shape[axis] == 1 ? 0 : i * o.bias.stride[axis];
+    };
+    t.bias = o.bias.data + pick(0, b) + pick(1, h);
+    t.bias_row_stride = pick(2, 1);
+  }
+  return t;
+}
+
+}  // namespace headscope

@@ -1,0 +1,17 @@
+#include "headscope/attention.h"
+
+namespace headscope {
+
+Slices split(const AttentionWeights& weights, View<const float, 3> qkv) {
+  const auto [B, T, N] = qkv.shape;
+  const auto heads = [&](std::int64_t first, std::int64_t count, std::int64_t width) {
+    return View<const float, 4>(qkv.data + first, {B, count, T, width}, {T * N, width, N, 1});
+  };
+  const std::int64_t keys = weights.heads * weights.width;
+  const std::int64_t values = keys + weights.groups * weights.width;
+  return {heads(0, weights.heads, weights.width),
+          heads(keys, weights.groups, weights.width),
+          heads(values, weights.groups, weights.value_width)};
+}
+
+}  // namespace headscope

@@ -1,0 +1,83 @@
+#include "attention/trace.h"
+
+#include <fmt/format.h>
+
+#include <cmath>
+#include <cstring>
+
+#include "headscope/linear.h"
+
+namespace headscope {
+
+namespace {
+
+template <int N>
+Tensor copy(const View<const float, N>& from) {
+  Tensor to(DType::kF32, Shape(from.shape.begin(), from.shape.end()));
+  float* at = to.span<float>().data();
+  if constexpr (N == 1) {
+    for (std::int64_t i = 0; i < from.shape[0]; ++i) at[i] = from(i);
+  } else {
+    const std::int64_t each = from.shape[0] == 0 ? 0 : from.size() / from.shape[0];
+    for (std::int64_t i = 0; i < from.shape[0]; ++i, at += each) {
+      const Tensor part = copy<N - 1>(from[i]);
+      if (each > 0) std::memcpy(at, part.raw(), part.bytes());
+    }
+  }
+  return to;
+}
+
+}  // namespace
+
+Workspace::Workspace(const AttentionWeights& w,
+                     View<const float, 3> x,
+                     View<float, 3> out,
+                     const AttentionCall& call)
+    : weights_(w), call_(call), x_(x), out_(out) {
+  const auto [B, T, C] = x.shape;
+  const std::int64_t projected = (w.heads + w.groups) * w.width + w.groups * w.value_width;
+  if (w.qkv == nullptr || w.output == nullptr || w.qkv->in() != C || w.qkv->out() != projected ||
+      w.output->in() != w.heads * w.value_width) {
+    throw Error(
+        ErrorCode::kShape,
+        fmt::format(
+            "[project] expected x [B,T,{}] and {} projected numbers a token, found x {} and {}",
+            w.qkv == nullptr ? -1 : w.qkv->in(),
+            projected,
+            to_string(x.shape),
+            w.qkv == nullptr ? -1 : w.qkv->out()));
+  }
+  if (out.shape != std::array{B, T, w.output->out()} || !x.contiguous() || !out.contiguous()) {
+    throw Error(ErrorCode::kShape,
+                fmt::format("[output] expected contiguous x and out [{},{},{}], found out {}",
+                            B,
+                            T,
+                            w.output->out(),
+                            to_string(out.shape)));
+  }
+  qkv_ = Tensor(DType::kF32, {B, T, projected});
+  merged_ = Tensor(DType::kF32, {B, T, w.heads * w.value_width});
+  if (call.trace != nullptr) lse_ = Tensor(DType::kF32, {B, w.heads, T});
+}
+
+void Workspace::trace_findings(const Slices& slices) {
+  if (call_.trace == nullptr) return;
+  AttentionTrace& trace = *call_.trace;
+  trace.x = copy<3>(x_);
+  trace.q = copy<4>(slices.q);
+  trace.k = copy<4>(slices.k);
+  trace.v = copy<4>(slices.v);
+  trace.z = copy<4>(as_heads(merged(), weights_.heads));
+  trace.lse = lse_.clone();
+  trace.options = call_.options;
+  trace.options.scale =
+      call_.options.scale.value_or(1.0F / std::sqrt(static_cast<float>(weights_.width)));
+}
+
+void Workspace::trace_output() {
+  if (call_.trace == nullptr) return;
+  call_.trace->merged = merged_.clone();
+  call_.trace->out = copy<3>(out_);
+}
+
+}  // namespace headscope

@@ -1,0 +1,82 @@
+#include "kernels/isa.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <atomic>
+#include <cstdlib>
+#include <string>
+
+#include "headscope/error.h"
+#include "kernels/highway.h"
+
+namespace headscope::kernels {
+
+namespace {
+
+std::atomic<const Table*>& in_use() {
+  static std::atomic<const Table*> table{nullptr};
+  return table;
+}
+
+const Table* find(std::string_view name) {
+  for (const Table* t : tables()) {
+    if (t->name == name) return t;
+  }
+  return nullptr;
+}
+
+std::string names() {
+  std::string all;
+  for (const Table* t : tables()) all += (all.empty() ? "" : ", ") + std::string(t->name);
+  return all;
+}
+
+const char* asked_for() {
+  const char* name = std::getenv("HEADSCOPE_ISA");
+  return name == nullptr || *name == '\0' ? "auto" : name;
+}
+
+}  // namespace
+
+std::span<const Table* const> tables() {
+  static const std::vector<const Table*> all = [] {
+    std::vector<const Table*> found{&scalar_table()};
+    for (const Table* t : highway_tables()) found.push_back(t);
+    return found;
+  }();
+  return all;
+}
+
+void use(std::string_view name) {
+  const Table* chosen = name.empty() || name == "auto" ? tables().back() : find(name);
+  if (chosen == nullptr) {
+    throw Error(ErrorCode::kUsage,
+                fmt::format("[isa] expected one of {} in HEADSCOPE_ISA, found {}", names(), name));
+  }
+  in_use() = chosen;
+}
+
+const Table& table() {
+  if (in_use() == nullptr) use(asked_for());
+  return *in_use();
+}
+
+std::vector<Isa> list() {
+  const Table& chosen = table();
+  const std::string asked = asked_for();
+  std::vector<Isa> rows;
+  for (const Table* t : tables()) {
+    const bool is = t == &chosen;
+    std::string why(t->what);
+    if (is) why += asked == "auto" ? "; the fastest here" : "; asked for by HEADSCOPE_ISA";
+    rows.push_back({std::string(t->name), true, is, why});
+  }
+  for (std::string_view absent : {"sse4", "avx2", "avx512"}) {
+    if (find(absent) == nullptr)
+      rows.push_back({std::string(absent), false, false, "not on this machine"});
+  }
+  return rows;
+}
+
+}  // namespace headscope::kernels

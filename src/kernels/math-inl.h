@@ -1,0 +1,70 @@
+// Vector mathematics shared by the kernels, compiled once per instruction set.
+#if defined(HEADSCOPE_MATH_INL_H_) == defined(HWY_TARGET_TOGGLE)
+#ifdef HEADSCOPE_MATH_INL_H_
+#undef HEADSCOPE_MATH_INL_H_
+#else
+#define HEADSCOPE_MATH_INL_H_
+#endif
+
+#include "hwy/highway.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace headscope::kernels::HWY_NAMESPACE {
+
+namespace hn = hwy::HWY_NAMESPACE;
+
+// At most 16 lanes, so that a scalable vector has a size the compiler knows.
+using D = hn::CappedTag<float, 16>;
+using V = hn::Vec<D>;
+using M = hn::Mask<D>;
+inline constexpr std::size_t kLanes = hn::MaxLanes(D());
+inline constexpr std::size_t kRegisters =
+    HWY_TARGET == HWY_AVX3 || HWY_TARGET == HWY_NEON ? 32 : 16;
+
+/// e^x for x <= 88; below -87.3 exactly 0, NaN stays NaN.
+/// 2^r by a polynomial of degree 5 with p(0) = 1, minimax on [-1/2, 1/2]: relative error 9e-8.
+HWY_INLINE V exp(V x) {
+  const D d;
+  const hn::RebindToSigned<D> di;
+  // The operands of Max are in this order so that NaN survives.
+  const V t = hn::Max(hn::Set(d, -127.0F), hn::Mul(x, hn::Set(d, 1.44269504088896341F)));
+  const V n = hn::Round(t);
+  const V r = hn::Sub(t, n);
+  V p = hn::Set(d, 0x1.5bba14p-10F);
+  p = hn::MulAdd(p, r, hn::Set(d, 0x1.3cea88p-7F));
+  p = hn::MulAdd(p, r, hn::Set(d, 0x1.c6b752p-5F));
+  p = hn::MulAdd(p, r, hn::Set(d, 0x1.ebf9bcp-3F));
+  p = hn::MulAdd(p, r, hn::Set(d, 0x1.62e42ap-1F));
+  p = hn::MulAdd(p, r, hn::Set(d, 1.0F));
+  // 2^n; n = -127 makes the factor 0, so nothing denormal ever appears.
+  const auto bits = hn::ShiftLeft<23>(hn::Add(hn::ConvertTo(di, n), hn::Set(di, 127)));
+  return hn::Mul(p, hn::BitCast(d, bits));
+}
+
+/// tanh(x), absolute error 1e-7.
+HWY_INLINE V tanh(V x) {
+  const D d;
+  const V one = hn::Set(d, 1.0F);
+  const V e = exp(hn::Mul(hn::Set(d, -2.0F), hn::Abs(x)));
+  return hn::CopySignToAbs(hn::Div(hn::Sub(one, e), hn::Add(one, e)), x);
+}
+
+/// erf(x), absolute error 2e-7. Source: Abramowitz & Stegun 1964, 7.1.26.
+HWY_INLINE V erf(V x) {
+  const D d;
+  const V one = hn::Set(d, 1.0F);
+  const V a = hn::Abs(x);
+  const V t = hn::Div(one, hn::MulAdd(hn::Set(d, 0.3275911F), a, one));
+  V p = hn::Set(d, 1.061405429F);
+  p = hn::MulAdd(p, t, hn::Set(d, -1.453152027F));
+  p = hn::MulAdd(p, t, hn::Set(d, 1.421413741F));
+  p = hn::MulAdd(p, t, hn::Set(d, -0.284496736F));
+  p = hn::MulAdd(p, t, hn::Set(d, 0.254829592F));
+  const V e = exp(hn::Neg(hn::Mul(a, a)));
+  return hn::CopySignToAbs(hn::NegMulAdd(hn::Mul(p, t), e, one), x);
+}
+
+}  // namespace headscope::kernels::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+
+#endif

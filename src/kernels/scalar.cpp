@@ -1,0 +1,218 @@
+#include "kernels/scalar.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+namespace headscope::kernels {
+
+namespace scalar {
+
+namespace {
+
+constexpr double kMinusInf = -std::numeric_limits<double>::infinity();
+
+// Statistics of one row from its weights; w[j] sums to 1 (with a sink: to less).
+void record_stats(
+    const FocusTask& t, std::int64_t i, const double* s, const double* w, double lse) {
+  const RowRecord& r = t.record;
+  const double p = static_cast<double>(i + t.offset);
+  double entropy = 0.0;
+  double sum = 0.0;
+  double mean = 0.0;
+  double best = 0.0;
+  std::int32_t arg = -1;
+  for (std::int64_t j = 0; j < t.keys; ++j) {
+    if (s[j] == kMinusInf) continue;
+    entropy += w[j] * (lse - s[j]);
+    sum += w[j];
+    mean += w[j] * std::abs(p - static_cast<double>(j));
+    if (arg < 0 || w[j] > best) {
+      best = w[j];
+      arg = static_cast<std::int32_t>(j);
+    }
+  }
+  if (t.sink != nullptr) entropy += std::exp(*t.sink - lse) * (lse - static_cast<double>(*t.sink));
+  mean = sum > 0.0 ? mean / sum : 0.0;
+  double var = 0.0;
+  for (std::int64_t j = 0; j < t.keys; ++j) {
+    const double d = std::abs(p - static_cast<double>(j)) - mean;
+    var += w[j] * d * d;
+  }
+  const std::int64_t self = i + t.offset;
+  const auto at = [&](std::int64_t j) {
+    return j >= 0 && j < t.keys ? static_cast<float>(w[j]) : 0.0F;
+  };
+  r.entropy[i] = arg < 0 ? 0.0F : static_cast<float>(entropy);
+  r.max_weight[i] = static_cast<float>(best);
+  r.argmax[i] = arg;
+  r.distance_mean[i] = static_cast<float>(mean);
+  r.distance_var[i] = sum > 0.0 ? static_cast<float>(var / sum) : 0.0F;
+  r.first_mass[i] = at(0);
+  r.self_mass[i] = at(self);
+  r.previous_mass[i] = at(self - 1);
+}
+
+void record_top(const FocusTask& t, std::int64_t i, const double* s, const double* w) {
+  const RowRecord& r = t.record;
+  float* weights = r.top_weights + i * r.top_k;
+  std::int32_t* keys = r.top_keys + i * r.top_k;
+  double scores[kMaxTop];
+  int n = 0;
+  for (std::int64_t j = 0; j < t.keys; ++j) {
+    if (s[j] == kMinusInf || (n == r.top_k && !(s[j] > scores[n - 1]))) continue;
+    int at = n < r.top_k ? n++ : n - 1;
+    for (; at > 0 && s[j] > scores[at - 1]; --at) {
+      scores[at] = scores[at - 1];
+      keys[at] = keys[at - 1];
+    }
+    scores[at] = s[j];
+    keys[at] = static_cast<std::int32_t>(j);
+  }
+  for (int m = 0; m < r.top_k; ++m) {
+    if (m >= n) keys[m] = -1;
+    weights[m] = m < n ? static_cast<float>(w[keys[m]]) : 0.0F;
+  }
+}
+
+void record_maps(const FocusTask& t, std::int64_t i, const double* w) {
+  const RowRecord& r = t.record;
+  const std::int64_t cell_row = i / r.rows_per_cell - t.row_begin / r.rows_per_cell;
+  for (std::int64_t j = 0; j < t.keys; ++j) {
+    const auto weight = static_cast<float>(w[j]);
+    if (r.column_mass != nullptr) r.column_mass[j] += weight;
+    if (r.pooled_sum == nullptr) continue;
+    const std::int64_t cell = cell_row * r.pooled_columns + j / r.keys_per_cell;
+    r.pooled_sum[cell] += weight;
+    r.pooled_max[cell] = std::max(r.pooled_max[cell], weight);
+  }
+}
+
+void focus_row(const FocusTask& t, std::int64_t i, double* s, double* w) {
+  score_row(t, i, 0, t.keys, s);
+  double top = t.sink != nullptr ? static_cast<double>(*t.sink) : kMinusInf;
+  for (std::int64_t j = 0; j < t.keys; ++j) top = s[j] > top || std::isnan(s[j]) ? s[j] : top;
+  double sum = 0.0;
+  if (top != kMinusInf) {
+    for (std::int64_t j = 0; j < t.keys; ++j) sum += std::exp(s[j] - top);
+    if (t.sink != nullptr) sum += std::exp(static_cast<double>(*t.sink) - top);
+  }
+  const double lse = top == kMinusInf ? kMinusInf : top + std::log(sum);
+  t.lse[i] = static_cast<float>(lse);
+  for (std::int64_t j = 0; j < t.keys; ++j) w[j] = top == kMinusInf ? 0.0 : std::exp(s[j] - lse);
+  for (std::int64_t n = 0; n < t.value_width; ++n) {
+    double sum_n = 0.0;
+    for (std::int64_t j = 0; j < t.keys; ++j) {
+      if (s[j] != kMinusInf) sum_n += w[j] * static_cast<double>(t.v[j * t.v_stride + n]);
+    }
+    t.out[i * t.out_stride + n] = static_cast<float>(sum_n);
+  }
+  if (t.record.entropy != nullptr) record_stats(t, i, s, w, lse);
+  if (t.record.top_k > 0) record_top(t, i, s, w);
+  record_maps(t, i, w);
+}
+
+}  // namespace
+
+void score_row(
+    const FocusTask& t, std::int64_t i, std::int64_t first, std::int64_t n, double* s) noexcept {
+  const float* q = t.q + i * t.q_stride;
+  for (std::int64_t m = 0; m < n; ++m) {
+    const std::int64_t j = first + m;
+    if (!visible(t, i, j)) {
+      s[m] = kMinusInf;
+      continue;
+    }
+    const float* k = t.k + j * t.k_stride;
+    double dot = 0.0;
+    for (std::int64_t d = 0; d < t.width; ++d)
+      dot += static_cast<double>(q[d]) * static_cast<double>(k[d]);
+    double x = dot * static_cast<double>(t.scale);
+    if (t.softcap > 0.0F)
+      x = static_cast<double>(t.softcap) * std::tanh(x / static_cast<double>(t.softcap));
+    if (t.slope != 0.0F)
+      x -= static_cast<double>(t.slope) * std::abs(static_cast<double>(i + t.offset - j));
+    if (t.bias != nullptr) x += static_cast<double>(t.bias[i * t.bias_row_stride + j]);
+    s[m] = x;
+  }
+}
+
+std::size_t focus_scratch(const FocusTask& task) {
+  return 4 * static_cast<std::size_t>(task.keys) + 16;
+}
+
+void focus(const FocusTask& t) noexcept {
+  auto* s = reinterpret_cast<double*>(t.scratch);
+  for (std::int64_t i = t.row_begin; i < t.row_end; ++i) focus_row(t, i, s, s + t.keys);
+}
+
+void activate(Activation kind, float* x, std::int64_t n) noexcept {
+  for (std::int64_t i = 0; i < n; ++i) {
+    const auto a = static_cast<double>(x[i]);
+    double y = a;
+    switch (kind) {
+      case Activation::kGelu:
+        y = 0.5 * a * (1.0 + std::erf(a * 0.70710678118654752440));
+        break;
+      case Activation::kGeluTanh:
+        y = 0.5 * a * (1.0 + std::tanh(0.79788456080286535588 * (a + 0.044715 * a * a * a)));
+        break;
+      case Activation::kRelu:
+        y = std::max(a, 0.0);
+        break;
+      case Activation::kSilu:
+        y = a / (1.0 + std::exp(-a));
+        break;
+      case Activation::kTanh:
+        y = std::tanh(a);
+        break;
+    }
+    x[i] = static_cast<float>(y);
+  }
+}
+
+void layer_norm(const float* x,
+                const float* weight,
+                const float* bias,
+                float eps,
+                std::int64_t n,
+                float* y) noexcept {
+  double mean = 0.0;
+  for (std::int64_t i = 0; i < n; ++i) mean += static_cast<double>(x[i]);
+  mean /= static_cast<double>(n);
+  double var = 0.0;
+  for (std::int64_t i = 0; i < n; ++i) var += (x[i] - mean) * (x[i] - mean);
+  const double scale = 1.0 / std::sqrt(var / static_cast<double>(n) + static_cast<double>(eps));
+  for (std::int64_t i = 0; i < n; ++i) {
+    double z = (x[i] - mean) * scale;
+    if (weight != nullptr) z *= static_cast<double>(weight[i]);
+    if (bias != nullptr) z += static_cast<double>(bias[i]);
+    y[i] = static_cast<float>(z);
+  }
+}
+
+double fma_peak(std::int64_t rounds) noexcept {
+  float a[8] = {1, 2, 3, 4, 5, 6, 7, 8};
+  for (std::int64_t r = 0; r < rounds; ++r) {
+    for (float& x : a) x = x * 0.999F + 0.001F;
+  }
+  volatile float keep = a[0] + a[1] + a[2] + a[3] + a[4] + a[5] + a[6] + a[7];
+  (void)keep;
+  return 16.0 * static_cast<double>(rounds);
+}
+
+}  // namespace scalar
+
+const Table& scalar_table() {
+  static constexpr Table kTable{"scalar",
+                                "plain C++ in double precision, the reference",
+                                scalar::focus,
+                                scalar::focus_scratch,
+                                1,
+                                scalar::activate,
+                                scalar::layer_norm,
+                                scalar::fma_peak};
+  return kTable;
+}
+
+}  // namespace headscope::kernels
