@@ -105,12 +105,14 @@ std::string tidy(std::string_view message) {
     if (colon != std::string_view::npos) message.remove_prefix(colon + 2);
   }
   const std::size_t read = message.find("; last read: ");
-  if (read == std::string_view::npos) return std::string(message.substr(0, 200));
   std::string out(message.substr(0, std::min<std::size_t>(read, 200)));
   const std::size_t expected = message.rfind("; expected ");
-  if (expected != std::string_view::npos && expected > read) {
+  if (read != std::string_view::npos && expected != std::string_view::npos && expected > read) {
     out += message.substr(expected, 80);
   }
+  // The parser's own words are ASCII; bytes of the text, which may not even be UTF-8, stay out.
+  std::replace_if(
+      out.begin(), out.end(), [](char c) { return c < ' ' || c > '~'; }, '?');
   return out;
 }
 

@@ -51,6 +51,14 @@ TEST(Json, ErrorsAreOneShortLineWhateverTheText) {
   EXPECT_EQ(message.find('\n'), std::string::npos);
 }
 
+TEST(Json, ErrorsHoldNoBytesOfTheText) {
+  for (const char* text : {"{\"\xD0\xBE; expected \xFF\xD0\xBE\n", "[\"; expected \xD0\"x"}) {
+    const std::string message = message_of([&] { json::parse(text, "a.json"); });
+    EXPECT_TRUE(message.starts_with("[a.json] line 1, ")) << message;
+    for (const char c : message) EXPECT_TRUE(c >= ' ' && c <= '~') << message;
+  }
+}
+
 TEST(Json, TextThatIsNotJsonIsAFormatError) {
   const std::vector<std::string> texts = {"",
                                           " ",
