@@ -29,6 +29,7 @@ struct RunOptions {
   const Sight* sight = nullptr;  ///< record this of every layer; nullptr: nothing
   std::vector<int> layers;       ///< layers that `sight` applies to; empty: all
   std::vector<Edit> edits;
+  bool outputs = true;            ///< compute pooler_output and logits, where the model has them
   bool hidden_states = false;     ///< keep the residual stream after every layer
   std::vector<int> trace_layers;  ///< keep every number of these layers' attention
 };
@@ -79,6 +80,7 @@ class Model {
   [[nodiscard]] std::int64_t width() const;      ///< C
   [[nodiscard]] std::int64_t positions() const;  ///< longest sequence in tokens, specials included
   [[nodiscard]] std::int64_t parameters() const;
+  /// Where its files lie.
   [[nodiscard]] const std::filesystem::path& folder() const;
   [[nodiscard]] const std::vector<Role>& roles() const;
   /// Errors: kNotFound when the folder has no tokenizer.json.

@@ -21,43 +21,52 @@ struct ByteRange {
 /// A text as the model sees it. All vectors have one entry a token.
 struct Encoding {
   std::vector<std::int32_t> ids;
-  std::vector<std::int32_t> type_ids;  ///< 0 first text, 1 second
-  std::vector<ByteRange>
-      offsets;  ///< where the token stands in the original text; empty for added specials
+  std::vector<std::int32_t> type_ids;  ///< as the post-processor says; else 0 first text, 1 second
+  /// Where the token stands in the text it comes from, on code point boundaries, never backwards.
+  /// Tokens of the post-processor stand nowhere: [0, 0).
+  std::vector<ByteRange> offsets;
   std::vector<std::string> tokens;  ///< as in the vocabulary ("##ing")
-  std::vector<std::int32_t>
-      words;  ///< number of the pre-token it is a piece of, -1 for special tokens
-  std::vector<std::uint8_t>
-      special;  ///< 1: put there by the post-processor or a special added token
+  /// Number of the word (pre-token) that the token is a piece of, from 0 in each text; an added
+  /// token found in the text is a word of its own. -1 for tokens of the post-processor.
+  std::vector<std::int32_t> words;
+  /// 1: put there by the post-processor, or a special added token found in the text.
+  std::vector<std::uint8_t> special;
 };
 
 /// A tokenizer read from a Hugging Face tokenizer.json: normaliser, pre-tokeniser, model,
-/// post-processor, decoder and added tokens, as published. Immutable and safe to share among
-/// threads. Now: BERT (BertNormalizer, BertPreTokenizer, WordPiece, TemplateProcessing /
-/// BertProcessing).
+/// post-processor, decoder and added tokens, as published. Ids, offsets and decoded text are those
+/// of Hugging Face tokenizers 0.23. Immutable and safe to share among threads. Now: normalisers
+/// BertNormalizer, Lowercase, NFC, NFD, NFKC, NFKD, Replace, Sequence, Strip, StripAccents;
+/// pre-tokenisers BertPreTokenizer, Punctuation, Sequence, Whitespace, WhitespaceSplit; WordPiece;
+/// TemplateProcessing and BertProcessing.
 class Tokenizer {
  public:
-  /// A tokenizer.json, or a folder that holds one. Errors: kNotFound, kFormat, kUnsupported (names
-  /// the part it does not know, and the parts it does).
+  /// A tokenizer.json, or a folder that holds one. Errors: kNotFound, kIo, and those of parse.
   static Tokenizer load(const std::filesystem::path& path);
   /// From the text of a tokenizer.json. `name` is what errors call it.
+  /// Errors: kFormat; kUnsupported (names the part it does not know, and the parts it does);
+  /// kResources (a text beyond 512 MiB).
   static Tokenizer parse(std::string_view json, std::string_view name);
 
   Tokenizer(Tokenizer&&) noexcept;
   Tokenizer& operator=(Tokenizer&&) noexcept;
   ~Tokenizer();
 
-  /// Errors: kInput when the text is not UTF-8 (gives the byte offset). Truncation and padding that
-  /// the file asks for are not applied. Cost: linear in the text.
+  /// Errors: kInput when the text is not UTF-8 (gives the byte offset); kResources when a Replace
+  /// of the file blows the text up. Truncation and padding that the file asks for are not applied.
+  /// Cost: linear in the text (about 0.3 s a megabyte).
   [[nodiscard]] Encoding encode(std::string_view text, bool add_special = true) const;
-  /// Two texts, as the post-processor joins them.
-  [[nodiscard]] Encoding encode(std::string_view first,
-                                std::string_view second,
-                                bool add_special = true) const;
+  /// Two texts, as the post-processor joins them; one behind the other when there is none. Offsets
+  /// and words count in each text for itself. Errors: as encode.
+  [[nodiscard]] Encoding encode_pair(std::string_view first,
+                                     std::string_view second,
+                                     bool add_special = true) const;
+  /// The text of tokens. With `skip_special`, special added tokens are left out.
   /// Errors: kRange for an id outside the vocabulary.
   [[nodiscard]] std::string decode(std::span<const std::int32_t> ids,
                                    bool skip_special = false) const;
 
+  /// How many tokens there are, added ones included. Ids may have gaps, so one may be larger.
   [[nodiscard]] std::int32_t vocabulary_size() const;
   /// -1 when there is no such token.
   [[nodiscard]] std::int32_t id_of(std::string_view token) const;

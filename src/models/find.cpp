@@ -1,0 +1,88 @@
+#include "models/find.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cstdlib>
+
+#include "headscope/error.h"
+
+namespace headscope::models {
+
+namespace fs = std::filesystem;
+
+namespace {
+
+bool is_file(const fs::path& path) {
+  std::error_code ignored;
+  return fs::is_regular_file(path, ignored);
+}
+
+bool is_folder(const fs::path& path) {
+  std::error_code ignored;
+  return fs::is_directory(path, ignored);
+}
+
+std::string name_of(const fs::path& folder) {
+  std::error_code ignored;
+  const fs::path whole = fs::weakly_canonical(folder, ignored);
+  return (ignored || whole.filename().empty() ? folder : whole).filename().string();
+}
+
+Place place_in(const fs::path& folder) {
+  return {name_of(folder), folder, folder / "config.json", folder};
+}
+
+}  // namespace
+
+std::vector<fs::path> shelves() {
+  std::vector<fs::path> found;
+  if (const char* chosen = std::getenv("HEADSCOPE_MODELS"); chosen != nullptr && *chosen != '\0')
+    found.emplace_back(chosen);
+  std::error_code ignored;
+  const fs::path program = fs::read_symlink("/proc/self/exe", ignored);
+  if (program.empty()) return found;
+  found.push_back(program.parent_path() / "models");
+  found.push_back(program.parent_path().parent_path() / "share" / "headscope" / "models");
+  // In a checkout: build/release/headscope and models/ lie in the same tree.
+  for (fs::path up = program.parent_path(); up.has_relative_path(); up = up.parent_path()) {
+    if (is_file(up / "models" / "planted" / "vocabulary.txt")) {
+      found.push_back(up / "models");
+      break;
+    }
+  }
+  return found;
+}
+
+Place find(const std::string& name) {
+  if (name.empty())
+    throw Error(ErrorCode::kUsage, "[model] expected a name or a folder, found an empty one");
+  const fs::path path(name);
+  if (is_folder(path)) {
+    if (is_file(path / "config.json")) return place_in(path);
+    throw Error(ErrorCode::kNotFound,
+                fmt::format("[model] expected config.json in {}, found none", name));
+  }
+  if (is_file(path)) {
+    const fs::path folder = path.has_parent_path() ? path.parent_path() : fs::path(".");
+    if (path.extension() == ".json") return {name_of(folder), folder, path, folder};
+    if (path.extension() == ".safetensors")
+      return {name_of(folder), folder, folder / "config.json", path};
+    throw Error(
+        ErrorCode::kUnsupported,
+        fmt::format("[model] expected a folder, .safetensors or config.json, found {}", name));
+  }
+  std::string looked;
+  for (const fs::path& shelf : shelves()) {
+    if (name.find('/') == std::string::npos && is_file(shelf / name / "config.json"))
+      return place_in(shelf / name);
+    looked += (looked.empty() ? "" : ", ") + shelf.string();
+  }
+  throw Error(ErrorCode::kNotFound,
+              fmt::format("[model] expected a folder, a file or a built-in model, found no {} "
+                          "(looked here and in {})",
+                          name,
+                          looked));
+}
+
+}  // namespace headscope::models

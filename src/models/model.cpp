@@ -1,0 +1,282 @@
+#include "headscope/model.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+
+#include "formats/json.h"
+#include "headscope/safetensors.h"
+#include "models/find.h"
+#include "models/transformer.h"
+
+namespace headscope {
+
+namespace {
+
+using json::Value;
+
+std::vector<Role> read_roles(const std::filesystem::path& path,
+                             std::int64_t layers,
+                             std::int64_t heads) {
+  std::error_code ignored;
+  if (!std::filesystem::is_regular_file(path, ignored)) return {};
+  const Value all = json::parse(read_file(path, std::size_t{1} << 20), "roles.json");
+  if (!all.is_array()) throw Error(ErrorCode::kFormat, "[roles.json] expected an array of roles");
+  std::vector<Role> roles;
+  for (const Value& one : all) {
+    const std::string where = "roles.json";
+    Role role;
+    role.layer = json::require<int>(one, "layer", where);
+    role.head = json::require<int>(one, "head", where);
+    role.letter = json::require<std::string>(one, "letter", where);
+    role.shape = json::get_or<std::string>(one, "shape", "circle", where);
+    role.en = json::require<std::string>(one, "en", where);
+    role.ru = json::get_or<std::string>(one, "ru", role.en, where);
+    role.source = json::require<std::string>(one, "source", where);
+    role.score = json::get_or<double>(one, "score", 0.0, where);
+    role.baseline = json::get_or<double>(one, "baseline", 0.0, where);
+    role.n = json::get_or<std::int64_t>(one, "n", 0, where);
+    if (role.layer < 0 || role.layer >= layers || role.head < 0 || role.head >= heads) {
+      throw Error(ErrorCode::kRange,
+                  fmt::format("[roles.json] expected layers 0..{} and heads 0..{}, found {}.{}",
+                              layers - 1,
+                              heads - 1,
+                              role.layer,
+                              role.head));
+    }
+    roles.push_back(std::move(role));
+  }
+  return roles;
+}
+
+std::string architecture_of(const Value& config) {
+  const Value* list = json::find(config, "architectures", "config.json");
+  if (list == nullptr || !list->is_array() || list->empty() || !list->front().is_string())
+    return "";
+  return list->front().get<std::string>();
+}
+
+models::Transformer read_transformer(const models::Place& place) {
+  const std::string name = place.config.filename().string();
+  const Value config = json::parse(read_file(place.config, std::size_t{16} << 20), name);
+  return models::Transformer(
+      models::read_blueprint(config), Safetensors::open(place.weights), architecture_of(config));
+}
+
+}  // namespace
+
+struct Model::Parts {
+  models::Place place;
+  models::Transformer transformer;
+  std::vector<Role> roles;
+  std::optional<Tokenizer> tokenizer;
+};
+
+Model Model::load(const std::string& name) {
+  const models::Place place = models::find(name);
+  auto parts = std::unique_ptr<Parts>(new Parts{place, read_transformer(place), {}, {}});
+  const models::Blueprint& b = parts->transformer.blueprint();
+  parts->roles = read_roles(place.folder / "roles.json", b.layers, b.heads);
+  std::error_code ignored;
+  if (std::filesystem::exists(place.folder / "tokenizer.json", ignored)) {
+    parts->tokenizer.emplace(Tokenizer::load(place.folder));
+    if (parts->tokenizer->vocabulary_size() > b.vocabulary) {
+      throw Error(
+          ErrorCode::kFormat,
+          fmt::format(
+              "[model] expected a tokenizer of at most {} tokens, found {}: of another model?",
+              b.vocabulary,
+              parts->tokenizer->vocabulary_size()));
+    }
+  }
+  return Model(std::move(parts));
+}
+
+Model::Model(std::unique_ptr<const Parts> parts) : parts_(std::move(parts)) {}
+Model::Model(Model&&) noexcept = default;
+Model& Model::operator=(Model&&) noexcept = default;
+Model::~Model() = default;
+
+const std::string& Model::name() const { return parts_->place.name; }
+const std::string& Model::family() const { return parts_->transformer.blueprint().family; }
+int Model::layers() const { return static_cast<int>(parts_->transformer.blueprint().layers); }
+int Model::heads() const { return static_cast<int>(parts_->transformer.blueprint().heads); }
+std::int64_t Model::width() const { return parts_->transformer.blueprint().width; }
+std::int64_t Model::positions() const { return parts_->transformer.blueprint().positions(); }
+std::int64_t Model::parameters() const { return parts_->transformer.parameters(); }
+const std::filesystem::path& Model::folder() const { return parts_->place.folder; }
+const std::vector<Role>& Model::roles() const { return parts_->roles; }
+
+const Tokenizer& Model::tokenizer() const {
+  if (!parts_->tokenizer) {
+    throw Error(ErrorCode::kNotFound,
+                fmt::format("[model] expected tokenizer.json in {}, found none",
+                            parts_->place.folder.string()));
+  }
+  return *parts_->tokenizer;
+}
+
+Tokens Model::tokens(std::string_view text, std::vector<Label>* labels, bool truncate) const {
+  const Encoding e = tokenizer().encode(text);
+  const std::size_t n = e.ids.size();
+  const auto most = static_cast<std::size_t>(positions());
+  const auto specials =
+      static_cast<std::size_t>(std::count(e.special.begin(), e.special.end(), std::uint8_t{1}));
+  const bool from_text =
+      std::any_of(e.offsets.begin(), e.offsets.end(), [](ByteRange r) { return r.begin < r.end; });
+  if (!from_text)
+    throw Error(ErrorCode::kInput,
+                "[tokens] expected a text with at least one token, found an empty one");
+  if (n > most && (!truncate || specials >= most)) {
+    throw Error(
+        ErrorCode::kInput,
+        fmt::format(
+            "[tokens] expected at most {} tokens, found {}: {} too many; --truncate cuts the text",
+            most,
+            n,
+            n - most));
+  }
+  // Too long: the last tokens of the text go, what the template adds stays.
+  std::vector<std::uint8_t> drop(n, 0);
+  std::size_t surplus = n > most ? n - most : 0;
+  for (std::size_t i = n; i-- > 0 && surplus > 0;) {
+    if (e.special[i] != 0) continue;
+    drop[i] = 1;
+    --surplus;
+  }
+  const auto kept = static_cast<std::int64_t>(std::min(n, most));
+  Tokens tokens{Tensor(DType::kI32, {1, kept}), {}, Tensor(DType::kI32, {1, kept}), {}};
+  if (labels != nullptr) labels->clear();
+  for (std::size_t i = 0, at = 0; i < n; ++i) {
+    if (drop[i] != 0) continue;
+    tokens.ids.span<std::int32_t>()[at] = e.ids[i];
+    tokens.type_ids.span<std::int32_t>()[at] = e.type_ids[i];
+    ++at;
+    if (labels == nullptr) continue;
+    labels->push_back({e.tokens[i],
+                       static_cast<std::int64_t>(e.offsets[i].begin),
+                       static_cast<std::int64_t>(e.offsets[i].end),
+                       e.words[i],
+                       e.special[i] != 0});
+  }
+  // A family without token types ignores them: all of them are 0.
+  if (parts_->transformer.blueprint().types < 2) tokens.type_ids = Tensor();
+  return tokens;
+}
+
+Run Model::run(const Tokens& tokens, const RunOptions& options) const {
+  Run run = parts_->transformer.run(tokens, options);
+  run.sighting.model = name();
+  return run;
+}
+
+Sighting Model::see(std::string_view text) const {
+  std::vector<Label> labels;
+  const Tokens input = tokens(text, &labels);
+  const Sight sight = Sight::everything();
+  RunOptions options;
+  options.sight = &sight;
+  options.outputs = false;
+  Run run = this->run(input, options);
+  run.sighting.text = std::string(text);
+  run.sighting.labels = std::move(labels);
+  return std::move(run.sighting);
+}
+
+namespace {
+std::size_t checked_layer(const Model& model, int layer) {
+  if (layer < 0 || layer >= model.layers()) {
+    throw Error(ErrorCode::kRange,
+                fmt::format("[model] expected a layer 0..{}, found {}", model.layers() - 1, layer));
+  }
+  return static_cast<std::size_t>(layer);
+}
+}  // namespace
+
+Tensor Model::output_weight(int layer) const {
+  return parts_->transformer.output_weight(checked_layer(*this, layer));
+}
+Tensor Model::output_bias(int layer) const {
+  return parts_->transformer.output_bias(checked_layer(*this, layer));
+}
+const AttentionWeights& Model::attention(int layer) const {
+  return parts_->transformer.attention(checked_layer(*this, layer));
+}
+
+Tensor mean_embedding(const Tensor& last_hidden_state, const Tensor& attention_mask) {
+  const auto x = last_hidden_state.view<float, 3>();
+  const auto [B, T, C] = x.shape;
+  if (!attention_mask.empty() && attention_mask.shape() != Shape{B, T}) {
+    throw Error(ErrorCode::kShape,
+                fmt::format("[embedding] expected attention_mask [{},{}], found {}",
+                            B,
+                            T,
+                            to_string(attention_mask.shape())));
+  }
+  Tensor out(DType::kF32, {B, C});
+  const auto to = out.view<float, 2>();
+  for (std::int64_t b = 0; b < B; ++b) {
+    std::vector<double> sum(static_cast<std::size_t>(C), 0.0);
+    for (std::int64_t i = 0; i < T; ++i) {
+      if (!attention_mask.empty() && attention_mask.view<std::uint8_t, 2>()(b, i) == 0) continue;
+      for (std::int64_t c = 0; c < C; ++c)
+        sum[static_cast<std::size_t>(c)] += static_cast<double>(x(b, i, c));
+    }
+    double squares = 0.0;
+    for (double s : sum) squares += s * s;
+    const double length = squares > 0.0 ? std::sqrt(squares) : 1.0;
+    for (std::int64_t c = 0; c < C; ++c)
+      to(b, c) = static_cast<float>(sum[static_cast<std::size_t>(c)] / length);
+  }
+  return out;
+}
+
+Contributions contributions(const Model& model, int layer, const AttentionTrace& trace) {
+  const Tensor weight = model.output_weight(layer);
+  const Tensor bias = model.output_bias(layer);
+  const auto w = weight.view<float, 2>();
+  const auto merged = trace.merged.view<float, 3>();
+  const auto out = trace.out.view<float, 3>();
+  const auto [B, T, N] = merged.shape;
+  const std::int64_t C = w.shape[0];
+  const std::int64_t H = model.heads();
+  if (w.shape[1] != N || out.shape != std::array{B, T, C} || N % H != 0) {
+    throw Error(
+        ErrorCode::kShape,
+        fmt::format(
+            "[output] expected a trace of merged [B,T,{}] and out [B,T,{}], found {} and {}",
+            w.shape[1],
+            C,
+            to_string(merged.shape),
+            to_string(out.shape)));
+  }
+  const std::int64_t width = N / H;
+  Contributions result{Tensor(DType::kF32, {H, B, T, C}), 0.0};
+  const auto parts = result.by_head.view<float, 4>();
+  double worst = 0.0;
+  double largest = 0.0;
+  for (std::int64_t b = 0; b < B; ++b) {
+    for (std::int64_t i = 0; i < T; ++i) {
+      for (std::int64_t c = 0; c < C; ++c) {
+        double total = static_cast<double>(bias.span<float>()[static_cast<std::size_t>(c)]);
+        for (std::int64_t h = 0; h < H; ++h) {
+          double part = 0.0;
+          for (std::int64_t d = 0; d < width; ++d) {
+            part += static_cast<double>(merged(b, i, h * width + d)) *
+                    static_cast<double>(w(c, h * width + d));
+          }
+          parts(h, b, i, c) = static_cast<float>(part);
+          total += part;
+        }
+        worst = std::max(worst, std::abs(total - static_cast<double>(out(b, i, c))));
+        largest = std::max(largest, std::abs(static_cast<double>(out(b, i, c))));
+      }
+    }
+  }
+  result.error = largest > 0.0 ? worst / largest : worst;
+  return result;
+}
+
+}  // namespace headscope

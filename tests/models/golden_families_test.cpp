@@ -1,0 +1,145 @@
+// golden/families: tiny models with every hidden state, attention map and output of Transformers.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <nlohmann/json.hpp>
+#include <sstream>
+
+#include "golden/golden.h"
+#include "headscope/model.h"
+#include "headscope/safetensors.h"
+
+namespace headscope {
+namespace {
+
+namespace fs = std::filesystem;
+
+Tensor narrow(const AnyView& from, DType dtype) {
+  Tensor to(dtype, from.shape);
+  const auto ids = std::span(reinterpret_cast<const std::int64_t*>(from.data),
+                             static_cast<std::size_t>(from.size()));
+  for (std::size_t i = 0; i < ids.size(); ++i) {
+    if (dtype == DType::kU8)
+      to.span<std::uint8_t>()[i] = ids[i] != 0 ? 1 : 0;
+    else
+      to.span<std::int32_t>()[i] = static_cast<std::int32_t>(ids[i]);
+  }
+  return to;
+}
+
+struct Reference {
+  Safetensors io;
+  Tokens tokens;
+  double tolerance;
+
+  explicit Reference(const fs::path& folder) : io(Safetensors::open(folder / "io.safetensors")) {
+    tokens.ids = narrow(io.at("input_ids"), DType::kI32);
+    if (io.find("attention_mask") != nullptr)
+      tokens.attention_mask = narrow(io.at("attention_mask"), DType::kU8);
+    if (io.find("token_type_ids") != nullptr)
+      tokens.type_ids = narrow(io.at("token_type_ids"), DType::kI32);
+    if (io.find("position_ids") != nullptr)
+      tokens.position_ids = narrow(io.at("position_ids"), DType::kI32);
+    tolerance = std::max(1e-5, 20.0 * std::stod(io.metadata().at("f32_noise")));
+  }
+  [[nodiscard]] bool counts(std::int64_t b, std::int64_t i) const {
+    return tokens.attention_mask.empty() ||
+           tokens.attention_mask.view<std::uint8_t, 2>()(b, i) != 0;
+  }
+};
+
+// Rows of padded tokens carry no meaning.
+void expect_rows(const Reference& r, const std::string& name, const Tensor& found) {
+  const AnyView& expected = r.io.at(name);
+  ASSERT_EQ(found.shape(), expected.shape) << name;
+  const auto want = std::span(reinterpret_cast<const float*>(expected.data),
+                              static_cast<std::size_t>(expected.size()));
+  const std::int64_t B = expected.shape[0];
+  const bool by_token = expected.shape.size() == 3;
+  const std::int64_t T = by_token ? expected.shape[1] : 1;
+  const std::int64_t C = expected.shape.back();
+  double worst = 0.0;
+  for (std::int64_t b = 0; b < B; ++b) {
+    for (std::int64_t i = 0; i < T; ++i) {
+      if (by_token && !r.counts(b, i)) continue;
+      for (std::int64_t c = 0; c < C; ++c) {
+        const auto at = static_cast<std::size_t>((b * T + i) * C + c);
+        worst = std::max(worst, std::abs(double{found.span<float>()[at]} - double{want[at]}));
+      }
+    }
+  }
+  EXPECT_LE(worst, r.tolerance) << name;
+}
+
+void expect_attentions(const Reference& r, int layer, const FocusRecord& record) {
+  const std::string name = "attentions." + std::to_string(layer);
+  const auto want = r.io.at(name).view<float, 4>();
+  const auto [B, H, T, Tk] = want.shape;
+  std::vector<float> row(static_cast<std::size_t>(Tk));
+  for (std::int64_t b = 0; b < B; ++b) {
+    for (std::int64_t h = 0; h < H; ++h) {
+      for (std::int64_t i = 0; i < T; ++i) {
+        if (!r.counts(b, i)) continue;
+        record.row(b, static_cast<int>(h), i, row);
+        for (std::int64_t j = 0; j < Tk; ++j) {
+          ASSERT_NEAR(row[static_cast<std::size_t>(j)], want(b, h, i, j), 1e-5) << name;
+          if (want(b, h, i, j) == 0.0F) {
+            ASSERT_EQ(row[static_cast<std::size_t>(j)], 0.0F) << name;
+          }
+        }
+      }
+    }
+  }
+}
+
+void check_case(const std::string& model, const fs::path& folder) {
+  const Reference r(folder);
+  const Model m = Model::load(model);
+  const Sight sight = Sight::everything();
+  RunOptions options;
+  options.sight = &sight;
+  options.hidden_states = true;
+  const headscope::Run run = m.run(r.tokens, options);
+  int compared = 0;
+  for (const auto& [name, tensor] : r.io.tensors()) {
+    if (name == "last_hidden_state")
+      expect_rows(r, name, run.last_hidden_state);
+    else if (name == "pooler_output")
+      expect_rows(r, name, run.pooler_output);
+    else if (name == "logits")
+      expect_rows(r, name, run.logits);
+    else if (name.starts_with("hidden_states."))
+      expect_rows(r, name, run.hidden_states.at(std::stoul(name.substr(14))));
+    else if (name.starts_with("attentions."))
+      expect_attentions(
+          r, std::stoi(name.substr(11)), run.sighting.layers.at(std::stoul(name.substr(11))));
+    else
+      continue;
+    ++compared;
+  }
+  EXPECT_GT(compared, 0);
+}
+
+TEST(GoldenFamilies, EveryCaseOfAKnownFamily) {
+  HEADSCOPE_REQUIRE_GOLDEN("families");
+  const std::vector<std::string> known = families();
+  int ran = 0;
+  for (const fs::path& folder : golden::folders("families")) {
+    SCOPED_TRACE(folder.filename().string());
+    const auto config = nlohmann::json::parse(read_file(folder / "config.json"));
+    const std::string type = config.value("model_type", "");
+    if (std::find(known.begin(), known.end(), type) == known.end()) {
+      golden::leave_out(folder.filename().string(), "not yet: family " + type);
+      continue;
+    }
+    check_case(folder.string(), folder);
+    if (fs::exists(folder / "config.published.json"))
+      check_case((folder / "config.published.json").string(), folder);
+    ++ran;
+  }
+  EXPECT_GT(ran, 0);
+}
+
+}  // namespace
+}  // namespace headscope
