@@ -58,13 +58,15 @@ AddedTokens::AddedTokens(const json::Value& list,
     const auto known = tokens_.find(id);
     if (known == tokens_.end()) order.push_back(id);
     if (known != tokens_.end()) token.special = token.special || known->second.special;
+    if (token.special) specials_.insert(token.content);
     tokens_[id] = std::move(token);
   }
   std::vector<std::pair<std::u32string, std::int32_t>> raw, normalized;
   for (const std::int32_t id : order) {
-    const Token& token = tokens_.at(id);
+    Token& token = tokens_.at(id);
     auto& patterns = token.normalized ? normalized : raw;
     patterns.emplace_back(pattern_of(token.content, token.normalized ? normalizer : nullptr), id);
+    token.form = to_utf8(patterns.back().first);
     if (patterns.back().first.size() > kMaxTokenLength) {
       throw Error(
           ErrorCode::kUnsupported,
@@ -119,6 +121,11 @@ std::int32_t AddedTokens::id_of(std::string_view token) const {
 const std::string* AddedTokens::token_of(std::int32_t id) const {
   const auto found = tokens_.find(id);
   return found == tokens_.end() ? nullptr : &found->second.content;
+}
+
+const std::string* AddedTokens::form_of(std::int32_t id) const {
+  const auto found = tokens_.find(id);
+  return found == tokens_.end() ? nullptr : &found->second.form;
 }
 
 bool AddedTokens::is_special(std::int32_t id) const {

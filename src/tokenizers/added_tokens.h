@@ -5,6 +5,7 @@
 #include <string>
 #include <string_view>
 #include <unordered_map>
+#include <unordered_set>
 #include <vector>
 
 #include "formats/json.h"
@@ -46,10 +47,18 @@ class AddedTokens {
   /// nullptr when there is no such id.
   [[nodiscard]] const std::string* token_of(std::int32_t id) const;
   [[nodiscard]] bool is_special(std::int32_t id) const;
+  /// What the decoder sees of a token: its normalised form where that is what texts are searched
+  /// for. nullptr when there is no such id.
+  [[nodiscard]] const std::string* form_of(std::int32_t id) const;
+  /// Whether what the decoder would see is a special token, to be left out on request.
+  [[nodiscard]] bool is_special_form(const std::string& form) const {
+    return specials_.contains(form);
+  }
 
  private:
   struct Token {
     std::string content;
+    std::string form;
     bool single_word = false, lstrip = false, rstrip = false, normalized = false, special = false;
   };
   static Token read(const json::Value& entry, std::string_view where);
@@ -57,6 +66,7 @@ class AddedTokens {
 
   std::unordered_map<std::int32_t, Token> tokens_;
   std::unordered_map<std::string, std::int32_t> ids_;
+  std::unordered_set<std::string> specials_;
   std::size_t beyond_ = 0;
   TokenTrie raw_, normalized_;
 };

@@ -9,6 +9,8 @@
 namespace headscope::tokenizers {
 namespace {
 
+constexpr char32_t kFirstDecomposable = 0xA0;  // no-break space, in the compatibility forms
+
 struct Classed {
   Change change;
   std::uint8_t ccc = 0;
@@ -87,6 +89,9 @@ class Composer {
 }  // namespace
 
 void normalize(AlignedText& text, NormalForm form) {
+  const bool plain = std::all_of(
+      text.chars.begin(), text.chars.end(), [](char32_t c) { return c < kFirstDecomposable; });
+  if (plain) return;
   const bool compatibility = form == NormalForm::kNfkd || form == NormalForm::kNfkc;
   const std::vector<Classed> parts = decompose(text.chars, compatibility);
   std::vector<Change> changes;

@@ -177,9 +177,9 @@ Encoding Tokenizer::encode(std::string_view text, bool add_special) const {
   return parts_->post_processor->join(first, nullptr, add_special);
 }
 
-Encoding Tokenizer::encode(std::string_view first,
-                           std::string_view second,
-                           bool add_special) const {
+Encoding Tokenizer::encode_pair(std::string_view first,
+                                std::string_view second,
+                                bool add_special) const {
   Encoding one = parts_->encode_text(first, 0);
   const Encoding two = parts_->encode_text(second, 1);
   if (parts_->post_processor) return parts_->post_processor->join(one, &two, add_special);
@@ -191,8 +191,9 @@ std::string Tokenizer::decode(std::span<const std::int32_t> ids, bool skip_speci
   std::vector<std::string_view> tokens;
   tokens.reserve(ids.size());
   for (const std::int32_t id : ids) {
-    const std::string& token = parts_->known_token(id);
-    if (!skip_special || !parts_->added.is_special(id)) tokens.emplace_back(token);
+    const std::string* form = parts_->added.form_of(id);
+    const std::string& token = form != nullptr ? *form : parts_->known_token(id);
+    if (!skip_special || !parts_->added.is_special_form(token)) tokens.emplace_back(token);
   }
   if (parts_->decoder) return parts_->decoder->decode(tokens);
   return fmt::format("{}", fmt::join(tokens, " "));
