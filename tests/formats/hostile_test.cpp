@@ -20,11 +20,16 @@ namespace {
 std::atomic<std::size_t> live{0};
 std::atomic<std::size_t> peak{0};
 
-void* weigh(std::size_t size) {
+void* weigh_or_null(std::size_t size) noexcept {
   void* p = std::malloc(size == 0 ? 1 : size);
-  if (p == nullptr) throw std::bad_alloc();
+  if (p == nullptr) return nullptr;
   const std::size_t now = live += ::malloc_usable_size(p);
   if (now > peak) peak = now;
+  return p;
+}
+void* weigh(std::size_t size) {
+  void* p = weigh_or_null(size);
+  if (p == nullptr) throw std::bad_alloc();
   return p;
 }
 void release(void* p) noexcept {
@@ -35,6 +40,10 @@ void release(void* p) noexcept {
 
 void* operator new(std::size_t size) { return weigh(size); }
 void* operator new[](std::size_t size) { return weigh(size); }
+void* operator new(std::size_t size, const std::nothrow_t&) noexcept { return weigh_or_null(size); }
+void* operator new[](std::size_t size, const std::nothrow_t&) noexcept {
+  return weigh_or_null(size);
+}
 void operator delete(void* p) noexcept { release(p); }
 void operator delete[](void* p) noexcept { release(p); }
 void operator delete(void* p, std::size_t) noexcept { release(p); }

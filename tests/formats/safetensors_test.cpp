@@ -115,7 +115,8 @@ TEST(Safetensors, UnalignedTensorsAreReadable) {
   std::string data = "x" + std::string(8, '\0');
   std::memcpy(data.data() + 1, numbers, 8);
   for (std::size_t pad = 0; pad < 8; ++pad) {
-    const Safetensors file = parse(file_of(header + std::string(pad, ' '), data));
+    const std::string bytes = file_of(header + std::string(pad, ' '), data);
+    const Safetensors file = parse(bytes);
     const auto b = file.at("b").view<float, 1>();
     EXPECT_EQ(reinterpret_cast<std::uintptr_t>(b.data) % 4, 0U);
     EXPECT_EQ(b(0), 1.5F);
