@@ -66,7 +66,8 @@ void apply(const Edit& edit,
            const View<float, 4>& z,
            std::int64_t b,
            View<const std::uint8_t, 2> counts) {
-  const auto [B, H, T, width] = z.shape;
+  const std::int64_t T = z.shape[2];
+  const std::int64_t width = z.shape[3];
   const std::int64_t h = edit.head;
   const std::vector<float> mean =
       edit.kind == Edit::Kind::kMean ? mean_of(z, b, h, counts) : std::vector<float>();

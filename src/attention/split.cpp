@@ -3,7 +3,9 @@
 namespace headscope {
 
 Slices split(const AttentionWeights& weights, View<const float, 3> qkv) {
-  const auto [B, T, N] = qkv.shape;
+  const std::int64_t B = qkv.shape[0];
+  const std::int64_t T = qkv.shape[1];
+  const std::int64_t N = qkv.shape[2];
   const auto heads = [&](std::int64_t first, std::int64_t count, std::int64_t width) {
     return View<const float, 4>(qkv.data + first, {B, count, T, width}, {T * N, width, N, 1});
   };

@@ -1,0 +1,256 @@
+// .sight files: a safetensors file whose metadata describes the run as JSON, so that any language
+// that reads safetensors reads a Sighting.
+#include <fmt/format.h>
+
+#include <map>
+
+#include "formats/json.h"
+#include "headscope/safetensors.h"
+#include "headscope/sighting.h"
+
+namespace headscope {
+
+namespace {
+
+using json::Value;
+
+constexpr int kVersion = 1;
+constexpr const char* kKey = "headscope.sight";
+
+// The tensors of a record that a file may hold, by name; axes after [B,S] that must fit.
+struct Field {
+  const char* name;
+  Tensor FocusRecord::*tensor;
+  DType dtype;
+  enum Axes { kRows, kRowsByTop, kKeys, kCells, kRowsByWidth, kGroupsByWidth } axes;
+};
+
+constexpr Field kFields[] = {
+    {"lse", &FocusRecord::lse, DType::kF32, Field::kRows},
+    {"entropy", &FocusRecord::entropy, DType::kF32, Field::kRows},
+    {"max_weight", &FocusRecord::max_weight, DType::kF32, Field::kRows},
+    {"argmax", &FocusRecord::argmax, DType::kI32, Field::kRows},
+    {"distance_mean", &FocusRecord::distance_mean, DType::kF32, Field::kRows},
+    {"distance_var", &FocusRecord::distance_var, DType::kF32, Field::kRows},
+    {"first_mass", &FocusRecord::first_mass, DType::kF32, Field::kRows},
+    {"self_mass", &FocusRecord::self_mass, DType::kF32, Field::kRows},
+    {"previous_mass", &FocusRecord::previous_mass, DType::kF32, Field::kRows},
+    {"top_keys", &FocusRecord::top_keys, DType::kI32, Field::kRowsByTop},
+    {"top_weights", &FocusRecord::top_weights, DType::kF32, Field::kRowsByTop},
+    {"column_mass", &FocusRecord::column_mass, DType::kF32, Field::kKeys},
+    {"pooled_mean", &FocusRecord::pooled_mean, DType::kF32, Field::kCells},
+    {"pooled_max", &FocusRecord::pooled_max, DType::kF32, Field::kCells},
+    {"q", &FocusRecord::q, DType::kF32, Field::kRowsByWidth},
+    {"k", &FocusRecord::k, DType::kF32, Field::kGroupsByWidth},
+};
+
+[[noreturn]] void bad(const std::string& file, const std::string& what) {
+  throw Error(ErrorCode::kFormat, "[" + file + "] " + what);
+}
+
+Value describe_layer(const FocusRecord& r) {
+  const FocusOptions& o = r.options;
+  Value v = {{"batch", r.batch},
+             {"query_heads", r.query_heads},
+             {"groups", r.groups},
+             {"rows", r.rows},
+             {"keys", r.keys},
+             {"width", r.width},
+             {"heads", r.heads},
+             {"scale", o.scale.value_or(0.0F)},
+             {"causal", o.causal},
+             {"window_left", o.window_left},
+             {"window_right", o.window_right},
+             {"prefix", o.prefix},
+             {"softcap", o.softcap}};
+  if (o.query_offset) v["query_offset"] = *o.query_offset;
+  return v;
+}
+
+Value describe(const Sighting& s) {
+  Value labels = Value::array();
+  for (const Label& l : s.labels) {
+    labels.push_back({{"text", l.text},
+                      {"begin", l.begin},
+                      {"end", l.end},
+                      {"word", l.word},
+                      {"special", l.special}});
+  }
+  Value layers = Value::array();
+  for (const FocusRecord& r : s.layers)
+    layers.push_back(r.batch == 0 ? Value(nullptr) : describe_layer(r));
+  return {{"version", kVersion},
+          {"model", s.model},
+          {"text", s.text},
+          {"labels", std::move(labels)},
+          {"layers", std::move(layers)}};
+}
+
+void read_labels(const Value& from, const std::string& file, Sighting& to) {
+  for (const Value& one : from) {
+    Label label;
+    label.text = json::require<std::string>(one, "text", file);
+    label.begin = json::require<std::int64_t>(one, "begin", file);
+    label.end = json::require<std::int64_t>(one, "end", file);
+    label.word = json::require<std::int64_t>(one, "word", file);
+    label.special = json::require<bool>(one, "special", file);
+    const auto bytes = static_cast<std::int64_t>(to.text.size());
+    if (label.begin < 0 || label.end < label.begin || label.end > bytes) {
+      bad(file,
+          fmt::format(
+              "expected label bytes within 0..{}, found {}..{}", bytes, label.begin, label.end));
+    }
+    to.labels.push_back(std::move(label));
+  }
+}
+
+void read_sizes(const Value& from, const std::string& file, FocusRecord& r) {
+  const auto size = [&](const char* key) {
+    const auto x = json::require<std::int64_t>(from, key, file);
+    constexpr std::int64_t kMost = std::int64_t{1} << 31;
+    if (x < 0 || x > kMost) bad(file, fmt::format("expected {} 0..2^31, found {}", key, x));
+    return x;
+  };
+  r.batch = size("batch");
+  r.query_heads = size("query_heads");
+  r.groups = size("groups");
+  r.rows = size("rows");
+  r.keys = size("keys");
+  r.width = size("width");
+  if (r.batch < 1 || r.groups < 1 || r.query_heads % r.groups != 0) {
+    bad(file,
+        fmt::format("expected groups to divide heads, found {} and {}", r.groups, r.query_heads));
+  }
+  r.heads = json::require<std::vector<int>>(from, "heads", file);
+  for (int h : r.heads) {
+    if (h < 0 || h >= r.query_heads)
+      bad(file, fmt::format("expected heads 0..{}, found {}", r.query_heads - 1, h));
+  }
+  FocusOptions& o = r.options;
+  o.scale = json::require<float>(from, "scale", file);
+  o.causal = json::require<bool>(from, "causal", file);
+  o.window_left = json::require<std::int64_t>(from, "window_left", file);
+  o.window_right = json::require<std::int64_t>(from, "window_right", file);
+  o.prefix = json::require<std::int64_t>(from, "prefix", file);
+  o.softcap = json::require<float>(from, "softcap", file);
+  if (json::find(from, "query_offset", file) != nullptr) {
+    o.query_offset = json::require<std::int64_t>(from, "query_offset", file);
+  }
+}
+
+bool fits(const FocusRecord& r, const Field& field, const Shape& shape) {
+  const auto S = static_cast<std::int64_t>(r.heads.size());
+  switch (field.axes) {
+    case Field::kRows:
+      return shape == Shape{r.batch, S, r.rows};
+    case Field::kRowsByTop:
+      return shape.size() == 4 && shape == Shape{r.batch, S, r.rows, shape[3]};
+    case Field::kKeys:
+      return shape == Shape{r.batch, S, r.keys};
+    case Field::kCells:
+      return shape.size() == 4 && shape == Shape{r.batch, S, shape[2], shape[3]};
+    case Field::kRowsByWidth:
+      return shape == Shape{r.batch, S, r.rows, r.width};
+    case Field::kGroupsByWidth:
+      return shape == Shape{r.batch, r.groups, r.keys, r.width};
+  }
+  return false;
+}
+
+void read_tensors(const Safetensors& file, std::size_t layer, FocusRecord& r) {
+  for (const Field& field : kFields) {
+    const std::string name = fmt::format("{}.{}", layer, field.name);
+    const AnyView* found = file.find(name);
+    if (found == nullptr) continue;
+    if (found->dtype != field.dtype || !fits(r, field, found->shape)) {
+      bad(file.name(),
+          fmt::format("expected {} to be {} and fit its layer, found {} {}",
+                      name,
+                      headscope::name(field.dtype),
+                      headscope::name(found->dtype),
+                      to_string(found->shape)));
+    }
+    r.*field.tensor = Tensor::copy_of(*found);
+  }
+  if (r.lse.empty()) bad(file.name(), fmt::format("expected {}.lse, found none", layer));
+}
+
+template <typename T, int N>
+void read_view(const Safetensors& file,
+               const std::string& name,
+               const Shape& most,
+               FocusRecord& r,
+               View<const T, N>& to) {
+  const AnyView* found = file.find(name);
+  if (found == nullptr) return;
+  bool same = found->dtype == kDTypeOf<T> && found->shape.size() == most.size();
+  for (std::size_t a = 0; same && a < most.size(); ++a) {
+    same = found->shape[a] == most[a] || (N == 4 && a < 3 && found->shape[a] == 1);
+  }
+  if (!same)
+    bad(file.name(),
+        fmt::format("expected {} {}, found {}", name, to_string(most), to_string(found->shape)));
+  r.owned.push_back(std::make_shared<const Tensor>(Tensor::copy_of(*found)));
+  to = r.owned.back()->view<T, N>();
+}
+
+template <typename T, int N>
+AnyView any(const View<const T, N>& view) {
+  return {kDTypeOf<T>,
+          Shape(view.shape.begin(), view.shape.end()),
+          reinterpret_cast<const std::byte*>(view.data)};
+}
+
+}  // namespace
+
+void Sighting::save(const std::filesystem::path& path) const {
+  std::map<std::string, AnyView, std::less<>> tensors;
+  for (std::size_t n = 0; n < layers.size(); ++n) {
+    const FocusRecord& r = layers[n];
+    const auto put = [&](const char* name, const AnyView& view) {
+      tensors.emplace(fmt::format("{}.{}", n, name), view);
+    };
+    for (const Field& field : kFields) {
+      if (!(r.*field.tensor).empty()) put(field.name, (r.*field.tensor).any());
+    }
+    if (r.options.key_mask.data != nullptr) put("key_mask", any(r.options.key_mask));
+    if (r.options.bias.data != nullptr) put("bias", any(r.options.bias));
+    if (r.options.slopes.data != nullptr) put("slopes", any(r.options.slopes));
+    if (r.options.sinks.data != nullptr) put("sinks", any(r.options.sinks));
+  }
+  write_safetensors(path, tensors, {{kKey, describe(*this).dump()}});
+}
+
+Sighting Sighting::load(const std::filesystem::path& path) {
+  const Safetensors file = Safetensors::open(path);
+  const auto about = file.metadata().find(kKey);
+  if (about == file.metadata().end())
+    bad(file.name(), "expected a .sight file, found no headscope.sight in its metadata");
+  const Value v = json::parse(about->second, file.name());
+  const auto version = json::require<int>(v, "version", file.name());
+  if (version != kVersion) {
+    throw Error(ErrorCode::kUnsupported,
+                fmt::format("[{}] expected version {}, found {}", file.name(), kVersion, version));
+  }
+  Sighting s;
+  s.model = json::require<std::string>(v, "model", file.name());
+  s.text = json::require<std::string>(v, "text", file.name());
+  read_labels(json::require<Value>(v, "labels", file.name()), file.name(), s);
+  const Value layers = json::require<Value>(v, "layers", file.name());
+  if (!layers.is_array()) bad(file.name(), "expected layers to be an array");
+  for (const Value& one : layers) {
+    FocusRecord& r = s.layers.emplace_back();
+    if (one.is_null()) continue;
+    const std::size_t n = s.layers.size() - 1;
+    read_sizes(one, file.name(), r);
+    read_tensors(file, n, r);
+    FocusOptions& o = r.options;
+    read_view(file, fmt::format("{}.key_mask", n), {r.batch, r.keys}, r, o.key_mask);
+    read_view(file, fmt::format("{}.bias", n), {r.batch, r.query_heads, r.rows, r.keys}, r, o.bias);
+    read_view(file, fmt::format("{}.slopes", n), {r.query_heads}, r, o.slopes);
+    read_view(file, fmt::format("{}.sinks", n), {r.query_heads}, r, o.sinks);
+  }
+  return s;
+}
+
+}  // namespace headscope

@@ -1,0 +1,221 @@
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <cstring>
+#include <limits>
+#include <numeric>
+
+#include "attention/random_call.h"
+#include "headscope/threads.h"
+#include "kernels/isa.h"
+
+namespace headscope {
+namespace {
+
+using testing_support::noise;
+using testing_support::RandomCall;
+using testing_support::Result;
+using testing_support::run;
+
+double largest(const Tensor& t) {
+  double most = 0.0;
+  for (float x : t.span<float>())
+    most = std::max(most, std::isfinite(x) ? std::abs(double{x}) : 0.0);
+  return most;
+}
+
+void expect_near(const Tensor& found, const Tensor& expected, double tolerance, const char* what) {
+  ASSERT_EQ(found.shape(), expected.shape()) << what;
+  if (found.empty()) return;
+  for (std::size_t n = 0; n < found.span<float>().size(); ++n) {
+    const float a = found.span<float>()[n];
+    const float b = expected.span<float>()[n];
+    if (a == b) continue;
+    ASSERT_NEAR(a, b, tolerance) << what << " at " << n;
+  }
+}
+
+// Rounding of one score: of a dot product of D terms, and of the largest score itself.
+double score_error(const RandomCall& c, const Result& r) {
+  const double D = static_cast<double>(c.in.q.shape[3]);
+  const double scale = double{c.in.options.scale.value_or(static_cast<float>(1.0 / std::sqrt(D)))};
+  const double score = scale * largest(c.q) * largest(c.k) * D;
+  return 6e-8 * (8.0 + std::min(score, largest(r.lse) + 40.0) +
+                 std::sqrt(D) * scale * largest(c.q) * largest(c.k));
+}
+
+void expect_same(const RandomCall& c, const Result& found, const Result& expected) {
+  const double t = 4.0 * score_error(c, expected);
+  const double reach = static_cast<double>(c.in.q.shape[2] + c.in.k.shape[2]);
+  expect_near(found.out, expected.out, t * largest(c.v), "out");
+  expect_near(found.lse, expected.lse, t, "lse");
+  const FocusRecord& a = found.record;
+  const FocusRecord& b = expected.record;
+  expect_near(a.entropy, b.entropy, 8 * t, "entropy");
+  expect_near(a.max_weight, b.max_weight, t, "max_weight");
+  expect_near(a.distance_mean, b.distance_mean, t * reach, "distance_mean");
+  expect_near(a.distance_var, b.distance_var, 2 * t * reach * reach, "distance_var");
+  expect_near(a.first_mass, b.first_mass, t, "first_mass");
+  expect_near(a.self_mass, b.self_mass, t, "self_mass");
+  expect_near(a.previous_mass, b.previous_mass, t, "previous_mass");
+  expect_near(a.top_weights, b.top_weights, t, "top_weights");
+  expect_near(a.column_mass, b.column_mass, t * reach, "column_mass");
+  expect_near(a.pooled_mean, b.pooled_mean, t, "pooled_mean");
+  expect_near(a.pooled_max, b.pooled_max, t, "pooled_max");
+}
+
+// Property: whatever the shapes and options, every instruction set agrees with the double
+// reference.
+TEST(Focus, EqualsTheReferenceOnRandomCalls) {
+  constexpr unsigned kCases = 400;
+  const unsigned first = 1000;
+  for (unsigned seed = first; seed < first + kCases; ++seed) {
+    const RandomCall c(seed);
+    const Result expected = run(focus_reference, c.in, c.sight);
+    for (const kernels::Table* table : kernels::tables()) {
+      SCOPED_TRACE("seed " + std::to_string(seed) + " on " + std::string(table->name));
+      kernels::use(table->name);
+      expect_same(c, run(focus, c.in, c.sight), expected);
+      if (HasFatalFailure()) return kernels::use("auto");
+    }
+  }
+  kernels::use("auto");
+}
+
+// Past the strip in L2 the weights are computed twice, and keys come in many blocks.
+TEST(Focus, EqualsTheReferenceOnALongText) {
+  std::mt19937 generator(5);
+  RandomCall c(1);
+  c.q = noise({1, 1, 70, 32}, generator);
+  c.k = noise({1, 1, 4000, 32}, generator);
+  c.v = noise({1, 1, 4000, 32}, generator);
+  c.in = {c.q.view<float, 4>(), c.k.view<float, 4>(), c.v.view<float, 4>(), {}};
+  c.sight = Sight::everything();
+  const Result expected = run(focus_reference, c.in, c.sight);
+  for (bool causal : {false, true}) {
+    c.in.options.causal = causal;
+    expect_same(c, run(focus, c.in, c.sight), run(focus_reference, c.in, c.sight));
+  }
+  EXPECT_EQ(expected.record.pooled_mean.shape(), (Shape{1, 1, 35, 64}));
+}
+
+// Law 2: weights recomputed from q, k and lse sum to one, and are what the kernel used.
+TEST(Focus, RecomputedRowsSumToOneAndMixToTheOutput) {
+  std::mt19937 generator(3);
+  const Tensor q = noise({1, 2, 90, 24}, generator);
+  const Tensor k = noise({1, 1, 90, 24}, generator);
+  const Tensor v = noise({1, 1, 90, 8}, generator);
+  FocusInput in{q.view<float, 4>(), k.view<float, 4>(), v.view<float, 4>(), {}};
+  in.options.causal = true;
+  const Result r = run(focus, in, Sight::everything());
+  std::vector<float> row(90);
+  for (int h = 0; h < 2; ++h) {
+    for (std::int64_t i = 0; i < 90; ++i) {
+      r.record.row(0, h, i, row);
+      EXPECT_NEAR(std::accumulate(row.begin(), row.end(), 0.0), 1.0, 2e-6);
+      for (std::int64_t c = 0; c < 8; ++c) {
+        double mixed = 0.0;
+        for (std::int64_t j = 0; j < 90; ++j)
+          mixed += double{row[static_cast<std::size_t>(j)]} * double{in.v(0, 0, j, c)};
+        EXPECT_NEAR(mixed, (r.out.view<float, 4>()(0, h, i, c)), 1e-5);
+      }
+    }
+  }
+}
+
+// Law 6, the exact half: the number of threads changes no bit of anything.
+TEST(Focus, NumberOfThreadsChangesNoBit) {
+  const int before = threads();
+  for (unsigned seed = 0; seed < 40; ++seed) {
+    const RandomCall c(seed);
+    set_threads(1);
+    const Result one = run(focus, c.in, c.sight);
+    for (int n : {2, 5}) {
+      set_threads(n);
+      const Result many = run(focus, c.in, c.sight);
+      const auto same = [](const Tensor& a, const Tensor& b) {
+        return a.shape() == b.shape() &&
+               (a.empty() || std::memcmp(a.raw(), b.raw(), a.bytes()) == 0);
+      };
+      EXPECT_TRUE(same(one.out, many.out) && same(one.lse, many.lse)) << seed;
+      EXPECT_TRUE(same(one.record.entropy, many.record.entropy)) << seed;
+      EXPECT_TRUE(same(one.record.column_mass, many.record.column_mass)) << seed;
+      EXPECT_TRUE(same(one.record.pooled_mean, many.record.pooled_mean)) << seed;
+      EXPECT_TRUE(same(one.record.top_keys, many.record.top_keys)) << seed;
+    }
+  }
+  set_threads(before);
+}
+
+TEST(Focus, LookingChangesNoBitOfTheOutput) {
+  const RandomCall c(17);
+  const Result seen = run(focus, c.in, Sight::everything());
+  Tensor blind(DType::kF32, seen.out.shape());
+  focus(c.in, {blind.view<float, 4>(), {}});
+  EXPECT_EQ(std::memcmp(blind.raw(), seen.out.raw(), blind.bytes()), 0);
+}
+
+TEST(Focus, RowWithNoVisibleKeyIsZero) {
+  std::mt19937 generator(1);
+  const Tensor q = noise({1, 1, 5, 8}, generator);
+  const Tensor k = noise({1, 1, 3, 8}, generator);
+  const Tensor v = noise({1, 1, 3, 8}, generator);
+  FocusInput in{q.view<float, 4>(), k.view<float, 4>(), v.view<float, 4>(), {}};
+  in.options.causal = true;  // the first two rows see nothing
+  for (const kernels::Table* table : kernels::tables()) {
+    kernels::use(table->name);
+    const Result r = run(focus, in, Sight::everything());
+    for (std::int64_t i = 0; i < 2; ++i) {
+      EXPECT_EQ((r.lse.view<float, 3>()(0, 0, i)), -std::numeric_limits<float>::infinity());
+      EXPECT_EQ((r.record.argmax.view<std::int32_t, 3>()(0, 0, i)), -1);
+      EXPECT_EQ((r.record.entropy.view<float, 3>()(0, 0, i)), 0.0F);
+      for (std::int64_t c = 0; c < 8; ++c) EXPECT_EQ((r.out.view<float, 4>()(0, 0, i, c)), 0.0F);
+    }
+  }
+  kernels::use("auto");
+}
+
+// A broken head must be seen to be broken.
+TEST(Focus, NanInQueriesComesOut) {
+  std::mt19937 generator(1);
+  Tensor q = noise({1, 1, 30, 8}, generator);
+  const Tensor k = noise({1, 1, 30, 8}, generator);
+  const Tensor v = noise({1, 1, 30, 8}, generator);
+  q.span<float>()[4 * 8] = std::numeric_limits<float>::quiet_NaN();
+  const FocusInput in{q.view<float, 4>(), k.view<float, 4>(), v.view<float, 4>(), {}};
+  for (const kernels::Table* table : kernels::tables()) {
+    kernels::use(table->name);
+    const Result r = run(focus, in, Sight::everything());
+    EXPECT_TRUE(std::isnan(r.out.view<float, 4>()(0, 0, 4, 0))) << table->name;
+    EXPECT_TRUE(std::isnan(r.lse.view<float, 3>()(0, 0, 4))) << table->name;
+    EXPECT_FALSE(std::isnan(r.out.view<float, 4>()(0, 0, 5, 0))) << table->name;
+  }
+  kernels::use("auto");
+}
+
+TEST(Focus, ShapesThatDoNotFitAreNamed) {
+  std::mt19937 generator(1);
+  const Tensor q = noise({2, 4, 5, 8}, generator);
+  const Tensor k = noise({2, 2, 5, 9}, generator);
+  const Tensor v = noise({2, 2, 5, 8}, generator);
+  Tensor out(DType::kF32, {2, 4, 5, 8});
+  const FocusInput in{q.view<float, 4>(), k.view<float, 4>(), v.view<float, 4>(), {}};
+  try {
+    focus(in, {out.view<float, 4>(), {}});
+    FAIL();
+  } catch (const Error& e) {
+    EXPECT_EQ(e.code(), ErrorCode::kShape);
+    EXPECT_STREQ(e.what(), "[focus] expected k [2,2,5,8], found [2,2,5,9]");
+  }
+  const Tensor three = noise({2, 3, 5, 8}, generator);
+  const FocusInput odd{q.view<float, 4>(), three.view<float, 4>(), three.view<float, 4>(), {}};
+  EXPECT_THROW(focus(odd, {out.view<float, 4>(), {}}), Error);
+  Sight sight;
+  sight.heads = {4};
+  FocusRecord record;
+  const FocusInput good{q.view<float, 4>(), v.view<float, 4>(), v.view<float, 4>(), {}};
+  EXPECT_THROW(focus(good, {out.view<float, 4>(), {}}, &sight, &record), Error);
+}
+
+}  // namespace
+}  // namespace headscope
