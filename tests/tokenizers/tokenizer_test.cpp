@@ -213,10 +213,10 @@ TEST(Tokenizer, TextThatIsNotUtf8NamesTheByte) {
                                                        {"\xC3\xA9\xC3", "0xC3 at offset 2"},
                                                        {"\xF0\x82\x82\xAC", "0xF0 at offset 0"},
                                                        {"z\xC3(", "0xC3 at offset 1"}};
-  for (const auto& [text, what] : cases) {
+  for (const auto& one : cases) {
     std::string message;
-    EXPECT_EQ(code_of([&] { (void)tokenizer.encode(text); }, &message), ErrorCode::kInput);
-    EXPECT_EQ(message, "[tokenizer] expected UTF-8 text, found byte " + what);
+    EXPECT_EQ(code_of([&] { (void)tokenizer.encode(one.first); }, &message), ErrorCode::kInput);
+    EXPECT_EQ(message, "[tokenizer] expected UTF-8 text, found byte " + one.second);
   }
 }
 
