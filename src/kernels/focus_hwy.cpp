@@ -244,7 +244,7 @@ bool raise_max(const float* top, std::int64_t value_width, float* o, Lanes& lane
   if (!grew) return false;
   for (std::size_t lane = 0; lane < kRows; lane += kLanes) {
     const V old = hn::Load(d, lanes.max + lane);
-    const V now = hn::Max(old, hn::Load(d, top + lane));  // NaN comes second and wins.
+    const V now = at_least(old, hn::Load(d, top + lane));
     const V step = hn::Sub(old, now);
     const V factor = exp(step);
     const V sum = hn::Load(d, lanes.sum + lane);
@@ -292,7 +292,7 @@ void weigh(const FocusTask& t,
       sum = hn::Add(sum, p);
       if constexpr (kStats) {
         // p is 0 below -87, but 0 * -inf would be NaN.
-        moment = hn::MulAdd(p, hn::Max(hn::Set(d, -200.0F), x), moment);
+        moment = hn::MulAdd(p, at_least(hn::Set(d, -200.0F), x), moment);
         const V step = hn::Set(d, static_cast<float>(m));
         const V distance = sign != 0.0F ? step : hn::Abs(hn::Sub(p_minus_j0, step));
         const V weighted = hn::Mul(p, distance);
@@ -328,7 +328,7 @@ void block_top(const float* s, std::int64_t n, float* top) {
   for (std::size_t lane = 0; lane < kRows; lane += kLanes) {
     V best = hn::Load(d, s + lane);
     for (std::int64_t m = 1; m < n; ++m) {
-      best = hn::Max(best, hn::Load(d, s + static_cast<std::size_t>(m) * kRows + lane));
+      best = at_least(best, hn::Load(d, s + static_cast<std::size_t>(m) * kRows + lane));
     }
     hn::Store(best, d, top + lane);
   }

@@ -21,13 +21,27 @@ inline constexpr std::size_t kLanes = hn::MaxLanes(D());
 inline constexpr std::size_t kRegisters =
     HWY_TARGET == HWY_AVX3 || HWY_TARGET == HWY_NEON ? 32 : 16;
 
+/// max and min that let NaN in `x` through, so that a broken head is seen to be broken. x86 returns
+/// the second operand for NaN and Arm the NaN; only the portable vectors need to be told.
+HWY_INLINE V at_least(V low, V x) {
+  if constexpr (HWY_TARGET == HWY_EMU128 || HWY_TARGET == HWY_SCALAR) {
+    return hn::IfThenElse(hn::Lt(x, low), low, x);
+  }
+  return hn::Max(low, x);
+}
+HWY_INLINE V at_most(V high, V x) {
+  if constexpr (HWY_TARGET == HWY_EMU128 || HWY_TARGET == HWY_SCALAR) {
+    return hn::IfThenElse(hn::Gt(x, high), high, x);
+  }
+  return hn::Min(high, x);
+}
+
 /// e^x for x <= 88; below -87.3 exactly 0, NaN stays NaN.
 /// 2^r by a polynomial of degree 5 with p(0) = 1, minimax on [-1/2, 1/2]: relative error 9e-8.
 HWY_INLINE V exp(V x) {
   const D d;
   const hn::RebindToSigned<D> di;
-  // The operands of Max are in this order so that NaN survives.
-  const V t = hn::Max(hn::Set(d, -127.0F), hn::Mul(x, hn::Set(d, 1.44269504088896341F)));
+  const V t = at_least(hn::Set(d, -127.0F), hn::Mul(x, hn::Set(d, 1.44269504088896341F)));
   const V n = hn::Round(t);
   const V r = hn::Sub(t, n);
   V p = hn::Set(d, 0x1.5bba14p-10F);

@@ -25,9 +25,9 @@ HWY_INLINE V apply(Activation kind, V x) {
       return hn::Mul(hn::Mul(half, x), hn::Add(one, tanh(inner)));
     }
     case Activation::kRelu:
-      return hn::Max(hn::Zero(d), x);  // NaN comes second and survives.
+      return at_least(hn::Zero(d), x);
     case Activation::kSilu:
-      return hn::Div(x, hn::Add(one, exp(hn::Min(hn::Set(d, 87.0F), hn::Neg(x)))));
+      return hn::Div(x, hn::Add(one, exp(at_most(hn::Set(d, 87.0F), hn::Neg(x)))));
     case Activation::kTanh:
       return tanh(x);
   }

@@ -67,12 +67,13 @@ void expect_same(const RandomCall& c, const Result& found, const Result& expecte
 // Property: whatever the shapes and options, every instruction set agrees with the double
 // reference.
 TEST(Focus, EqualsTheReferenceOnRandomCalls) {
-  constexpr unsigned kCases = 400;
+  constexpr unsigned kCases = 200;
   const unsigned first = 1000;
   for (unsigned seed = first; seed < first + kCases; ++seed) {
     const RandomCall c(seed);
     const Result expected = run(focus_reference, c.in, c.sight);
-    for (const kernels::Table* table : kernels::tables()) {
+    for (const kernels::Table* table :
+         kernels::tables().subspan(1)) {  // the first is the reference
       SCOPED_TRACE("seed " + std::to_string(seed) + " on " + std::string(table->name));
       kernels::use(table->name);
       expect_same(c, run(focus, c.in, c.sight), expected);
