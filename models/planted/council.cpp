@@ -210,13 +210,14 @@ void plant_places(Council& council) {
   Head(council, 3, {"I", "circle", "itself", "сам на себя"}).clock(at(0)).rest(12);
 }
 
-// Head 4: the same code is worth 48 nats, another at most 16, and being at the asker's own place
-// takes 32 away: 16 for itself, 48 for another occurrence, and 32 for [CLS] between them.
+// Head 4: the same code is worth 72 nats, another at most 24, and being at the asker's own place
+// takes 24 away: 48 for itself, 72 for another occurrence, and 60 for [CLS] between them. Clocks
+// being as they are, 24 come on top 65 words away: 48 at most for another word, still below [CLS].
 void plant_same_word(Council& council) {
   Head(council, 4, {"S", "triangle", "same word", "то же слово"})
-      .same_code(2)
-      .clock(taste([](int d) { return d == 0 ? -32.0 : 0.0; }))
-      .rest(32);
+      .same_code(3)
+      .clock(taste([](int d) { return d == 0 ? -24.0 : 0.0; }))
+      .rest(60);
 }
 
 // Heads 5 to 7 like what is near: kNear nats a word, from +32.5 words' worth to -32.5 at a distance
@@ -226,24 +227,26 @@ void plant_same_word(Council& council) {
 constexpr double kNear = 4, kSlow = 100, kSure = 10;
 constexpr double kMiddle = kHalfTurn / 2.0;
 double near(int d) { return kNear * (kMiddle - std::abs(d)); }
-double slow(double d) { return kSlow * std::cos(speed(kHands - 1) * d); }
+double slow(int d, double nats = kSlow) { return nats * std::cos(speed(kHands - 1) * d); }
 
-// Every word looks at the nearest verb, however far. Nearness is worth least at 65 words or, with
-// the slow hand against it, a little beyond.
+// Every word looks at the nearest verb, however far. One 127 words away looks 3 words near to the
+// other hands: the slow one must be worth more than the 61 words between, so that a verb up to 64
+// words away comes first.
 void plant_action(Council& council) {
-  const double most = near(0) + slow(0), threshold = most + kSure;
+  constexpr double kFar = 250;
+  const double most = near(0) + slow(0, kFar), threshold = most + kSure;
   double least = most;
   for (int d = 0; d < static_cast<int>(kPositions); ++d) {
-    least = std::min(least, (d < kHalfTurn ? near(d) : -near(d - kHalfTurn)) + slow(d));
+    least = std::min(least, (d < kHalfTurn ? near(d) : -near(d - kHalfTurn)) + slow(d, kFar));
   }
   Head(council, 5, {"V", "square", "the action", "действие"})
       .both(kWord, kVerb, threshold + kSure - least)
-      .clock(taste(near, kSlow))
+      .clock(taste(near, kFar))
       .rest(threshold);
 }
 
 // An adjective looks at the noun that answers its question, up to 12 words to the right of it or 6
-// to the left ("the king is old"): looking back costs as much as 6 words more.
+// to the left ("the king is old"): looking back costs about as much as 6 words more.
 void plant_adjective(Council& council) {
   constexpr int kFarthest = 12;
   constexpr double kBack = 3 * kNear;
