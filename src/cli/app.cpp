@@ -1,0 +1,128 @@
+#include "cli/app.h"
+
+#include <algorithm>
+#include <array>
+#include <filesystem>
+#include <new>
+#include <numeric>
+#include <vector>
+
+#include "cli/screen.h"
+#include "cli/see.h"
+#include "cli/verify.h"
+#include "cli/walk.h"
+#include "headscope/error.h"
+
+namespace headscope::cli {
+
+namespace {
+struct Verb {
+  std::string_view name;
+  int (*body)(std::span<const std::string>, Lang, std::string&);
+  Word help;
+};
+
+constexpr Verb kVerbs[] = {
+    {"see", see, Word::kHelpSee},
+    {"walk", walk, Word::kHelpWalk},
+    {"verify", verify, Word::kHelpVerify},
+    {"models", models, Word::kHelpModels},
+    {"cpu", cpu, Word::kHelpCpu},
+};
+
+const Verb* find_verb(std::string_view name) {
+  for (const Verb& verb : kVerbs) {
+    if (verb.name == name) return &verb;
+  }
+  return nullptr;
+}
+
+// Letters to insert, remove or change to make one word the other.
+std::size_t edits_between(std::string_view a, std::string_view b) {
+  std::vector<std::size_t> row(b.size() + 1);
+  std::iota(row.begin(), row.end(), std::size_t{0});
+  for (std::size_t i = 0; i < a.size(); ++i) {
+    std::size_t diagonal = row[0]++;
+    for (std::size_t j = 0; j < b.size(); ++j) {
+      const std::size_t changed = diagonal + (a[i] == b[j] ? 0 : 1);
+      diagonal = row[j + 1];
+      row[j + 1] = std::min({row[j] + 1, diagonal + 1, changed});
+    }
+  }
+  return row.back();
+}
+
+[[noreturn]] void unknown_verb(Lang lang, const std::string& word) {
+  constexpr std::size_t kClose = 2;
+  for (const Verb& verb : kVerbs) {
+    if (word.size() > kClose && word.size() < 16 && edits_between(word, verb.name) <= kClose) {
+      throw Error(ErrorCode::kUsage, say(lang, Word::kUnknownVerbNear, clean(word), verb.name));
+    }
+  }
+  throw Error(ErrorCode::kUsage, say(lang, Word::kUnknownVerb, clip(clean(word), 40)));
+}
+
+// --lang is needed before anything else is read: errors speak it, too.
+std::string language_option(std::span<const std::string> arguments) {
+  std::string out;
+  for (std::size_t i = 0; i < arguments.size() && arguments[i] != "--"; ++i) {
+    if (arguments[i] == "--lang" && i + 1 < arguments.size()) out = arguments[i + 1];
+    if (arguments[i].starts_with("--lang=")) out = arguments[i].substr(7);
+  }
+  return out;
+}
+
+int help(std::span<const std::string> arguments, Lang lang, std::string& out) {
+  for (const std::string& word : arguments) {
+    if (word.starts_with("--")) continue;
+    if (const Verb* verb = find_verb(word)) {
+      out += text(lang, verb->help);
+      return 0;
+    }
+    if (word != "ru" && word != "en") unknown_verb(lang, word);
+  }
+  out += text(lang, Word::kHelp);
+  return 0;
+}
+
+int dispatch(std::span<const std::string> arguments, Lang lang, std::string& out) {
+  while (!arguments.empty() && arguments[0].starts_with("--lang")) {
+    arguments = arguments.subspan(
+        std::min<std::size_t>(arguments[0] == "--lang" ? 2 : 1, arguments.size()));
+  }
+  if (arguments.empty()) {
+    throw Error(ErrorCode::kUsage, std::string(text(lang, Word::kNeedsVerb)));
+  }
+  const std::string& first = arguments[0];
+  if (first == "--version" || first == "-V") {
+    out += "headscope " HEADSCOPE_VERSION "\n";
+    return 0;
+  }
+  if (first == "help" || first == "--help" || first == "-h")
+    return help(arguments.subspan(1), lang, out);
+  const Verb* verb = find_verb(first);
+  if (verb == nullptr) unknown_verb(lang, first);
+  return verb->body(arguments.subspan(1), lang, out);
+}
+}  // namespace
+
+int run(std::span<const std::string> arguments, std::string& out, std::string& complaint) {
+  try {
+    const Lang lang = choose_language(language_option(arguments));
+    return dispatch(arguments, lang, out);
+  } catch (const Error& error) {
+    complaint = clean(error.what());
+    return exit_status(error.code());
+  } catch (const std::filesystem::filesystem_error& error) {
+    complaint = clean(error.what());
+    return exit_status(ErrorCode::kIo);
+  } catch (const std::bad_alloc&) {
+    complaint = "[memory] expected more memory, found none left";
+    return exit_status(ErrorCode::kResources);
+  } catch (const std::exception& error) {
+    complaint = clean(error.what());
+    return exit_status(ErrorCode::kInternal);
+  }
+}
+
+}  // namespace headscope::cli

@@ -1,0 +1,212 @@
+#include "cli/arguments.h"
+
+#include <unistd.h>
+
+#include <array>
+#include <charconv>
+#include <cmath>
+#include <iostream>
+#include <iterator>
+#include <memory>
+#include <set>
+
+#include "headscope/error.h"
+#include "headscope/safetensors.h"
+
+namespace headscope::cli {
+
+namespace {
+constexpr std::size_t kMostText = std::size_t{64} << 20;
+
+[[noreturn]] void expected(const Call& call,
+                           std::string_view option,
+                           const std::string& what,
+                           std::string_view found) {
+  throw Error(ErrorCode::kUsage,
+              say(call.screen.lang, Word::kExpectedFound, call.verb, option, what, clean(found)));
+}
+
+template <typename T>
+bool read_all(std::string_view word, T& out) {
+  const auto [end, error] = std::from_chars(word.data(), word.data() + word.size(), out);
+  return error == std::errc() && end == word.data() + word.size();
+}
+
+std::vector<std::string_view> pieces(std::string_view list) {
+  std::vector<std::string_view> out;
+  for (;;) {
+    const std::size_t comma = list.find(',');
+    out.push_back(list.substr(0, comma));
+    if (comma == std::string_view::npos) return out;
+    list.remove_prefix(comma + 1);
+  }
+}
+
+bool read_head(std::string_view word, HeadId& out) {
+  const std::size_t dot = word.find('.');
+  return dot != std::string_view::npos && read_all(word.substr(0, dot), out.layer) &&
+         read_all(word.substr(dot + 1), out.head) && out.layer >= 0 && out.head >= 0;
+}
+
+Edit edit_of(HeadId id, Edit::Kind kind, float factor = 1.0F) {
+  Edit edit;
+  edit.layer = id.layer;
+  edit.head = id.head;
+  edit.kind = kind;
+  edit.factor = factor;
+  return edit;
+}
+
+// Words that nobody types as a sentence: a path, or a name that ends like a text file's.
+bool means_a_file(std::string_view word) {
+  if (word.find_first_of(" \t\n") != std::string_view::npos) return false;
+  for (const std::string_view begin : {"/", "./", "../", "~"}) {
+    if (word.size() > begin.size() && word.starts_with(begin)) return true;
+  }
+  static constexpr std::array<std::string_view, 8> kEndings = {
+      ".txt", ".md", ".text", ".csv", ".json", ".html", ".log", ".rst"};
+  for (const std::string_view ending : kEndings) {
+    if (word.size() > ending.size() && word.ends_with(ending)) return true;
+  }
+  return false;
+}
+
+std::string read_standard_input(const Call& call) {
+  std::string out;
+  std::array<char, 1 << 16> block{};
+  while (std::cin.read(block.data(), block.size()) || std::cin.gcount() > 0) {
+    out.append(block.data(), static_cast<std::size_t>(std::cin.gcount()));
+    if (out.size() > kMostText) {
+      throw Error(ErrorCode::kResources,
+                  say(call.screen.lang, Word::kTextTooLarge, call.verb, kMostText >> 20));
+    }
+  }
+  if (std::cin.bad())
+    throw Error(ErrorCode::kIo, say(call.screen.lang, Word::kCannotReadInput, call.verb));
+  return out;
+}
+
+// As a shell does with the output of a command: the line end of the last line is no part of the
+// text.
+std::string without_line_end(std::string text) {
+  if (text.starts_with("\xEF\xBB\xBF")) text.erase(0, 3);
+  if (text.ends_with('\n')) text.pop_back();
+  if (text.ends_with('\r')) text.pop_back();
+  return text;
+}
+}  // namespace
+
+std::int64_t parse_integer(const Call& call,
+                           std::string_view option,
+                           std::string_view word,
+                           std::int64_t least,
+                           std::int64_t most) {
+  std::int64_t out = 0;
+  if (!read_all(word, out) || out < least || out > most) {
+    expected(call, option, say(call.screen.lang, Word::kNumberFromTo, least, most), word);
+  }
+  return out;
+}
+
+double parse_number(const Call& call, std::string_view option, std::string_view word) {
+  double out = 0.0;
+  if (!read_all(word, out) || !std::isfinite(out)) {
+    expected(call, option, say(call.screen.lang, Word::kANumber), word);
+  }
+  return out;
+}
+
+HeadId parse_head(const Call& call, std::string_view option, std::string_view word) {
+  HeadId out;
+  if (!read_head(word, out)) expected(call, option, say(call.screen.lang, Word::kAHead), word);
+  return out;
+}
+
+std::vector<HeadId> parse_heads(const Call& call,
+                                std::string_view option,
+                                std::span<const std::string> words) {
+  std::vector<HeadId> out;
+  for (const std::string& word : words) {
+    for (const std::string_view piece : pieces(word)) {
+      out.push_back(parse_head(call, option, piece));
+    }
+  }
+  return out;
+}
+
+std::vector<Edit> parse_edits(const Call& call,
+                              std::span<const std::string> zero,
+                              std::span<const std::string> mean,
+                              std::span<const std::string> scale) {
+  std::vector<Edit> out;
+  for (const HeadId id : parse_heads(call, "--zero", zero))
+    out.push_back(edit_of(id, Edit::Kind::kZero));
+  for (const HeadId id : parse_heads(call, "--mean", mean))
+    out.push_back(edit_of(id, Edit::Kind::kMean));
+  for (const std::string& word : scale) {
+    for (const std::string_view piece : pieces(word)) {
+      const std::size_t equals = piece.find('=');
+      HeadId id;
+      if (equals == std::string_view::npos || !read_head(piece.substr(0, equals), id)) {
+        expected(call, "--scale", say(call.screen.lang, Word::kAScale), piece);
+      }
+      const double factor = parse_number(call, "--scale", piece.substr(equals + 1));
+      out.push_back(edit_of(id, Edit::Kind::kScale, static_cast<float>(factor)));
+    }
+  }
+  std::set<HeadId> edited;
+  for (const Edit& edit : out) {
+    const HeadId id{edit.layer, edit.head};
+    if (!edited.insert(id).second) {
+      throw Error(ErrorCode::kUsage,
+                  say(call.screen.lang, Word::kEditedTwice, call.verb, id.name()));
+    }
+  }
+  return out;
+}
+
+std::string read_input(const Call& call, std::span<const std::string> words) {
+  if (words.size() == 1 && words[0] == "-") return without_line_end(read_standard_input(call));
+  if (words.size() == 1) {
+    std::error_code ignored;
+    const std::filesystem::path path(words[0]);
+    const auto kind = std::filesystem::status(path, ignored).type();
+    if (kind != std::filesystem::file_type::directory &&
+        kind != std::filesystem::file_type::not_found && kind != std::filesystem::file_type::none) {
+      return without_line_end(read_file(path, kMostText));
+    }
+    if (means_a_file(words[0])) {
+      throw Error(ErrorCode::kNotFound,
+                  say(call.screen.lang, Word::kNoSuchFile, call.verb, clean(words[0])));
+    }
+  }
+  std::string out;
+  for (const std::string& word : words) {
+    if (!out.empty()) out += ' ';
+    out += word;
+  }
+  return out;
+}
+
+void check_writable(const Call& call, const std::filesystem::path& path) {
+  std::error_code ignored;
+  const auto kind = std::filesystem::status(path, ignored).type();
+  if (kind == std::filesystem::file_type::directory) {
+    throw Error(ErrorCode::kUsage,
+                say(call.screen.lang, Word::kOutputIsFolder, call.verb, path.string()));
+  }
+  const auto parent = path.has_parent_path() ? path.parent_path() : std::filesystem::path(".");
+  const bool there = kind != std::filesystem::file_type::not_found;
+  const std::filesystem::path& asked =
+      there && kind != std::filesystem::file_type::regular ? path : parent;
+  if (::access(asked.c_str(), W_OK) != 0) {
+    throw Error(ErrorCode::kIo,
+                say(call.screen.lang,
+                    Word::kCannotWrite,
+                    call.verb,
+                    path.string(),
+                    std::generic_category().message(errno)));
+  }
+}
+
+}  // namespace headscope::cli

@@ -1,0 +1,287 @@
+#include "cli/measures.h"
+
+#include <unicode/unistr.h>
+
+#include <algorithm>
+#include <cmath>
+#include <map>
+#include <set>
+#include <tuple>
+
+#include "headscope/threads.h"
+
+namespace headscope::cli {
+
+namespace {
+constexpr double kFaint = 0.02;
+
+double mean(std::span<const float> row, std::size_t skip = 0) {
+  if (row.size() <= skip) return 0.0;
+  double sum = 0.0;
+  for (std::size_t i = skip; i < row.size(); ++i) sum += static_cast<double>(row[i]);
+  return sum / static_cast<double>(row.size() - skip);
+}
+
+// The numbers of one head in a statistic [1,S,T].
+std::span<const float> rows_of(const Tensor& statistic, std::int64_t slot, std::int64_t rows) {
+  return statistic.span<float>().subspan(static_cast<std::size_t>(slot * rows),
+                                         static_cast<std::size_t>(rows));
+}
+
+double one_weight(const FocusRecord& record, int head, std::int64_t i, std::int64_t j) {
+  float weight = 0.0F;
+  record.row(0, head, i, j, {&weight, 1});
+  return static_cast<double>(weight);
+}
+
+// Words that appear more than once: positions in `words` by folded text.
+std::vector<std::vector<std::size_t>> repeated(const std::vector<Sighting::Word>& words) {
+  std::map<std::string, std::vector<std::size_t>> places;
+  for (std::size_t i = 0; i < words.size(); ++i) {
+    if (!words[i].special) places[folded(words[i].text)].push_back(i);
+  }
+  std::vector<std::vector<std::size_t>> out;
+  for (auto& [word, where] : places) {
+    if (where.size() > 1) out.push_back(std::move(where));
+  }
+  return out;
+}
+
+void measure_same(const FocusRecord& record,
+                  int head,
+                  const std::vector<Sighting::Word>& words,
+                  const std::vector<std::vector<std::size_t>>& same,
+                  Summary& summary) {
+  double sum = 0.0;
+  for (const auto& places : same) {
+    for (const std::size_t i : places) {
+      for (const std::size_t j : places) {
+        if (i != j) sum += word_weight(record, head, words[i], words[j]);
+      }
+      ++summary.same_rows;
+    }
+  }
+  if (summary.same_rows > 0) summary.same_mass = sum / static_cast<double>(summary.same_rows);
+}
+
+void measure_distance(std::span<const float> means, std::span<const float> vars, Summary& summary) {
+  double squares = 0.0;
+  for (const float m : means) squares += static_cast<double>(m) * static_cast<double>(m);
+  summary.distance_mean = mean(means);
+  summary.distance_var_within = mean(vars);
+  squares /= static_cast<double>(std::max<std::size_t>(means.size(), 1));
+  summary.distance_var =
+      summary.distance_var_within + squares - summary.distance_mean * summary.distance_mean;
+}
+
+void measure_causal_entropy(std::span<const float> entropy, Summary& summary) {
+  if (entropy.size() < 2) return;
+  double sum = 0.0;
+  for (std::size_t i = 1; i < entropy.size(); ++i) {
+    sum += static_cast<double>(entropy[i]) / std::log(static_cast<double>(i + 1));
+  }
+  summary.entropy_normalised = sum / static_cast<double>(entropy.size() - 1);
+}
+
+Summary summarise_head(const FocusRecord& record, int head) {
+  const std::int64_t slot = record.slot(head);
+  const std::int64_t rows = record.rows;
+  Summary s;
+  s.entropy = mean(rows_of(record.entropy, slot, rows));
+  s.confidence = mean(rows_of(record.max_weight, slot, rows));
+  measure_distance(
+      rows_of(record.distance_mean, slot, rows), rows_of(record.distance_var, slot, rows), s);
+  s.first_mass = mean(rows_of(record.first_mass, slot, rows), 1);
+  s.previous_mass = mean(rows_of(record.previous_mass, slot, rows), 1);
+  s.self_mass = mean(rows_of(record.self_mass, slot, rows));
+  for (std::int64_t i = 0; i < rows; ++i) {
+    if (i + 1 < rows && i + 1 < record.keys) s.next_mass += one_weight(record, head, i, i + 1);
+    s.last_mass += one_weight(record, head, i, record.keys - 1);
+  }
+  if (rows > 1) s.next_mass /= static_cast<double>(rows - 1);
+  s.last_mass /= static_cast<double>(std::max<std::int64_t>(rows, 1));
+  if (record.options.causal) measure_causal_entropy(rows_of(record.entropy, slot, rows), s);
+  return s;
+}
+
+// Calls body(layer, head) for every head, on all threads.
+template <typename Body>
+void for_heads(const Sighting& sighting, const Body& body) {
+  std::vector<HeadId> heads;
+  for (std::size_t l = 0; l < sighting.layers.size(); ++l) {
+    for (const int h : sighting.layers[l].heads) heads.push_back({static_cast<int>(l), h});
+  }
+  parallel_for(static_cast<std::int64_t>(heads.size()),
+               [&](std::int64_t i) { body(heads[static_cast<std::size_t>(i)]); });
+}
+
+template <typename T>
+std::vector<std::vector<T>> one_a_head(const Sighting& sighting) {
+  std::vector<std::vector<T>> out;
+  for (const FocusRecord& record : sighting.layers) {
+    out.emplace_back(static_cast<std::size_t>(record.query_heads));
+  }
+  return out;
+}
+
+// The words that a token index belongs to: tokens between words belong to none.
+std::vector<std::size_t> word_of_token(const std::vector<Sighting::Word>& words,
+                                       std::size_t tokens) {
+  std::vector<std::size_t> out(tokens, words.size());
+  for (std::size_t w = 0; w < words.size(); ++w) {
+    for (std::int64_t t = words[w].first; t <= words[w].last; ++t) {
+      out[static_cast<std::size_t>(t)] = w;
+    }
+  }
+  return out;
+}
+
+std::vector<Link> all_links(const Sighting& sighting,
+                            HeadId id,
+                            const std::vector<Sighting::Word>& words) {
+  const Tensor map = sighting.word_map(id.layer, id.head);
+  const auto view = map.view<float, 2>();
+  std::vector<Link> out;
+  for (std::size_t i = 0; i < words.size(); ++i) {
+    if (words[i].special) continue;
+    for (std::size_t j = 0; j < words.size(); ++j) {
+      const auto weight = static_cast<double>(view(i, j));
+      if (weight >= kFaint) out.push_back({id, i, j, weight});
+    }
+  }
+  return out;
+}
+
+std::vector<Link> top_links(const Sighting& sighting,
+                            HeadId id,
+                            const std::vector<Sighting::Word>& words) {
+  const FocusRecord& record = sighting.layers[static_cast<std::size_t>(id.layer)];
+  const std::int64_t slot = record.slot(id.head);
+  const auto keys = record.top_keys.view<std::int32_t, 4>();
+  const auto owner = word_of_token(words, static_cast<std::size_t>(record.keys));
+  std::vector<Link> out;
+  for (std::size_t i = 0; i < words.size(); ++i) {
+    if (words[i].special) continue;
+    std::set<std::size_t> targets;
+    for (std::int64_t t = words[i].first; t <= words[i].last; ++t) {
+      for (std::int64_t k = 0; k < keys.shape[3]; ++k) {
+        const std::int32_t key = keys(0, slot, t, k);
+        if (key >= 0) targets.insert(owner[static_cast<std::size_t>(key)]);
+      }
+    }
+    targets.erase(words.size());
+    for (const std::size_t j : targets) {
+      const double weight = word_weight(record, id.head, words[i], words[j]);
+      if (weight >= kFaint) out.push_back({id, i, j, weight});
+    }
+  }
+  return out;
+}
+
+bool stronger(const Link& a, const Link& b) {
+  return std::tuple(-a.weight, a.head, a.from, a.to) < std::tuple(-b.weight, b.head, b.from, b.to);
+}
+}  // namespace
+
+std::string HeadId::name() const { return std::to_string(layer) + '.' + std::to_string(head); }
+
+std::string folded(std::string_view word) {
+  icu::UnicodeString unicode = icu::UnicodeString::fromUTF8(
+      icu::StringPiece(word.data(), static_cast<std::int32_t>(word.size())));
+  std::string out;
+  unicode.foldCase().toUTF8String(out);
+  return out;
+}
+
+double word_weight(const FocusRecord& record,
+                   int head,
+                   const Sighting::Word& from,
+                   const Sighting::Word& to) {
+  std::vector<float> weights(static_cast<std::size_t>(to.last - to.first + 1));
+  double sum = 0.0;
+  for (std::int64_t i = from.first; i <= from.last; ++i) {
+    record.row(0, head, i, to.first, weights);
+    for (const float w : weights) sum += static_cast<double>(w);
+  }
+  return sum / static_cast<double>(from.last - from.first + 1);
+}
+
+std::vector<std::vector<Summary>> summarise(const Sighting& sighting) {
+  auto out = one_a_head<Summary>(sighting);
+  const auto words = sighting.words();
+  const auto same = repeated(words);
+  for_heads(sighting, [&](HeadId id) {
+    const auto layer = static_cast<std::size_t>(id.layer);
+    Summary summary = summarise_head(sighting.layers[layer], id.head);
+    measure_same(sighting.layers[layer], id.head, words, same, summary);
+    out[layer][static_cast<std::size_t>(id.head)] = summary;
+  });
+  return out;
+}
+
+Links::Links(const Sighting& sighting)
+    : words_(sighting.words()), links_(one_a_head<std::vector<Link>>(sighting)) {
+  const bool exact = static_cast<std::int64_t>(sighting.labels.size()) <= kExact;
+  for_heads(sighting, [&](HeadId id) {
+    const bool every =
+        exact || sighting.layers[static_cast<std::size_t>(id.layer)].top_keys.empty();
+    auto links = every ? all_links(sighting, id, words_) : top_links(sighting, id, words_);
+    std::sort(links.begin(), links.end(), stronger);
+    links_[static_cast<std::size_t>(id.layer)][static_cast<std::size_t>(id.head)] =
+        std::move(links);
+  });
+}
+
+const std::vector<Link>& Links::of(HeadId head) const {
+  return links_.at(static_cast<std::size_t>(head.layer)).at(static_cast<std::size_t>(head.head));
+}
+
+std::vector<Link> Links::strongest(HeadId head, std::size_t n) const {
+  const auto& links = of(head);
+  double total = 0.0;
+  double special = 0.0;
+  double self = 0.0;
+  for (const Link& link : links) {
+    total += link.weight;
+    if (words_[link.to].special) special += link.weight;
+    if (link.to == link.from) self += link.weight;
+  }
+  std::vector<Link> out;
+  std::set<std::size_t> taken;
+  for (const Link& link : links) {
+    if (out.size() == n) break;
+    if (words_[link.to].special && special < total / 2) continue;
+    if (link.to == link.from && self < total / 2) continue;
+    if (taken.insert(link.from).second) out.push_back(link);
+  }
+  return out;
+}
+
+std::vector<Link> Links::surprising(std::size_t n) const {
+  std::vector<Link> candidates;
+  for (const auto& layer : links_) {
+    for (const auto& head : layer) {
+      for (const Link& link : head) {
+        const auto apart =
+            static_cast<std::int64_t>(link.from) - static_cast<std::int64_t>(link.to);
+        if (words_[link.to].special || std::abs(apart) < 2) continue;
+        if (folded(words_[link.from].text) != folded(words_[link.to].text)) {
+          candidates.push_back(link);
+        }
+      }
+    }
+  }
+  std::sort(candidates.begin(), candidates.end(), stronger);
+  std::vector<Link> out;
+  std::set<std::pair<std::size_t, std::size_t>> pairs;
+  std::map<HeadId, int> used;
+  for (const Link& link : candidates) {
+    if (out.size() == n) break;
+    if (used[link.head] == 2 || !pairs.insert({link.from, link.to}).second) continue;
+    ++used[link.head];
+    out.push_back(link);
+  }
+  return out;
+}
+
+}  // namespace headscope::cli

@@ -1,0 +1,83 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "headscope/sighting.h"
+
+/// What the command line says about heads, computed from a Sighting with q and k kept.
+namespace headscope::cli {
+
+struct HeadId {
+  int layer = 0;
+  int head = 0;
+  friend auto operator<=>(const HeadId&, const HeadId&) = default;
+  /// "3.5"
+  [[nodiscard]] std::string name() const;
+};
+
+/// Means over the rows of one head; A are its weights, rows are all rows, special tokens included.
+struct Summary {
+  double entropy = 0.0;              ///< nats
+  double confidence = 0.0;           ///< mean of the largest weight of a row
+  double distance_mean = 0.0;        ///< tokens
+  double distance_var = 0.0;         ///< tokens^2, over all rows together
+  double distance_var_within = 0.0;  ///< tokens^2, mean of the variance inside a row
+  double first_mass = 0.0;           ///< on the first token, rows >= 1
+  double previous_mass = 0.0;        ///< on the token before, rows >= 1
+  double self_mass = 0.0;
+  double next_mass = 0.0;  ///< on the token after, rows <= T-2
+  double last_mass = 0.0;  ///< on the last token ([SEP])
+  double same_mass = 0.0;  ///< on other places of the same word, rows of words that are repeated
+  std::int64_t same_rows = 0;                ///< those rows
+  std::optional<double> entropy_normalised;  ///< causal: mean over rows >= 1 of entropy / ln(row+1)
+};
+
+/// All heads of a sighting, [layer][head]. Cost  O(T) a head. Errors: kUsage when q and k were not
+/// kept.
+std::vector<std::vector<Summary>> summarise(const Sighting& sighting);
+
+/// A weight between two words: the mean over the pieces of `from` of the sum over those of `to`.
+struct Link {
+  HeadId head;
+  std::size_t from = 0;
+  std::size_t to = 0;
+  double weight = 0.0;
+};
+
+/// The words of a sighting and the links of every head between them.
+/// Short texts (up to kExact tokens): every link; longer ones: those among the keys that top_k
+/// kept, with exact weights.
+class Links {
+ public:
+  static constexpr std::int64_t kExact = 128;
+  explicit Links(const Sighting& sighting);
+
+  [[nodiscard]] const std::vector<Sighting::Word>& words() const { return words_; }
+  /// All links of at least .02 from words of the text, strongest first.
+  [[nodiscard]] const std::vector<Link>& of(HeadId head) const;
+  /// The strongest link of each word, strongest first, at most n. Special tokens and the word
+  /// itself are left out, unless they take most of the head's weight.
+  [[nodiscard]] std::vector<Link> strongest(HeadId head, std::size_t n) const;
+  /// The strongest links of all heads that neither position nor special tokens explain: at least
+  /// two words apart and not the same word again. One a pair of words, two a head.
+  [[nodiscard]] std::vector<Link> surprising(std::size_t n) const;
+
+ private:
+  std::vector<Sighting::Word> words_;
+  std::vector<std::vector<std::vector<Link>>> links_;  ///< [layer][head]
+};
+
+/// Exact weight between two words.
+double word_weight(const FocusRecord& record,
+                   int head,
+                   const Sighting::Word& from,
+                   const Sighting::Word& to);
+
+/// The word without difference of case, for "the same word".
+std::string folded(std::string_view word);
+
+}  // namespace headscope::cli

@@ -1,0 +1,84 @@
+#include <array>
+
+#include "cli/app.h"
+#include "cli/arguments.h"
+#include "cli/json_writer.h"
+#include "headscope/error.h"
+#include "headscope/model.h"
+
+/// `headscope models`: the built-in models that are here, and what their heads do.
+namespace headscope::cli {
+
+namespace {
+constexpr std::array<const char*, 1> kBuiltIn = {"planted"};
+
+std::string role_lines(const Screen& screen, const Model& model) {
+  std::string out;
+  for (const Role& role : model.roles()) {
+    const std::string& name = screen.lang == Lang::kRu && !role.ru.empty() ? role.ru : role.en;
+    const std::string line = "    " + left(HeadId{role.layer, role.head}.name(), 6) +
+                             left(clean(name), 28) + ' ' + clean(role.source);
+    out += clip(line, screen.width) + '\n';
+  }
+  return out;
+}
+
+std::string describe(const Screen& screen, const Model& model) {
+  const std::string facts = "  " + say(screen.lang,
+                                       Word::kModelFacts,
+                                       model.family(),
+                                       model.layers(),
+                                       model.heads(),
+                                       large(model.parameters()),
+                                       model.positions());
+  return paint(screen, Paint::kTitle, model.name()) + '\n' + clip(facts, screen.width) + '\n' +
+         role_lines(screen, model);
+}
+
+void write_model(JsonWriter& json, const Model& model) {
+  json.begin_object().field("name", model.name()).field("family", model.family());
+  json.field("layers", model.layers()).field("heads", model.heads());
+  json.field("parameters", model.parameters()).field("positions", model.positions());
+  json.field("folder", model.folder().string()).key("roles").begin_array();
+  for (const Role& role : model.roles()) {
+    json.begin_object().field("layer", role.layer).field("head", role.head);
+    json.field("en", role.en).field("ru", role.ru).field("source", role.source).end_object();
+  }
+  json.end_array().end_object();
+}
+}  // namespace
+
+int models(std::span<const std::string> arguments, Lang lang, std::string& out) {
+  Parser parser("models", lang);
+  const Call call = parser.parse(arguments);
+  if (call.help) {
+    out += text(lang, Word::kHelpModels);
+    return 0;
+  }
+  JsonWriter json;
+  json.begin_object().field("headscope", HEADSCOPE_VERSION).field("verb", "models");
+  json.key("models").begin_array();
+  std::string screenful;
+  for (const char* name : kBuiltIn) {
+    try {
+      const Model model = Model::load(name);
+      write_model(json, model);
+      screenful += describe(call.screen, model);
+    } catch (const Error& error) {
+      if (error.code() != ErrorCode::kNotFound) throw;
+      screenful += wrap(clean(error.what()), call.screen.width, 2) + '\n';
+    }
+  }
+  json.end_array().key("families").begin_array();
+  std::string known;
+  for (const std::string& family : families()) {
+    json.value(family);
+    known += (known.empty() ? "" : ", ") + family;
+  }
+  json.end_array().end_object();
+  screenful += '\n' + wrap(say(lang, Word::kOtherModels, known), call.screen.width, 2) + '\n';
+  out += call.json ? std::move(json).take() : screenful;
+  return 0;
+}
+
+}  // namespace headscope::cli

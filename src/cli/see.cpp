@@ -1,0 +1,252 @@
+#include "cli/see.h"
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <filesystem>
+#include <functional>
+
+#include "cli/arguments.h"
+#include "cli/progress.h"
+#include "cli/signals.h"
+#include "cli/subject.h"
+#include "headscope/report.h"
+
+namespace headscope::cli {
+
+namespace {
+// A run this short is repeated to measure what looking costs.
+constexpr double kShortMs = 150.0;
+constexpr int kRepeats = 3;
+// Traces of all layers go into the page when they are this small.
+constexpr std::int64_t kSmallTraces = std::int64_t{8} << 20;
+
+struct Options {
+  std::vector<std::string> words, heads, zero, mean, scale, outputs;
+  std::string html, sight, layer, top;
+  bool truncate = false, table = false, maps = false;
+};
+
+struct Wanted {
+  std::vector<HeadId> heads;
+  std::optional<int> layer;
+  std::vector<Edit> edits;
+  std::filesystem::path html, sight;
+};
+
+void declare(Parser& parser, Options& o) {
+  parser.positionals(o.words);
+  parser.option("--layer", o.layer);
+  parser.repeated("--head", o.heads);
+  parser.option("--html", o.html);
+  parser.option("--sight", o.sight);
+  parser.repeated("-o,--output", o.outputs);
+  parser.repeated("--zero", o.zero);
+  parser.repeated("--mean", o.mean);
+  parser.repeated("--scale", o.scale);
+  parser.option("--top", o.top);
+  parser.flag("--table", o.table);
+  parser.flag("--truncate", o.truncate);
+  parser.flag("--maps", o.maps);
+}
+
+// -o names by its ending what it wants.
+void sort_outputs(const Call& call, Options& o) {
+  for (const std::string& output : o.outputs) {
+    const std::string ending = std::filesystem::path(output).extension().string();
+    if (ending == ".html") {
+      o.html = output;
+    } else if (ending == ".sight") {
+      o.sight = output;
+    } else {
+      throw Error(ErrorCode::kUsage,
+                  say(call.screen.lang,
+                      Word::kExpectedFound,
+                      call.verb,
+                      "-o",
+                      "NAME.html | NAME.sight",
+                      clean(output)));
+    }
+  }
+}
+
+Wanted read_options(const Call& call, Options& o) {
+  sort_outputs(call, o);
+  Wanted out;
+  out.heads = parse_heads(call, "--head", o.heads);
+  if (!o.layer.empty()) {
+    out.layer = static_cast<int>(parse_integer(call, "--layer", o.layer, 0, 1'000'000));
+  }
+  out.edits = parse_edits(call, o.zero, o.mean, o.scale);
+  if (o.maps && !call.json)
+    throw Error(ErrorCode::kUsage, say(call.screen.lang, Word::kMapsNeedJson, call.verb));
+  out.html = o.html;
+  out.sight = o.sight;
+  for (const auto& path : {out.html, out.sight}) {
+    if (!path.empty()) check_writable(call, path);
+  }
+  return out;
+}
+
+void check_ranges(const Call& call, const Model& model, const Wanted& wanted) {
+  if (wanted.layer) check_layer(call, model, *wanted.layer);
+  for (const HeadId id : wanted.heads) check_head(call, model, id);
+  for (const Edit& edit : wanted.edits) check_head(call, model, {edit.layer, edit.head});
+}
+
+double timed(const std::function<void()>& body) {
+  using Clock = std::chrono::steady_clock;
+  const auto start = Clock::now();
+  body();
+  return std::chrono::duration<double, std::milli>(Clock::now() - start).count();
+}
+
+// What looking added to a run: best of a few runs of each kind, taken in turn.
+void measure_looking(const Subject& subject, const RunOptions& options, Seen& seen) {
+  if (!seen.run_ms || *seen.run_ms > kShortMs) return;
+  RunOptions blind = options;
+  blind.sight = nullptr;
+  blind.trace_layers.clear();
+  RunOptions looking = options;
+  looking.trace_layers.clear();
+  double with = *seen.run_ms;
+  double without = with;
+  for (int i = 0; i < kRepeats; ++i) {
+    without = std::min(without, timed([&] { (void)subject.model.run(subject.tokens, blind); }));
+    with = std::min(with, timed([&] { (void)subject.model.run(subject.tokens, looking); }));
+  }
+  seen.run_ms = with;
+  seen.looking_ms = with - without;
+}
+
+Changed compare(const Subject& subject, const Run& edited, const Run& plain) {
+  Changed out;
+  const Tensor a = mean_embedding(edited.last_hidden_state, subject.tokens.attention_mask);
+  const Tensor b = mean_embedding(plain.last_hidden_state, subject.tokens.attention_mask);
+  out.cosine = 0.0;
+  for (std::size_t i = 0; i < a.span<float>().size(); ++i) {
+    out.cosine += static_cast<double>(a.span<float>()[i]) * static_cast<double>(b.span<float>()[i]);
+  }
+  const auto x = edited.last_hidden_state.span<float>();
+  const auto y = plain.last_hidden_state.span<float>();
+  const auto width = static_cast<std::size_t>(edited.last_hidden_state.dim(2));
+  for (std::size_t i = 0; i < x.size(); ++i) {
+    const double change = std::abs(static_cast<double>(x[i]) - static_cast<double>(y[i]));
+    if (change > out.largest || std::isnan(change)) {
+      out.largest = change;
+      out.token = subject.labels.at(i / width).text;
+    }
+  }
+  return out;
+}
+
+std::vector<int> layers_to_trace(const Subject& subject, const Wanted& wanted) {
+  if (wanted.html.empty()) return {};
+  const auto tokens = static_cast<std::int64_t>(subject.labels.size());
+  const std::int64_t one = 6 * tokens * subject.model.width() * std::int64_t{4};
+  std::vector<int> all;
+  for (int l = 0; l < subject.model.layers(); ++l) all.push_back(l);
+  if (one * subject.model.layers() <= kSmallTraces) return all;
+  if (wanted.layer) return {*wanted.layer};
+  return {wanted.heads.empty() ? 0 : wanted.heads.front().layer};
+}
+
+Seen facts_of(const Subject& subject, const Wanted& wanted, const Options& o, const Call& call) {
+  Seen seen;
+  const Model& model = subject.model;
+  seen.model = model.name();
+  seen.family = model.family();
+  seen.layers = model.layers();
+  seen.heads = model.heads();
+  seen.width = model.width();
+  seen.positions = model.positions();
+  seen.parameters = model.parameters();
+  seen.roles = model.roles();
+  const auto ids = subject.tokens.ids.span<std::int32_t>();
+  seen.ids.assign(ids.begin(), ids.end());
+  seen.unknown = subject.unknown;
+  seen.tokens_before_cut = subject.tokens_before_cut;
+  seen.edits = wanted.edits;
+  seen.large = wanted.heads;
+  seen.layer = wanted.layer;
+  seen.table = o.table;
+  seen.model_argument = subject.model_argument;
+  seen.input_argument = subject.input_argument;
+  if (!o.top.empty())
+    seen.links = static_cast<std::size_t>(parse_integer(call, "--top", o.top, 1, 32));
+  return seen;
+}
+
+void write_files(const Call& call,
+                 const Subject& subject,
+                 const Run& run,
+                 const RunOptions& options,
+                 const Wanted& wanted) {
+  if (!wanted.sight.empty()) {
+    const Writing writing;
+    run.sighting.save(wanted.sight);
+  }
+  if (wanted.html.empty()) return;
+  Report report;
+  report.model = &subject.model;
+  report.sighting = &run.sighting;
+  report.trace_layers = options.trace_layers;
+  report.traces = &run.traces;
+  HeadId selected{wanted.layer.value_or(0), 0};
+  if (!wanted.heads.empty()) selected = wanted.heads.front();
+  report.layer = selected.layer;
+  report.head = selected.head;
+  report.language = call.screen.lang == Lang::kRu ? "ru" : "en";
+  const Writing writing;
+  write_report(report, wanted.html);
+}
+}  // namespace
+
+int see(std::span<const std::string> arguments, Lang lang, std::string& out) {
+  Options o;
+  Parser parser("see", lang);
+  declare(parser, o);
+  const Call call = parser.parse(arguments);
+  if (call.help) {
+    out += text(lang, Word::kHelpSee);
+    return 0;
+  }
+  const Wanted wanted = read_options(call, o);
+  const Subject subject = prepare(call, o.words, o.truncate);
+  check_ranges(call, subject.model, wanted);
+  Seen seen = facts_of(subject, wanted, o, call);
+  const bool maps = o.maps;
+  if (maps && static_cast<std::int64_t>(subject.labels.size()) > kMostMapTokens) {
+    throw Error(ErrorCode::kResources,
+                say(lang, Word::kTooLongForMaps, call.verb, kMostMapTokens, subject.labels.size()));
+  }
+
+  const Progress progress(
+      say(lang,
+          Word::kRunning,
+          counted(lang, Word::kTokens, static_cast<std::int64_t>(subject.labels.size()))));
+  const Sight sight = Sight::everything();
+  RunOptions options;
+  options.sight = &sight;
+  options.edits = wanted.edits;
+  options.trace_layers = layers_to_trace(subject, wanted);
+  Run run;
+  seen.run_ms = timed([&] { run = subject.model.run(subject.tokens, options); });
+  run.sighting.model = subject.model.name();
+  run.sighting.text = subject.text;
+  run.sighting.labels = subject.labels;
+  if (!call.json) measure_looking(subject, options, seen);
+  if (!wanted.edits.empty())
+    seen.changed = compare(subject, run, subject.model.run(subject.tokens));
+  seen.sighting = &run.sighting;
+  write_files(call, subject, run, options, wanted);
+  out += call.json ? see_json(seen, maps) : render_see(call.screen, seen);
+  if (!call.json) {
+    for (const auto& path : {wanted.html, wanted.sight}) {
+      if (!path.empty()) out += "  " + say(lang, Word::kWrote, clean(path.string())) + '\n';
+    }
+  }
+  return 0;
+}
+
+}  // namespace headscope::cli

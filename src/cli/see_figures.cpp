@@ -1,0 +1,174 @@
+#include <algorithm>
+#include <cmath>
+
+#include "cli/see_parts.h"
+
+namespace headscope::cli {
+
+namespace {
+constexpr int kBar = 8;
+
+// A way to rank heads by one number.
+struct Measure {
+  Word word;
+  double (*value)(const Summary&);
+  std::int64_t rows;
+};
+
+std::string measure_line(const Screen& screen,
+                         const Measure& measure,
+                         const std::vector<int>& layers,
+                         const std::vector<std::vector<Summary>>& summaries,
+                         double scale,
+                         int label) {
+  std::vector<std::pair<double, HeadId>> ranked;
+  for (const int l : layers) {
+    const auto& heads = summaries[static_cast<std::size_t>(l)];
+    for (std::size_t h = 0; h < heads.size(); ++h) {
+      ranked.push_back({measure.value(heads[h]) * scale, {l, static_cast<int>(h)}});
+    }
+  }
+  std::stable_sort(
+      ranked.begin(), ranked.end(), [](const auto& a, const auto& b) { return a.first > b.first; });
+  std::string line = "  " + left(say(screen.lang, measure.word), label);
+  const int room = screen.width - 8 - columns(line);
+  const int cell = 6 + kBar + 1 + 3 + 1;
+  const auto fit = static_cast<std::size_t>(std::clamp(room / cell, 1, 5));
+  for (std::size_t i = 0; i < std::min(fit, ranked.size()); ++i) {
+    const auto& [value, id] = ranked[i];
+    line += ' ' + left(id.name(), 5) + bar(value, kBar) + ' ' + share(value) + ' ';
+  }
+  return line + right(say(screen.lang, Word::kRows, measure.rows), screen.width - columns(line)) +
+         '\n';
+}
+
+std::string surprising(const Screen& screen, const Seen& seen, const Links& links) {
+  const auto found = links.surprising(seen.links > 0 ? seen.links : 8);
+  if (found.empty()) return "";
+  std::string out = '\n' + title(screen, "  " + say(screen.lang, Word::kSurprising));
+  std::string line = " ";
+  for (const Link& link : found) {
+    const std::string next = ' ' + left(link.head.name(), 5) + show_link(links, link);
+    const int cell =
+        std::max((screen.width - 2) / std::max((screen.width - 2) / 38, 1), columns(next));
+    if (columns(line) + cell > screen.width && line != " ") {
+      out += line + '\n';
+      line = " ";
+    }
+    line += left(next, cell);
+    line.erase(line.find_last_not_of(' ') + 1);
+    line = left(line, (columns(line) + cell - 1) / cell * cell + 1);
+  }
+  line.erase(line.find_last_not_of(' ') + 1);
+  return out + line + '\n';
+}
+
+}  // namespace
+
+std::string show_link(const Links& links, const Link& link) {
+  constexpr int kMost = 12;
+  const auto& words = links.words();
+  return clip(clean(words[link.from].text), kMost) + "→" + clip(clean(words[link.to].text), kMost) +
+         ' ' + share(link.weight);
+}
+
+std::string show_links(const Links& links,
+                       std::span<const Link> which,
+                       int room,
+                       std::size_t most) {
+  std::string out;
+  int used = 0;
+  std::size_t shown = 0;
+  for (const Link& link : which) {
+    const std::string next = show_link(links, link);
+    const int n = columns(next) + (out.empty() ? 0 : 2);
+    if (used + n > room || (most > 0 && shown == most)) break;
+    out += (out.empty() ? "" : "  ") + next;
+    used += n;
+    ++shown;
+  }
+  return out;
+}
+
+std::string title(const Screen& screen, const std::string& words) {
+  return paint(screen, Paint::kTitle, words) + '\n';
+}
+
+std::string dim(const Screen& screen, const std::string& words) {
+  return paint(screen, Paint::kDim, words) + '\n';
+}
+
+std::string note(const Screen& screen, const std::string& words) {
+  return "  " + dim(screen, wrap(words, screen.width, 2));
+}
+
+std::vector<int> shown_layers(const Seen& seen) {
+  if (seen.layer) return {*seen.layer};
+  std::vector<int> out;
+  for (std::size_t l = 0; l < seen.sighting->layers.size(); ++l) out.push_back(static_cast<int>(l));
+  return out;
+}
+
+std::string render_measured(const Screen& screen,
+                            const Seen& seen,
+                            const Links& links,
+                            const std::vector<std::vector<Summary>>& summaries) {
+  const auto tokens = static_cast<std::int64_t>(seen.sighting->labels.size());
+  const auto layers = shown_layers(seen);
+  const double even = tokens > 1 ? 1.0 / std::log(static_cast<double>(tokens)) : 0.0;
+  const auto& edge = seen.sighting->labels;
+  const std::int64_t same = summaries.front().front().same_rows;
+  std::vector<Measure> measures = {
+      {Word::kPrevious, [](const Summary& s) { return s.previous_mass; }, tokens - 1},
+      {Word::kNextToken, [](const Summary& s) { return s.next_mass; }, tokens - 1},
+      {Word::kItself, [](const Summary& s) { return s.self_mass; }, tokens},
+      {edge.front().special ? Word::kFirstSpecial : Word::kFirst,
+       [](const Summary& s) { return s.first_mass; },
+       tokens - 1},
+      {edge.back().special ? Word::kLastSpecial : Word::kLast,
+       [](const Summary& s) { return s.last_mass; },
+       tokens},
+  };
+  if (same > 0) {
+    measures.push_back({Word::kSameWord, [](const Summary& s) { return s.same_mass; }, same});
+  }
+  measures.push_back({Word::kBroad, [](const Summary& s) { return s.entropy; }, tokens});
+  int label = 0;
+  for (const Measure& m : measures) label = std::max(label, columns(text(screen.lang, m.word)));
+  std::string out = '\n' + title(screen, "  " + say(screen.lang, Word::kMeasuredTitle));
+  out += note(screen, say(screen.lang, Word::kMeasuredNote));
+  for (const Measure& m : measures) {
+    out += measure_line(screen, m, layers, summaries, m.word == Word::kBroad ? even : 1.0, label);
+  }
+  out += note(screen, say(screen.lang, Word::kBroadNote));
+  return out + surprising(screen, seen, links);
+}
+
+std::string render_table(const Screen& screen,
+                         const Seen& seen,
+                         const Links& links,
+                         const std::vector<std::vector<Summary>>& summaries) {
+  const std::string head_line = "  " + left(say(screen.lang, Word::kColumnHead), 6) +
+                                right(say(screen.lang, Word::kColumnEntropy), 8) +
+                                right(say(screen.lang, Word::kColumnDistance), 9) +
+                                right(say(screen.lang, Word::kColumnFirst), 7) +
+                                right(say(screen.lang, Word::kColumnSelf), 6) +
+                                right(say(screen.lang, Word::kColumnPrevious), 6) + "  ";
+  const int room = screen.width - columns(head_line);
+  std::string out = '\n' + title(screen, "  " + say(screen.lang, Word::kEveryHead));
+  out += note(screen, say(screen.lang, Word::kEveryHeadNote));
+  out += dim(screen, head_line + clip(say(screen.lang, Word::kStrongestLinks), room));
+  for (const int l : shown_layers(seen)) {
+    for (const int h : seen.sighting->layers[static_cast<std::size_t>(l)].heads) {
+      const HeadId id{l, h};
+      const Summary& s = summaries[static_cast<std::size_t>(l)][static_cast<std::size_t>(h)];
+      out += "  " + left(id.name(), 6) + right(fmt::format("{:.2f}", s.entropy), 8) +
+             right(fmt::format("{:.1f}", s.distance_mean), 9) + right(share(s.first_mass), 7) +
+             right(share(s.self_mass), 6) + right(share(s.previous_mass), 6) + "  " +
+             show_links(links, links.strongest(id, 8), room, seen.links) + '\n';
+    }
+  }
+  return out;
+}
+
+}  // namespace headscope::cli

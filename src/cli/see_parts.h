@@ -1,0 +1,26 @@
+#pragma once
+
+#include <span>
+#include <string>
+#include <vector>
+
+#include "cli/see.h"
+
+/// What the parts of the screen of `see` have in common.
+namespace headscope::cli {
+
+/// As many links as fit into `room` columns and `most` (0: no limit): "Старый→король .81  ...".
+std::string show_links(const Links& links, std::span<const Link> which, int room, std::size_t most);
+/// One link, its words clipped.
+std::string show_link(const Links& links, const Link& link);
+
+/// One line of a kind, with its end.
+std::string title(const Screen& screen, const std::string& words);
+std::string dim(const Screen& screen, const std::string& words);
+/// A remark, indented and broken into lines.
+std::string note(const Screen& screen, const std::string& words);
+
+/// The layers that the call asked for: one or all.
+std::vector<int> shown_layers(const Seen& seen);
+
+}  // namespace headscope::cli

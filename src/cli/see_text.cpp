@@ -1,0 +1,217 @@
+#include <algorithm>
+
+#include "cli/draw.h"
+#include "cli/maps.h"
+#include "cli/see_parts.h"
+
+namespace headscope::cli {
+
+namespace {
+constexpr int kFewHeads = 16;  // Up to here every head gets its line without being asked.
+constexpr int kBar = 8;
+
+std::string_view badge(const Role& role) {
+  if (role.shape == "circle") return "●";
+  if (role.shape == "square") return "■";
+  if (role.shape == "triangle") return "▲";
+  if (role.shape == "hexagon") return "⬢";
+  return "◌";
+}
+
+const std::string& name_of(const Role& role, Lang lang) {
+  return lang == Lang::kRu && !role.ru.empty() ? role.ru : role.en;
+}
+
+std::string score_of(const Screen& screen, const Role& role) {
+  if (role.n == 0) return clean(role.source);
+  return say(screen.lang,
+             Word::kScore,
+             fmt::format("{:.0f}", 100 * role.score),
+             fmt::format("{:.0f}", 100 * role.baseline),
+             role.n,
+             clean(role.source));
+}
+
+// The one source of all roles when none of them has a score, else "".
+std::string common_source(const std::vector<Role>& roles) {
+  for (const Role& role : roles) {
+    if (role.n != 0 || role.source != roles.front().source) return "";
+  }
+  return roles.front().source;
+}
+
+std::string render_grid(const Screen& screen, const Seen& seen) {
+  const auto layers = shown_layers(seen);
+  const auto tokens = static_cast<std::int64_t>(seen.sighting->labels.size());
+  const int side = grid_side(screen, *seen.sighting);
+  std::string out = '\n' + title(screen, "  " + say(screen.lang, Word::kGridTitle));
+  out += note(screen,
+              say(screen.lang,
+                  Word::kGridNote,
+                  tokens,
+                  tokens,
+                  side,
+                  side,
+                  say(screen.lang, screen.colour ? Word::kDarker : Word::kMarkMeans)));
+  return out + grid(screen, *seen.sighting, layers);
+}
+
+std::string render_large(const Screen& screen, const Seen& seen, const Links& links) {
+  std::string out;
+  for (const HeadId id : seen.large) {
+    std::string name = say(screen.lang, Word::kHeadTitle, id.name());
+    for (const Role& role : seen.roles) {
+      if (role.layer == id.layer && role.head == id.head) {
+        name += "  " + std::string(badge(role)) + role.letter + ' ' + name_of(role, screen.lang) +
+                "  (" + score_of(screen, role) + ')';
+      }
+    }
+    out += '\n' + title(screen, "  " + clip(name, screen.width - 2));
+    out += arcs(screen, links, id);
+    out += '\n' + dim(screen, "  " + say(screen.lang, Word::kTableTitle));
+    out += word_table(screen, *seen.sighting, id);
+    out += '\n' + row_table(screen, *seen.sighting, id);
+  }
+  return out;
+}
+
+std::string render_changed(const Screen& screen, const Seen& seen) {
+  if (!seen.changed) return "";
+  std::string edits;
+  for (const Edit& edit : seen.edits) {
+    edits += (edits.empty() ? "" : ", ") + HeadId{edit.layer, edit.head}.name() + ' ';
+    if (edit.kind == Edit::Kind::kZero) edits += say(screen.lang, Word::kZeroed);
+    if (edit.kind == Edit::Kind::kMean) edits += say(screen.lang, Word::kMeaned);
+    if (edit.kind == Edit::Kind::kScale) edits += "× " + figure(static_cast<double>(edit.factor));
+  }
+  const std::string words = say(screen.lang,
+                                Word::kChanged,
+                                edits,
+                                fmt::format("{:.4f}", seen.changed->cosine),
+                                figure(seen.changed->largest),
+                                clip(clean(seen.changed->token), 20));
+  return '\n' + std::string("  ") + wrap(words, screen.width, 2) + '\n';
+}
+
+// The head that the next command should look at.
+HeadId suggested(const Seen& seen, const Links& links) {
+  for (const Role& role : seen.roles) {
+    if (role.shape == "square") return {role.layer, role.head};
+  }
+  if (!seen.roles.empty()) return {seen.roles.front().layer, seen.roles.front().head};
+  const auto found = links.surprising(1);
+  return found.empty() ? HeadId{} : found.front().head;
+}
+
+std::string render_next(const Screen& screen, const Seen& seen, const Links& links) {
+  const HeadId id = seen.large.empty() ? suggested(seen, links) : seen.large.front();
+  const std::string model = shell_word(seen.model_argument);
+  std::vector<std::string> tails;
+  if (seen.large.empty()) tails.push_back("--head " + id.name());
+  tails.push_back(fmt::format("--layer {} --head {}", id.layer, id.head));
+  if (seen.large.empty() && !seen.layer && !seen.table &&
+      static_cast<int>(seen.sighting->layers.size()) * seen.heads > kFewHeads) {
+    tails.push_back("--table");
+  }
+  const std::string label = say(screen.lang, Word::kNext);
+  std::string out = "\n";
+  for (std::size_t i = 0; i < tails.size(); ++i) {
+    const bool walk = tails[i].starts_with("--layer");
+    std::string input = shell_word(seen.input_argument);
+    const auto line = [&] {
+      return "  " + left(i == 0 ? label : "", columns(label)) + " headscope " +
+             (walk ? "walk " : "see ") + model + ' ' + input + ' ' + tails[i];
+    };
+    if (columns(line()) > screen.width) input = "\"...\"";
+    out += line() + '\n';
+  }
+  return out;
+}
+}  // namespace
+
+std::string shell_word(std::string_view word) {
+  const auto plain = [](char c) {
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
+           std::string_view("-_./+:@%,").find(c) != std::string_view::npos;
+  };
+  if (!word.empty() && std::all_of(word.begin(), word.end(), plain)) return std::string(word);
+  std::string out = "\"";
+  for (const char c : clean(word)) {
+    if (std::string_view("\"\\$`").find(c) != std::string_view::npos) out += '\\';
+    out += c;
+  }
+  return out + '"';
+}
+
+std::string render_header(const Screen& screen, const Seen& seen) {
+  const auto tokens = static_cast<std::int64_t>(seen.sighting->labels.size());
+  std::string facts = seen.model + "  " +
+                      say(screen.lang, Word::kLayersByHeads, seen.layers, seen.heads) + "  " +
+                      counted(screen.lang, Word::kTokens, tokens);
+  if (seen.run_ms) facts += "  " + milliseconds(*seen.run_ms);
+  if (seen.looking_ms)
+    facts += say(screen.lang, Word::kLooking, milliseconds(std::max(*seen.looking_ms, 0.0)));
+  std::string out = title(screen, clip(facts, screen.width));
+  out += "«" + clip(clean(seen.sighting->text), screen.width - 2) + "»\n";
+  if (seen.tokens_before_cut > 0) {
+    out += note(screen, say(screen.lang, Word::kCut, tokens, seen.tokens_before_cut));
+  }
+  if (!seen.unknown.empty()) {
+    std::string words;
+    for (std::size_t i = 0; i < std::min<std::size_t>(seen.unknown.size(), 12); ++i) {
+      words += (i > 0 ? ", «" : "«") + clip(clean(seen.unknown[i]), 20) + "»";
+    }
+    if (seen.unknown.size() > 12) words += " …";
+    out += note(screen, say(screen.lang, Word::kUnknownWords, words));
+  }
+  return out;
+}
+
+std::string render_roles(const Screen& screen, const Seen& seen, const Links& links) {
+  const std::string source = common_source(seen.roles);
+  int name_width = 4;
+  for (const Role& role : seen.roles) {
+    name_width = std::max(name_width, columns(name_of(role, screen.lang)));
+  }
+  name_width = std::min(name_width, 26);
+  std::string heading = "  " + say(screen.lang, Word::kWhoDoesWhat);
+  if (!source.empty()) heading += " (" + clean(source) + ')';
+  const int before = 2 + 3 + 5 + name_width + 2 + kBar + 1 + 3 + 2;
+  std::string out = '\n' + title(screen, clip(heading, screen.width));
+  out += dim(screen,
+             left(spaces(10 + name_width + 2) + say(screen.lang, Word::kSure), before) +
+                 clip(say(screen.lang, Word::kStrongestLinks), screen.width - before));
+  const auto summaries = summarise(*seen.sighting);
+  for (const Role& role : seen.roles) {
+    if (seen.layer && *seen.layer != role.layer) continue;
+    const HeadId id{role.layer, role.head};
+    const double sure = summaries.at(static_cast<std::size_t>(id.layer))
+                            .at(static_cast<std::size_t>(id.head))
+                            .confidence;
+    out += "  " + std::string(badge(role)) + left(clip(role.letter, 1), 2) + left(id.name(), 5) +
+           left(clip(name_of(role, screen.lang), name_width), name_width) + "  " + bar(sure, kBar) +
+           ' ' + share(sure) + "  " +
+           show_links(links, links.strongest(id, 8), screen.width - before, seen.links) + '\n';
+    if (source.empty())
+      out += dim(screen, spaces(10) + clip(score_of(screen, role), screen.width - 10));
+  }
+  return out;
+}
+
+std::string render_see(const Screen& screen, const Seen& seen) {
+  const Links links(*seen.sighting);
+  const auto summaries = summarise(*seen.sighting);
+  std::string out = render_header(screen, seen) + render_changed(screen, seen);
+  if (!seen.large.empty()) {
+    out += render_large(screen, seen, links);
+  } else {
+    out += seen.roles.empty() ? render_measured(screen, seen, links, summaries)
+                              : render_roles(screen, seen, links);
+    out += render_grid(screen, seen);
+    const bool few = static_cast<int>(seen.sighting->layers.size()) * seen.heads <= kFewHeads;
+    if (seen.table || seen.layer || few) out += render_table(screen, seen, links, summaries);
+  }
+  return out + render_next(screen, seen, links);
+}
+
+}  // namespace headscope::cli

@@ -1,0 +1,93 @@
+#include "cli/subject.h"
+
+#include "cli/progress.h"
+#include "headscope/error.h"
+
+namespace headscope::cli {
+
+namespace {
+void need_words(const Call& call, std::span<const std::string> words) {
+  if (words.size() >= 2) return;
+  const Word missing = words.empty() ? Word::kNeedsModelAndText : Word::kNeedsText;
+  const std::string model = words.empty() ? "planted" : clean(words[0]);
+  throw Error(ErrorCode::kUsage, say(call.screen.lang, missing, call.verb, model));
+}
+
+Tokens tokenise(const Call& call,
+                const Model& model,
+                const std::string& text,
+                std::vector<Label>& labels,
+                bool truncate) {
+  try {
+    return model.tokens(text, &labels, truncate);
+  } catch (const Error& error) {
+    if (error.code() != ErrorCode::kInput || truncate) throw;
+    std::size_t tokens = 0;
+    try {
+      tokens = model.tokenizer().encode(text).ids.size();
+    } catch (const Error&) {  // Not UTF-8: the first error says it better.
+      throw error;
+    }
+    if (static_cast<std::int64_t>(tokens) <= model.positions()) throw;
+    throw Error(error.code(),
+                say(call.screen.lang,
+                    Word::kTooLong,
+                    call.verb,
+                    clean(model.name()),
+                    model.positions(),
+                    tokens));
+  }
+}
+
+std::vector<std::string> unknown_words(const Model& model,
+                                       const std::string& text,
+                                       const Tokens& tokens,
+                                       const std::vector<Label>& labels) {
+  const std::int32_t unknown = model.tokenizer().unknown_id();
+  const auto ids = tokens.ids.span<std::int32_t>();
+  std::vector<std::string> out;
+  for (std::size_t i = 0; i < labels.size() && unknown >= 0; ++i) {
+    const auto begin = static_cast<std::size_t>(labels[i].begin);
+    const auto end = static_cast<std::size_t>(labels[i].end);
+    if (ids[i] == unknown && begin < end && end <= text.size()) {
+      out.push_back(text.substr(begin, end - begin));
+    }
+  }
+  return out;
+}
+}  // namespace
+
+Subject prepare(const Call& call, std::span<const std::string> words, bool truncate) {
+  need_words(call, words);
+  std::string text = read_input(call, words.subspan(1));
+  const Progress progress(say(call.screen.lang, Word::kLoading, clean(words[0])));
+  Subject out(Model::load(words[0]), std::move(text));
+  out.tokens = tokenise(call, out.model, out.text, out.labels, truncate);
+  out.unknown = unknown_words(out.model, out.text, out.tokens, out.labels);
+  out.model_argument = words[0];
+  out.input_argument = words.size() == 2 ? words[1] : out.text;
+  if (truncate) {
+    const std::size_t whole = out.model.tokenizer().encode(out.text).ids.size();
+    if (whole > out.labels.size()) out.tokens_before_cut = static_cast<std::int64_t>(whole);
+  }
+  return out;
+}
+
+void check_layer(const Call& call, const Model& model, std::int64_t layer) {
+  if (layer >= 0 && layer < model.layers()) return;
+  throw Error(ErrorCode::kRange,
+              say(call.screen.lang, Word::kNoSuchLayer, call.verb, model.layers() - 1, layer));
+}
+
+void check_head(const Call& call, const Model& model, HeadId id) {
+  if (id.layer >= 0 && id.layer < model.layers() && id.head >= 0 && id.head < model.heads()) return;
+  throw Error(ErrorCode::kRange,
+              say(call.screen.lang,
+                  Word::kNoSuchHead,
+                  call.verb,
+                  model.layers() - 1,
+                  model.heads() - 1,
+                  id.name()));
+}
+
+}  // namespace headscope::cli
