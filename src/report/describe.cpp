@@ -1,0 +1,122 @@
+#include <algorithm>
+#include <cmath>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <utility>
+
+#include "report/report_data.h"
+
+namespace headscope::report {
+namespace {
+
+using nlohmann::json;
+
+json options_json(const FocusRecord& record) {
+  const FocusOptions& o = record.options;
+  return {{"scale",
+           o.scale.value_or(
+               1.0F / std::sqrt(static_cast<float>(std::max<std::int64_t>(1, record.width))))},
+          {"causal", o.causal},
+          {"windowLeft", o.window_left},
+          {"windowRight", o.window_right},
+          {"prefix", o.prefix},
+          {"queryOffset", query_offset(o, record.rows, record.keys)},
+          {"softcap", o.softcap}};
+}
+
+json layer_json(const FocusRecord& record) {
+  if (record.rows < 1 || record.heads.empty()) return nullptr;
+  return {{"heads", record.heads},
+          {"queryHeads", record.query_heads},
+          {"groups", record.groups},
+          {"rows", record.rows},
+          {"keys", record.keys},
+          {"width", record.width},
+          {"options", options_json(record)}};
+}
+
+json walk_json(const Walk& walk) {
+  const AttentionTrace& t = *walk.trace;
+  return {{"layer", walk.layer},
+          {"heads", t.q.dim(1)},
+          {"groups", t.k.dim(1)},
+          {"rows", t.q.dim(2)},
+          {"width", t.q.dim(3)},
+          {"valueWidth", t.v.dim(3)},
+          {"model", t.x.dim(2)},
+          {"error", walk.error}};
+}
+
+json role_json(const Role& role) {
+  return {{"layer", role.layer},
+          {"head", role.head},
+          {"letter", role.letter},
+          {"shape", role.shape},
+          {"en", role.en},
+          {"ru", role.ru},
+          {"source", role.source},
+          {"score", role.score},
+          {"baseline", role.baseline},
+          {"n", role.n}};
+}
+
+json label_json(const Label& label) {
+  return {{"text", label.text},
+          {"begin", label.begin},
+          {"end", label.end},
+          {"word", label.word},
+          {"special", label.special}};
+}
+
+/// Inside a script element only `<` can end the JSON early; the others are for careless readers.
+std::string harmless(const std::string& text) {
+  std::string out;
+  out.reserve(text.size());
+  for (const char c : text) {
+    switch (c) {
+      case '<':
+        out += "\\u003c";
+        break;
+      case '>':
+        out += "\\u003e";
+        break;
+      case '&':
+        out += "\\u0026";
+        break;
+      default:
+        out += c;
+    }
+  }
+  return out;
+}
+
+}  // namespace
+
+std::string describe(const Page& page, const Numbers& numbers) {
+  json out = {{"program", HEADSCOPE_VERSION},
+              {"model",
+               {{"name", page.model},
+                {"family", page.family},
+                {"layers", page.layers},
+                {"heads", page.heads},
+                {"width", page.width},
+                {"parameters", page.parameters}}},
+              {"text", page.sighting->text},
+              {"rounded", numbers.rounded},
+              {"start",
+               {{"layer", page.layer},
+                {"head", page.head},
+                {"view", page.view},
+                {"language", page.language}}}};
+  for (const char* list : {"labels", "layers", "roles", "walks"}) out[list] = json::array();
+  for (const Label& label : page.sighting->labels) out["labels"].push_back(label_json(label));
+  for (const FocusRecord& record : page.sighting->layers) {
+    out["layers"].push_back(layer_json(record));
+  }
+  for (const Role& role : page.roles) out["roles"].push_back(role_json(role));
+  for (const Walk& walk : page.walks) out["walks"].push_back(walk_json(walk));
+  // Tokens of byte-level vocabularies may be pieces of letters: shown with U+FFFD, never refused.
+  return harmless(out.dump(-1, ' ', false, json::error_handler_t::replace));
+}
+
+}  // namespace headscope::report

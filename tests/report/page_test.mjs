@@ -1,0 +1,111 @@
+// The page's own modules against values computed in C++ in double (made_run.h), and the joined script.
+import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
+import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import test from 'node:test';
+import { describeHead, measureOf } from '../../web/report/measure.mjs';
+import { decodeNumbers, Source } from '../../web/report/data.mjs';
+import { Shown } from '../../web/report/shown.mjs';
+import { defaults, fromHash, toHash } from '../../web/report/state.mjs';
+import { counted, numberText, speak, t, weightText } from '../../web/report/words.mjs';
+
+const folder = process.env.HEADSCOPE_PAGES;
+assert.ok(folder, 'HEADSCOPE_PAGES names the folder of pages');
+const names = readdirSync(folder).filter(name => name.endsWith('.html')).map(name => name.slice(0, -5));
+assert.ok(names.length >= 10);
+
+/** @param {string} name */
+function open(name) {
+  const html = readFileSync(join(folder, `${name}.html`), 'utf8');
+  const page = JSON.parse(/<script type="application\/json" id="page">(.*?)<\/script>/s.exec(html)[1]);
+  const source = new Source(page, id => {
+    const found = new RegExp(`id="n-${id.replace('.', '\\.')}" data-type="(\\w+)" data-shape="([\\d ]*)">([^<]*)<`).exec(html);
+    return found && { shape: found[2].split(' ').map(Number), numbers: decodeNumbers(found[1], found[3]) };
+  });
+  return { html, source, expected: JSON.parse(readFileSync(join(folder, `${name}.json`), 'utf8')) };
+}
+
+for (const name of names) {
+  test(`weights of ${name}`, () => {
+    const { source, expected } = open(name);
+    assert.equal(source.page.text, expected.text);
+    for (const { layer, head, row, weights } of expected.rows) {
+      const found = source.row(layer, head, row);
+      const whole = source.map(layer, head).subarray(row * weights.length, (row + 1) * weights.length);
+      weights.forEach((w, j) => {
+        assert.ok(Math.abs(found[j] - w) < 1e-6, `${layer}.${head} [${row},${j}] expected ${w}, found ${found[j]}`);
+        assert.equal(whole[j], found[j]);
+        assert.ok(Math.abs(source.weight(layer, head, row, j) - w) < 1e-6);
+      });
+      assert.ok(source.rowDeviation(layer, head).largest < 1e-5);
+    }
+  });
+}
+
+test('the joined script parses: no name is declared twice', () => {
+  const { html } = open('plain');
+  const script = /<script type="module">(.*?)<\/script>/s.exec(html)[1];
+  assert.ok(!/^(import|export) /m.test(script));
+  const file = join(folder, 'joined.mjs');
+  writeFileSync(file, script);
+  execFileSync(process.execPath, ['--check', file]);
+});
+
+test('hiding scales rows up to 1 and says how much it hides', () => {
+  const { source } = open('plain');
+  const shown = new Shown(source, 0, 1, { words: false, special: false, first: true });
+  let hidden = 0;
+  for (let i = 0; i < shown.rows.length; i++) {
+    const row = shown.row(i);
+    assert.equal(row[0], 0);
+    assert.equal(row[i], 0);
+    assert.ok(Math.abs(row.reduce((a, b) => a + b, 0) - 1) < 1e-5);
+    const whole = source.row(0, 1, i);
+    hidden += (whole[0] + (i ? whole[i] : 0)) / shown.rows.length;
+  }
+  assert.ok(Math.abs(shown.hidden - hidden) < 1e-5);
+  const special = new Shown(source, 0, 1, { words: false, special: true, first: false });
+  assert.equal(special.rows.length, shown.rows.length - 2);
+  assert.ok(Math.abs(special.row(3).reduce((a, b) => a + b, 0) - 1) < 1e-5);
+});
+
+test('a word is the mean of its rows and the sum of its columns', () => {
+  const { source } = open('plain');
+  const shown = new Shown(source, 1, 2, { words: true, special: false, first: false });
+  const w = shown.rows.findIndex(unit => unit.last > unit.first);
+  assert.ok(w > 0);
+  const { first, last } = shown.rows[w];
+  const [a, b] = [source.row(1, 2, first), source.row(1, 2, last)];
+  assert.ok(Math.abs(shown.at(w, 0) - (a[0] + b[0]) / 2) < 1e-6);
+  const other = source.row(1, 2, 0);
+  assert.ok(Math.abs(shown.at(0, w) - other[first] - other[last]) < 1e-6);
+});
+
+test('measures equal sums over the map', () => {
+  const { source } = open('plain');
+  const { rows } = source.layer(0);
+  let previous = 0;
+  for (let i = 1; i < rows; i++) previous += source.row(0, 3, i)[i - 1] / (rows - 1);
+  const figure = measureOf(source, 0, 3, 'previous');
+  assert.ok(Math.abs(figure.value - previous) < 1e-6);
+  assert.equal(figure.rows, rows - 1);
+  assert.ok(describeHead(source, 0, 3).rows > 0);
+});
+
+test('a link reproduces the selection, and nonsense is ignored', () => {
+  const base = defaults({ layer: 0, head: 0, view: 'head', language: 'en' });
+  const limits = { layers: 2, heads: 4, rows: 12, keys: 12, measures: ['map', 'entropy'] };
+  const chosen = { ...base, layer: 1, head: 2, view: 'walk', rows: [3, 7], over: [[0, 1]], min: 0.1, words: true, lang: 'ru', measure: 'entropy' };
+  assert.deepEqual(fromHash('#' + toHash(chosen, base), base, limits), chosen);
+  assert.deepEqual(fromHash('#head=9.9&rows=99,-1,x&min=7&view=<b>&measure=__proto__&over=1,2.x', base, limits), base);
+});
+
+test('figures are written as the design says', () => {
+  assert.deepEqual([0.8123, 1, 0.9998, 0.9961, 0.02, 0.004, 0.0001, 0].map(weightText), ['.81', '1', '.9998', '.996', '.02', '.004', '<.001', '0']);
+  assert.deepEqual([2.5e-7, -0.5, 1234.5, 12.34].map(numberText), ['2.5·10⁻⁷', '−.500', '1235', '12.3']);
+  speak('ru');
+  assert.deepEqual([1, 2, 5, 11, 21, 112].map(n => counted(n, 'rows')), ['1 строка', '2 строки', '5 строк', '11 строк', '21 строка', '112 строк']);
+  speak('en');
+  assert.equal(t('remove', '3.1'), 'remove 3.1');
+});
