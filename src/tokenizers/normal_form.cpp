@@ -49,7 +49,7 @@ class Composer {
   explicit Composer(std::size_t expected) { out_.reserve(expected); }
 
   void take(const Classed& next) {
-    const bool blocked = last_ccc_ && *last_ccc_ >= next.ccc;
+    const bool blocked = last_ccc_ >= int{next.ccc};
     if (starter_ && !blocked) {
       if (const char32_t both = compose(starter_->c, next.change.c); both != 0) {
         starter_ = Change{both, starter_->change + next.change.change - 1};
@@ -78,11 +78,11 @@ class Composer {
     out_.insert(out_.end(), marks_.begin(), marks_.end());
     marks_.clear();
     starter_.reset();
-    last_ccc_.reset();
+    last_ccc_ = -1;
   }
 
   std::optional<Change> starter_;
-  std::optional<std::uint8_t> last_ccc_;
+  int last_ccc_ = -1;  // class of the last mark behind the starter, -1: none
   std::vector<Change> marks_, out_;
 };
 
