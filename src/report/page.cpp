@@ -103,6 +103,15 @@ std::string fill(std::string_view page,
   }
 }
 
+/// The beginning of a long text, cut between letters: what a window's title has room for.
+std::string beginning(std::string_view text) {
+  constexpr std::size_t kMost = 80;
+  if (text.size() <= kMost) return std::string(text);
+  std::size_t end = kMost;
+  while (end > 0 && (static_cast<unsigned char>(text[end]) & 0xC0U) == 0x80U) --end;
+  return std::string(text.substr(0, end)) + "…";
+}
+
 }  // namespace
 
 std::string base64(const std::vector<std::byte>& bytes) {
@@ -168,13 +177,14 @@ std::string join_modules(const std::vector<std::string_view>& modules) {
 std::string page_html(const Page& page) {
   check(page);
   const Numbers numbers = collect(page);
-  return fill(assets::web_page_html,
-              {{"language", page.language},
-               {"title", escape_html("headscope: " + page.model + " · " + page.sighting->text)},
-               {"style", std::string(assets::web_page_css)},
-               {"description", describe(page, numbers)},
-               {"numbers", numbers_html(numbers)},
-               {"script", script()}});
+  return fill(
+      assets::web_page_html,
+      {{"language", page.language},
+       {"title", escape_html("headscope: " + page.model + " · " + beginning(page.sighting->text))},
+       {"style", std::string(assets::web_page_css)},
+       {"description", describe(page, numbers)},
+       {"numbers", numbers_html(numbers)},
+       {"script", script()}});
 }
 
 }  // namespace headscope::report

@@ -93,6 +93,18 @@ TEST(Page, HostileTextStaysText) {
   EXPECT_EQ(said["roles"][0]["en"], "</title><b>");
 }
 
+TEST(Page, TitleOfALongTextIsCutBetweenLetters) {
+  const auto run = make_run({});
+  run->page.model = "m";
+  run->sighting.text.clear();
+  for (int i = 0; i < 50; ++i) run->sighting.text += "xж";  // 80 bytes end inside a letter
+  run->sighting.text.insert(0, "y");
+  const std::string html = page_html(run->page);
+  const std::size_t begin = html.find("<title>") + 7;
+  const std::string title = html.substr(begin, html.find("</title>") - begin);
+  EXPECT_TRUE(title.ends_with("жx…")) << title;
+}
+
 TEST(Page, NumbersComeBackBitForBit) {
   const auto run = make_run({.heads = 6, .groups = 2, .tokens = 7, .width = 5});
   const std::string html = page_html(run->page);

@@ -231,7 +231,7 @@ export class Source {
    * Largest distance of a row's sum from 1 (a sink's share counted in), over at most `most` rows spread evenly.
    * @param {number} layer @param {number} head @param {number} [most]
    */
-  rowDeviation(layer, head, most = 256) {
+  rowDeviation(layer, head, most = 1024) {
     const { info, lse } = this.parts(layer, head);
     const sinks = this.tensor(`${layer}.sinks`);
     const step = Math.max(1, Math.ceil(info.rows / most));

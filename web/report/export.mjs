@@ -3,9 +3,9 @@
 import { Arcs } from './arcs.mjs';
 import { cssOf, inkOn, kHues, kLetters, paint, weightColour } from './colour.mjs';
 import { el, kFont, short, svg, textWidth } from './dom.mjs';
-import { arcsOf, kAllArcs } from './head.mjs';
+import { arcsOf, incomingOf, kAllArcs } from './head.mjs';
 import { shownOf } from './shown.mjs';
-import { cellText, t, weightText } from './words.mjs';
+import { cellText, percentText, t, weightText } from './words.mjs';
 
 /** @typedef {import('./main.mjs').Context} Context */
 /** @typedef {import('./shown.mjs').Shown} Shown */
@@ -74,16 +74,17 @@ export function picture(context) {
       const each = shownOf(source, layer, head, now);
       if (each.columns.length !== shown.columns.length) return;
       arcs.draw(arcs.all, arcsOf(each, now.min, rows, several ? kHues[at] : palette.out, several ? kLetters[at] : ''), true, now.log, rows.length > 0);
+      if (rows.length) arcs.draw(arcs.all, incomingOf(each, now.min, rows, several ? kHues[at] : palette.in, several ? kLetters[at] : ''), false, now.log, true);
     });
   }
-  const sentence = drawn ? arcs.under + 8 : 0;
+  const sentence = !drawn ? 0 : rows.length ? arcs.height : arcs.under + 8;
   const width = Math.ceil(Math.max(drawn ? arcs.place.width : 640, map.width) + 32);
   const height = Math.ceil(56 + sentence + map.height + 48);
   arcs.node.setAttribute('x', '16');
   arcs.node.setAttribute('y', '44');
   map.group.setAttribute('transform', `translate(16 ${52 + sentence})`);
   const names = heads.map(([layer, head], at) => `${heads.length > 1 ? kLetters[at] + ' ' : ''}${layer}.${head}`).join('  ');
-  const note = [`≥ ${weightText(now.min)}`, now.first ? t('hideFirst') : '', now.special ? t('hideSpecial') : '', now.words ? t('words') : '', now.log ? t('log') : ''].filter(Boolean).join(' · ');
+  const note = [t('below', weightText(now.min), percentText(shown.below(now.min, rows))), now.first ? t('hideFirst') : '', now.special ? t('hideSpecial') : '', now.words ? t('words') : '', now.log ? t('log') : ''].filter(Boolean).join(' · ');
   return svg('svg', { xmlns: 'http://www.w3.org/2000/svg', width, height, viewBox: `0 0 ${width} ${height}`, 'font-family': kFont },
     svg('rect', { width, height, fill: palette.paper }),
     svg('text', { x: 16, y: 30, 'font-size': 18, 'font-weight': 600, fill: palette.ink }, `${short(source.page.model.name, 40)}  ${names}`),

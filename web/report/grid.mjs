@@ -55,6 +55,7 @@ export class Grid {
   /** @param {Selection} now */
   build(now) {
     const hadFocus = this.root.contains(document.activeElement) && document.activeElement?.classList.contains('cell');
+    const top = this.root.scrollTop;
     this.cells.clear();
     const { model } = this.context.source.page;
     const sorted = now.measure !== 'map' ? now.sort : 'place';
@@ -65,6 +66,7 @@ export class Grid {
       el('div', { class: 'row' }, el('h2', {}, t('grid')), el('span', { class: 'note' }, `${model.name} · ${counted(model.layers, 'layers')} × ${counted(model.heads, 'heads')}`)),
       this.controls(now, sorted), table, this.note, this.legend(now), this.asTable());
     this.explain(now.layer, now.head);
+    this.root.scrollTop = top;
     if (hadFocus) this.cells.get(`${now.layer}.${now.head}`)?.focus();
   }
 

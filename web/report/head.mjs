@@ -24,7 +24,7 @@ export function arcsOf(shown, min, rows, colour, letter) {
 }
 
 /** What a row's columns receive from all: arcs below the line. @param {Shown} shown @param {number} min @param {number[]} rows @param {string} colour @param {string} letter */
-function incomingOf(shown, min, rows, colour, letter) {
+export function incomingOf(shown, min, rows, colour, letter) {
   if (!shown.square) return [];
   return rows.flatMap(j => [...shown.column(j)].map((w, i) => ({ i, j, w, letter, colour, lift: liftOf(letter) })).filter(arc => arc.w >= min && arc.w > 0));
 }
@@ -85,6 +85,7 @@ export class HeadView {
     const width = this.root.clientWidth;
     const { shown } = this;
     this.sentence(now, shown, width);
+    const [left, top] = [this.scroller.scrollLeft, this.text.scrollTop];  // lost when a node is moved
     this.root.replaceChildren(
       this.controls(now),
       el('section', { class: 'figure' }, this.scroller, this.hint, this.legend),
@@ -96,6 +97,8 @@ export class HeadView {
       click: (i, _j, add) => store.lock(shown.rows[i].first, add),
     });
     this.map.replaceChildren(this.heat.node);
+    this.scroller.scrollLeft = left;
+    this.text.scrollTop = top;
     if (!shown.cells) this.readout.textContent = t('heatPooled', shown.rows.length, shown.columns.length);
     else if (this.heat.cell < 0.99) this.readout.textContent = t('heatShrunk', (1 / this.heat.cell).toFixed(1));
     else this.readout.textContent = '';

@@ -53,6 +53,7 @@ function begin() {
 
   /** @param {Selection} now @param {Selection | null} before */
   const render = (now, before) => {
+    const [x, y] = [scrollX, scrollY];  // while a view is rebuilt the page is short and would jump
     speak(now.lang);
     document.documentElement.lang = now.lang;
     document.documentElement.dataset.theme = isDark(now) ? 'dark' : 'light';
@@ -65,6 +66,7 @@ function begin() {
     else views[now.view === 'walk' ? 'walk' : 'head'].render(now, wasMissing(before) ? null : before);
     inspector.render(now);
     context.restyled = false;
+    if (before && scrollY !== y) scrollTo(x, y);
     written = '#' + toHash(now, base);
     if (location.hash !== written) history.replaceState(null, '', written);
     say(context, before);

@@ -7,7 +7,8 @@ import { numberText, t, weightText } from './words.mjs';
 /** @typedef {{name: string, shape: string, rows: number, columns: number, at: (i: number, j: number) => number,
  *             kind: 'signed' | 'weight' | 'mask', rowName: (i: number) => string, columnName: (j: number) => string,
  *             row?: number, band?: [number, number], point?: (i: number, j: number) => void,
- *             click?: (i: number, j: number) => void, square?: boolean}} MatrixInput */
+ *             click?: (i: number, j: number) => void, opened?: {i: number, j: number} | null, close?: () => void,
+ *             square?: boolean}} MatrixInput opened: the cell whose numbers are open from the start */
 
 /** Largest size among finite cells: what the darkest colour stands for. @param {MatrixInput} input */
 function largest(input) {
@@ -54,10 +55,14 @@ export function matrix(input, palette, numbers) {
   });
   box.addEventListener('pointerleave', () => { readout.textContent = ''; });
   const open = (/** @type {number} */ i, /** @type {number} */ j) => {
-    input.click?.(i, j);
-    numbers.replaceChildren(numbersTable(input, i, j, text, () => numbers.replaceChildren()));
+    numbers.replaceChildren(numbersTable(input, i, j, text, () => { numbers.replaceChildren(); input.close?.(); }));
   };
-  box.addEventListener('click', e => { const [i, j] = at(e); open(i, j); });
+  if (input.opened) open(input.opened.i, input.opened.j);
+  box.addEventListener('click', e => {
+    const [i, j] = at(e);
+    open(i, j);
+    input.click?.(i, j);
+  });
   const name = el('button', { class: 'name', title: t('openNumbers'), onclick: () => open(input.row ?? 0, input.band?.[0] ?? 0) }, input.name);
   const range = kind === 'signed' ? ` ±${numberText(most)}` : '';
   return el('figure', { class: input.square ? 'matrix square' : 'matrix' }, box, el('figcaption', {}, name, ' ', el('span', { class: 'shape' }, input.shape + range), readout));

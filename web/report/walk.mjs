@@ -25,6 +25,8 @@ export class WalkView {
     /** The token that is followed. */
     this.row = 0;
     this.group = 0;
+    /** The cell of scores or weights whose numbers stay open. @type {{name: string, i: number, j: number} | null} */
+    this.opened = null;
   }
 
   /** @param {Selection} now @param {Selection | null} _before */
@@ -131,16 +133,22 @@ export class WalkView {
     const name = (/** @type {number} */ i) => source.labelText(i);
     const square = { rows: info.rows, columns: info.keys, shape: `[${info.rows},${info.keys}]`, row: this.row, rowName: name, columnName: name, square: true };
     const point = (/** @type {number} */ i, /** @type {number} */ j) => this.explain(i, j);
-    const click = (/** @type {number} */ i, /** @type {number} */ j) => store.set({ rows: [i], column: j });
+    const cell = (/** @type {'scores' | 'softmax'} */ which) => ({
+      name: t(which), point, opened: this.opened?.name === which ? this.opened : null, close: () => { this.opened = null; },
+      click: (/** @type {number} */ i, /** @type {number} */ j) => {
+        this.opened = { name: which, i, j };
+        store.set({ rows: [i], column: j });
+      },
+    });
     this.operands.replaceChildren(el('p', { class: 'note' }, t('operands')));
     const deviation = source.rowDeviation(this.layer, this.head, info.rows);
     const row = source.row(this.layer, this.head, this.row);
     const z = this.findings();
     return this.card(3, t('w_focusSays'), formula, flop, numbers => [
       el('div', { class: 'chain' },
-        matrix({ ...square, name: t('scores'), kind: 'signed', at: (i, j) => scores[i * info.keys + j], point, click }, palette(), numbers),
+        matrix({ ...square, ...cell('scores'), kind: 'signed', at: (i, j) => scores[i * info.keys + j] }, palette(), numbers),
         matrix({ ...square, name: t('mask'), kind: 'mask', at: (i, j) => Number(visible(info.options, mask, i, j)) }, palette(), numbers),
-        matrix({ ...square, name: t('softmax'), kind: 'weight', at: (i, j) => weights[i * info.keys + j], point, click }, palette(), numbers)),
+        matrix({ ...square, ...cell('softmax'), kind: 'weight', at: (i, j) => weights[i * info.keys + j] }, palette(), numbers)),
       el('p', { class: 'note' }, seen === info.rows * info.keys ? t('maskAll') : t('maskSome', seen, info.rows * info.keys), ' · ',
         `${t('rowSum')} “${short(name(this.row), 16)}”: ${row.reduce((a, b) => a + b, 0).toFixed(6)} · `, t('rowSums', numberText(deviation.largest))),
       this.operands,
