@@ -19,12 +19,6 @@ Tensor noise(Shape shape, unsigned seed) {
   return t;
 }
 
-// The peak is measured again beside every row: clocks and neighbours change within a run.
-double peak_now(int n) {
-  set_threads(n);
-  return bench::fma_peak();
-}
-
 enum Look { kBlind, kStats, kEverything };
 
 Sight sight_of(Look look) {
@@ -39,7 +33,8 @@ void run(benchmark::State& state,
          std::int64_t D,
          bool causal,
          Look look) {
-  const double peak = peak_now(2);
+  const double peak =
+      bench::fma_peak();  // beside every row: clocks and neighbours change within a run
   const Tensor q = noise({B, H, T, D}, 1);
   const Tensor k = noise({B, H, T, D}, 2);
   const Tensor v = noise({B, H, T, D}, 3);

@@ -14,78 +14,13 @@
 #define HWY_TARGET_INCLUDE "kernels/focus_hwy.cpp"
 #include "hwy/foreach_target.h"  // IWYU pragma: keep
 #include "hwy/highway.h"
+#include "kernels/focus_record-inl.h"
+#include "kernels/focus_state-inl.h"
 #include "kernels/focus_tile-inl.h"
 #include "kernels/pointwise-inl.h"
 
-#ifndef HEADSCOPE_FOCUS_ONCE
-#define HEADSCOPE_FOCUS_ONCE
-namespace headscope::kernels {
-namespace {
-// Below every score, yet finite, so that "minus infinity minus the maximum" is no NaN.
-constexpr float kLowest = -3.0e38F;
-// The running maximum stays until a score exceeds it by this many nats: rescaling becomes rare, and
-// sums still fit in f32 (e^8 * 2^40 keys).
-constexpr float kSlack = 8.0F;
-// Up to this many floats the weights of a block of rows wait in L2 for their lse; past that they
-// are computed a second time.
-constexpr std::int64_t kStripFloats = 64 * 1024;
-}  // namespace
-}  // namespace headscope::kernels
-#endif
-
 HWY_BEFORE_NAMESPACE();
 namespace headscope::kernels::HWY_NAMESPACE {
-
-constexpr auto kRowsI = static_cast<std::int64_t>(kRows);
-
-// No std algorithms in here: their templates, compiled for this instruction set, could be the
-// copies that the linker keeps for everybody.
-template <class T>
-constexpr T larger(T a, T b) {
-  return a < b ? b : a;
-}
-template <class T>
-constexpr T smaller(T a, T b) {
-  return b < a ? b : a;
-}
-template <class T>
-void fill(T* begin, T* end, T value) {
-  while (begin != end) *begin++ = value;
-}
-template <class T>
-void copy(const T* begin, const T* end, T* to) {
-  while (begin != end) *to++ = *begin++;
-}
-
-// What is carried along the keys, one number a row, rows in lanes.
-struct alignas(64) Lanes {
-  float max[kRows];       // the maximum that the sums are taken at
-  float sum[kRows];       // sum of p = e^(s - max)
-  float moment[kRows];    // sum of p * (s - max), for the entropy
-  float mean[kRows];      // of distances, weighted by p
-  float spread[kRows];    // sum of p * (distance - mean)^2
-  float best[kRows];      // the true maximum
-  float first[kRows];     // score of key 0
-  float self[kRows];      // score of the key at the row's position
-  float previous[kRows];  // score of the key before it
-  float lse[kRows];       // +3e38 for rows without weights, so that e^(s - lse) is 0
-  std::int32_t best_key[kRows];
-  int top_n[kRows];
-};
-
-// The pieces of a task's scratch.
-struct Scratch {
-  float* qt;         // [width][kRows]
-  float* o;          // [value_width][kRows]
-  float* weights;    // [strip or kBlock][kRows]
-  float* block_max;  // [blocks][kRows], with the strip
-  float* top;        // [kRows][top_k] scores
-  bool strip;
-};
-
-bool wants_maps(const FocusTask& t) {
-  return t.record.column_mass != nullptr || t.record.pooled_sum != nullptr;
-}
 
 std::int64_t strip_keys(const FocusTask& t) {
   const KeyRange all = key_range(t, t.row_begin, t.row_end - 1);
@@ -95,8 +30,8 @@ std::int64_t strip_keys(const FocusTask& t) {
 std::size_t scratch_floats(const FocusTask& t) {
   const std::int64_t keys = strip_keys(t);
   const bool strip = wants_maps(t) && keys * kRowsI <= kStripFloats;
-  const std::int64_t columns =
-      t.width + t.value_width + t.record.top_k + (strip ? keys + keys / kBlock + 2 : kBlock);
+  const std::int64_t columns = t.width + t.value_width + 2 * top_stride(t.record.top_k) +
+                               (strip ? keys + keys / kBlock + 2 : kBlock);
   return static_cast<std::size_t>(columns * kRowsI);
 }
 
@@ -107,7 +42,7 @@ Scratch cut_scratch(const FocusTask& t) {
   s.qt = t.scratch;
   s.o = s.qt + t.width * kRowsI;
   s.top = s.o + t.value_width * kRowsI;
-  s.weights = s.top + t.record.top_k * kRowsI;
+  s.weights = s.top + 2 * top_stride(t.record.top_k) * kRowsI;
   s.block_max = s.weights + (s.strip ? keys : kBlock) * kRowsI;
   return s;
 }
@@ -118,118 +53,6 @@ void load_queries(const FocusTask& t, std::int64_t row, std::int64_t count, floa
   for (std::int64_t i = 0; i < kRowsI; ++i) {
     const float* q = t.q + (row + i) * t.q_stride;
     for (std::int64_t d = 0; d < t.width; ++d) qt[d * kRowsI + i] = i < count ? q[d] * scale : 0.0F;
-  }
-}
-
-// True when every row of the block sees all keys [j0, j0 + n) as they are.
-bool plain(
-    const FocusTask& t, std::int64_t row, std::int64_t count, std::int64_t j0, std::int64_t n) {
-  if (t.key_mask != nullptr || t.bias != nullptr || t.softcap > 0.0F || t.slope != 0.0F)
-    return false;
-  const std::int64_t p_first = row + t.offset;
-  const std::int64_t p_last = p_first + count - 1;
-  const std::int64_t last = j0 + n - 1;
-  if (t.causal && last > p_first && last >= t.prefix) return false;
-  if (t.window_left >= 0 && j0 < p_last - t.window_left) return false;
-  return t.window_right < 0 || last <= p_first + t.window_right;
-}
-
-// Soft-cap, ALiBi, bias and visibility, on the scores of n keys.
-void bend(const FocusTask& t,
-          std::int64_t row,
-          std::int64_t count,
-          std::int64_t j0,
-          std::int64_t n,
-          float* s) {
-  const D d;
-  const auto p_first = static_cast<float>(row + t.offset);
-  for (std::int64_t m = 0; m < n; ++m) {
-    const std::int64_t j = j0 + m;
-    float* line = s + m * kRowsI;
-    for (std::size_t lane = 0; lane < kRows; lane += kLanes) {
-      V x = hn::Load(d, line + lane);
-      if (t.softcap > 0.0F) {
-        const V cap = hn::Set(d, t.softcap);
-        x = hn::Mul(cap, tanh(hn::Div(x, cap)));
-      }
-      if (t.slope != 0.0F) {
-        const V p = hn::Add(hn::Iota(d, static_cast<float>(lane)),
-                            hn::Set(d, p_first - static_cast<float>(j)));
-        x = hn::NegMulAdd(hn::Set(d, t.slope), hn::Abs(p), x);
-      }
-      hn::Store(x, d, line + lane);
-    }
-    for (std::int64_t i = 0; i < count; ++i) {
-      if (t.bias != nullptr) line[i] += t.bias[(row + i) * t.bias_row_stride + j];
-      if (!visible(t, row + i, j)) line[i] = -std::numeric_limits<float>::infinity();
-    }
-  }
-}
-
-// Weights at known places, read off the raw scores.
-void note_places(const FocusTask& t,
-                 std::int64_t row,
-                 std::int64_t count,
-                 std::int64_t j0,
-                 std::int64_t n,
-                 const float* s,
-                 Lanes& lanes) {
-  if (j0 == 0) copy(s, s + count, lanes.first);
-  const std::int64_t p_first = row + t.offset;
-  if (j0 > p_first + count - 1 || j0 + n < p_first) return;
-  for (std::int64_t i = 0; i < count; ++i) {
-    const std::int64_t m = p_first + i - j0;
-    if (m >= 0 && m < n) lanes.self[i] = s[m * kRowsI + i];
-    if (m >= 1 && m <= n) lanes.previous[i] = s[(m - 1) * kRowsI + i];
-  }
-}
-
-// Where the largest score of a row moved into this block: its first key there.
-void note_best(std::int64_t count,
-               std::int64_t j0,
-               std::int64_t n,
-               const float* s,
-               const float* top,
-               Lanes& lanes) {
-  for (std::int64_t i = 0; i < count; ++i) {
-    if (!(top[i] > lanes.best[i])) continue;
-    lanes.best[i] = top[i];
-    for (std::int64_t m = 0; m < n; ++m) {
-      if (s[m * kRowsI + i] == top[i]) {
-        lanes.best_key[i] = static_cast<std::int32_t>(j0 + m);
-        break;
-      }
-    }
-  }
-}
-
-// Keeps the top_k largest scores of each row in falling order; an earlier key wins a tie.
-void note_top(const FocusTask& t,
-              std::int64_t row,
-              std::int64_t count,
-              std::int64_t j0,
-              std::int64_t n,
-              const float* s,
-              const float* top,
-              float* scores_of_rows,
-              Lanes& lanes) {
-  const int k = t.record.top_k;
-  for (std::int64_t i = 0; i < count; ++i) {
-    float* scores = scores_of_rows + i * k;
-    std::int32_t* keys = t.record.top_keys + (row + i) * k;
-    int& have = lanes.top_n[i];
-    if (have == k && !(top[i] > scores[k - 1])) continue;
-    for (std::int64_t m = 0; m < n; ++m) {
-      const float x = s[m * kRowsI + i];
-      if (!(x > kLowest) || (have == k && !(x > scores[k - 1]))) continue;
-      int at = have < k ? have++ : k - 1;
-      for (; at > 0 && x > scores[at - 1]; --at) {
-        scores[at] = scores[at - 1];
-        keys[at] = keys[at - 1];
-      }
-      scores[at] = x;
-      keys[at] = static_cast<std::int32_t>(j0 + m);
-    }
   }
 }
 
@@ -286,13 +109,13 @@ void weigh(const FocusTask& t,
     V second_moment = hn::Zero(d);
     for (std::int64_t m = 0; m < n; ++m) {
       float* at = s + static_cast<std::size_t>(m) * kRows + lane;
-      const V x = hn::Sub(hn::Load(d, at), max);
-      const V p = exp(x);
+      // Below -88.2 the weight is exactly 0; clamping here keeps 0 * -inf out of the moments.
+      const V x = at_least(hn::Set(d, kLeastExponent), hn::Sub(hn::Load(d, at), max));
+      const V p = exp_from_least(x);
       hn::Store(p, d, at);
       sum = hn::Add(sum, p);
       if constexpr (kStats) {
-        // p is 0 below -87, but 0 * -inf would be NaN.
-        moment = hn::MulAdd(p, at_least(hn::Set(d, -200.0F), x), moment);
+        moment = hn::MulAdd(p, x, moment);
         const V step = hn::Set(d, static_cast<float>(m));
         const V distance = sign != 0.0F ? step : hn::Abs(hn::Sub(p_minus_j0, step));
         const V weighted = hn::Mul(p, distance);
@@ -380,80 +203,11 @@ void finish(const FocusTask& t,
       r.self_mass[at] = weight(lanes.self[i]);
       r.previous_mass[at] = weight(lanes.previous[i]);
     }
+    const float* scores = top_scores(t, scratch, i);
+    const std::int32_t* keys = top_keys(t, scratch, i);
     for (int k = 0; k < r.top_k; ++k) {
-      const bool there = k < lanes.top_n[i];
-      if (!there) r.top_keys[at * r.top_k + k] = -1;
-      r.top_weights[at * r.top_k + k] = there ? weight(scratch.top[i * r.top_k + k]) : 0.0F;
-    }
-  }
-}
-
-// Adds the lanes of one cell column to the pooled map of the task.
-void flush_cell(const FocusTask& t,
-                std::int64_t row,
-                std::int64_t count,
-                std::int64_t column,
-                const float* sum,
-                const float* max) {
-  const RowRecord& r = t.record;
-  for (std::int64_t i = 0; i < count; ++i) {
-    const std::int64_t line = (row + i) / r.rows_per_cell - t.row_begin / r.rows_per_cell;
-    const std::int64_t cell = line * r.pooled_columns + column;
-    r.pooled_sum[cell] += sum[i];
-    r.pooled_max[cell] = larger(r.pooled_max[cell], max[i]);
-  }
-}
-
-// Second look at the weights, now that lse is known: column mass and pooled map.
-void map_weights(const FocusTask& t,
-                 std::int64_t row,
-                 std::int64_t count,
-                 KeyRange range,
-                 const Scratch& scratch,
-                 const Lanes& lanes) {
-  const D d;
-  const RowRecord& r = t.record;
-  alignas(64) float factor[kRows];
-  alignas(64) float cell_sum[kRows] = {};
-  alignas(64) float cell_max[kRows] = {};
-  for (std::int64_t j0 = range.begin; j0 < range.end; j0 += kBlock) {
-    const std::int64_t n = smaller(kBlock, range.end - j0);
-    const std::int64_t block = (j0 - range.begin) / kBlock;
-    float* p = scratch.weights + (scratch.strip ? (j0 - range.begin) * kRowsI : 0);
-    if (!scratch.strip) {
-      score_block(scratch.qt, t.k + j0 * t.k_stride, t.k_stride, t.width, n, p);
-      if (!plain(t, row, count, j0, n)) bend(t, row, count, j0, n, p);
-    }
-    for (std::size_t lane = 0; lane < kRows; lane += kLanes) {
-      const V lse = hn::Load(d, lanes.lse + lane);
-      const V at =
-          scratch.strip
-              ? hn::Load(d, scratch.block_max + static_cast<std::size_t>(block) * kRows + lane)
-              : lse;
-      hn::Store(exp(hn::Sub(at, lse)), d, factor + lane);
-    }
-    for (std::int64_t m = 0; m < n; ++m) {
-      V total = hn::Zero(d);
-      for (std::size_t lane = 0; lane < kRows; lane += kLanes) {
-        V w = hn::Load(d, p + static_cast<std::size_t>(m) * kRows + lane);
-        if (!scratch.strip)
-          w = exp(hn::Sub(w, hn::Load(d, lanes.lse + lane)));
-        else
-          w = hn::Mul(w, hn::Load(d, factor + lane));
-        total = hn::Add(total, w);
-        if (r.pooled_sum != nullptr) {
-          hn::Store(hn::Add(hn::Load(d, cell_sum + lane), w), d, cell_sum + lane);
-          hn::Store(hn::Max(hn::Load(d, cell_max + lane), w), d, cell_max + lane);
-        }
-      }
-      const std::int64_t j = j0 + m;
-      if (r.column_mass != nullptr) r.column_mass[j] += hn::GetLane(hn::SumOfLanes(d, total));
-      if (r.pooled_sum == nullptr) continue;
-      if ((j + 1) % r.keys_per_cell == 0 || j + 1 == range.end) {
-        flush_cell(t, row, count, j / r.keys_per_cell, cell_sum, cell_max);
-        fill(cell_sum, cell_sum + kRows, 0.0F);
-        fill(cell_max, cell_max + kRows, 0.0F);
-      }
+      r.top_keys[at * r.top_k + k] = keys[k];
+      r.top_weights[at * r.top_k + k] = keys[k] < 0 ? 0.0F : weight(scores[k]);
     }
   }
 }
@@ -466,13 +220,13 @@ void start(Lanes& lanes) {
   for (float* none : {lanes.best, lanes.first, lanes.self, lanes.previous})
     fill(none, none + kRows, kNone);
   fill(lanes.best_key, lanes.best_key + kRows, -1);
-  fill(lanes.top_n, lanes.top_n + kRows, 0);
 }
 
 // One block of rows against all keys that they may see.
 void focus_block(const FocusTask& t, std::int64_t row, std::int64_t count, const Scratch& scratch) {
   Lanes lanes;
   start(lanes);
+  if (t.record.top_k > 0) start_top(t, scratch, count, lanes);
   load_queries(t, row, count, scratch.qt);
   fill(scratch.o, scratch.o + t.value_width * kRowsI, 0.0F);
   const KeyRange range = key_range(t, row, row + count - 1);
@@ -487,7 +241,7 @@ void focus_block(const FocusTask& t, std::int64_t row, std::int64_t count, const
       note_places(t, row, count, j0, n, s, lanes);
       note_best(count, j0, n, s, top, lanes);
     }
-    if (t.record.top_k > 0) note_top(t, row, count, j0, n, s, top, scratch.top, lanes);
+    if (t.record.top_k > 0) note_top(t, j0, n, s, top, scratch, lanes);
     raise_max(top, t.value_width, scratch.o, lanes);
     if (t.record.entropy != nullptr)
       weigh<true>(t, row, count, j0, n, s, lanes);

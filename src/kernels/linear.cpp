@@ -17,9 +17,11 @@ namespace {
 
 using dnnl::memory;
 
-// Rows of x that one single-threaded product takes. Fixed, so that the same row always meets the
-// same arithmetic, whatever the number of threads.
+// One single-threaded product takes a block of rows of x and a panel of columns of y. Both are
+// fixed by shapes alone, so that a number always meets the same arithmetic, whatever the number of
+// threads.
 constexpr std::int64_t kRowBlock = 128;
+constexpr std::int64_t kPanel = 192;
 
 const dnnl::engine& engine() {
   static const dnnl::engine cpu(dnnl::engine::kind::cpu, 0);
@@ -91,75 +93,95 @@ struct Linear::Packed {
   std::int64_t K = 0;
   std::int64_t N = 0;
   Tensor bias;  // [N] f32 or empty
-  memory::desc weight_desc;
-  memory weight;  // in the layout that oneDNN chose for kRowBlock rows
 
-  // Products of M rows (M <= kRowBlock) and strides of x and y, made when first needed.
+  // Columns [first, first + width) of W^T, in the layout that oneDNN chose for kRowBlock rows.
+  struct Panel {
+    std::int64_t first = 0;
+    std::int64_t width = 0;
+    memory weight;
+  };
+  std::vector<Panel> panels;
+
+  // Products of M rows (M <= kRowBlock) and one width, made when first needed.
   struct Key {
-    std::int64_t M, x_stride, y_stride;
+    std::int64_t M, width, x_stride, y_stride;
     friend auto operator<=>(const Key&, const Key&) = default;
   };
   std::mutex mutex;
   std::map<Key, dnnl::matmul> products;
 
-  dnnl::matmul make(const Key& key, const memory::desc& w) const {
-    const memory::desc x({key.M, K}, memory::data_type::f32, memory::dims{key.x_stride, 1});
-    const memory::desc y({key.M, N}, memory::data_type::f32, memory::dims{key.y_stride, 1});
-    dnnl::primitive_attr attr;
-    attr.set_scratchpad_mode(dnnl::scratchpad_mode::library);
-    if (bias.empty()) return dnnl::matmul(dnnl::matmul::primitive_desc({x, w, y}, attr, engine()));
-    const memory::desc b({1, N}, memory::data_type::f32, memory::format_tag::ab);
-    return dnnl::matmul(dnnl::matmul::primitive_desc({x, w, b, y}, attr, engine()));
+  Panel pack(const Tensor& w, std::int64_t first) const {
+    Panel panel{first, std::min(kPanel, N - first), {}};
+    const memory::desc any({K, panel.width}, memory::data_type::f32, memory::format_tag::any);
+    const memory::desc x({kRowBlock, K}, memory::data_type::f32, memory::format_tag::ab);
+    const memory::desc y({kRowBlock, panel.width}, memory::data_type::f32, memory::dims{N, 1});
+    panel.weight =
+        memory(dnnl::matmul::primitive_desc({x, any, y}, engine()).weights_desc(), engine());
+    auto* rows = const_cast<float*>(w.span<float>().data()) + first * K;
+    memory plain({{K, panel.width}, memory::data_type::f32, memory::dims{1, K}}, engine(), rows);
+    dnnl::reorder(plain, panel.weight).execute(stream(), plain, panel.weight);
+    stream().wait();
+    return panel;
   }
 
-  const dnnl::matmul& product(const Key& key) {
+  dnnl::matmul make(const Key& key, const memory::desc& w) const {
+    const memory::desc x({key.M, K}, memory::data_type::f32, memory::dims{key.x_stride, 1});
+    const memory::desc y({key.M, key.width}, memory::data_type::f32, memory::dims{key.y_stride, 1});
+    if (bias.empty()) return dnnl::matmul(dnnl::matmul::primitive_desc({x, w, y}, engine()));
+    const memory::desc b({1, key.width}, memory::data_type::f32, memory::format_tag::ab);
+    return dnnl::matmul(dnnl::matmul::primitive_desc({x, w, b, y}, engine()));
+  }
+
+  const dnnl::matmul& product(const Key& key, const Panel& panel) {
     const std::lock_guard<std::mutex> lock(mutex);
     auto found = products.find(key);
-    if (found == products.end()) {
-      const kernels::OneThread one;  // A primitive keeps the number of threads it was made for.
-      found = products.emplace(key, make(key, weight_desc)).first;
-    }
+    if (found == products.end())
+      found = products.emplace(key, make(key, panel.weight.get_desc())).first;
     return found->second;
   }
 
-  void multiply(const dnnl::matmul& product, const Key& key, const float* x, float* y) const {
-    const kernels::OneThread one;
+  void multiply(const Panel& panel,
+                std::int64_t M,
+                const View<const float, 2>& x,
+                const View<float, 2>& y,
+                std::int64_t row) {
+    const kernels::OneThread one;  // A primitive keeps the number of threads that it was made for.
+    const Key key{M, panel.width, x.stride[0], y.stride[0]};
+    const dnnl::matmul& primitive = product(key, panel);
     const auto borrow = [](memory::dims dims, memory::dims strides, const float* data) {
       return memory({std::move(dims), memory::data_type::f32, std::move(strides)},
                     engine(),
                     const_cast<float*>(data));
     };
-    std::unordered_map<int, memory> args{{DNNL_ARG_SRC, borrow({key.M, K}, {key.x_stride, 1}, x)},
-                                         {DNNL_ARG_WEIGHTS, weight},
-                                         {DNNL_ARG_DST, borrow({key.M, N}, {key.y_stride, 1}, y)}};
-    if (!bias.empty())
-      args.emplace(DNNL_ARG_BIAS, borrow({1, N}, {N, 1}, bias.span<float>().data()));
-    product.execute(stream(), args);
+    std::unordered_map<int, memory> args{
+        {DNNL_ARG_SRC, borrow({M, K}, {key.x_stride, 1}, x.data + row * x.stride[0])},
+        {DNNL_ARG_WEIGHTS, panel.weight},
+        {DNNL_ARG_DST,
+         borrow({M, panel.width}, {key.y_stride, 1}, y.data + row * y.stride[0] + panel.first)}};
+    if (!bias.empty()) {
+      args.emplace(
+          DNNL_ARG_BIAS,
+          borrow({1, panel.width}, {panel.width, 1}, bias.span<float>().data() + panel.first));
+    }
+    primitive.execute(stream(), args);
     stream().wait();
   }
 };
 
 Linear::Linear(const AnyView& weight, const AnyView& bias, Layout layout)
     : packed_(std::make_unique<Packed>()) {
-  Tensor w = widen(weight, layout);
+  const Tensor w = widen(weight, layout);
   Packed& p = *packed_;
   p.N = w.dim(0);
   p.K = w.dim(1);
   p.bias = bias_of(bias, p.N);
-  if (p.N == 0 || p.K == 0)
+  if (p.N == 0 || p.K == 0) {
     throw Error(ErrorCode::kShape,
                 "[linear] expected a weight with numbers, found " + to_string(weight.shape));
+  }
   guarded([&] {
     const kernels::OneThread one;
-    const memory::desc any({p.K, p.N}, memory::data_type::f32, memory::format_tag::any);
-    const memory::desc x({kRowBlock, p.K}, memory::data_type::f32, memory::format_tag::ab);
-    const memory::desc y({kRowBlock, p.N}, memory::data_type::f32, memory::format_tag::ab);
-    const dnnl::matmul::primitive_desc chosen({x, any, y}, engine());
-    p.weight_desc = chosen.weights_desc();
-    p.weight = memory(p.weight_desc, engine());
-    memory plain({{p.K, p.N}, memory::data_type::f32, memory::dims{1, p.K}}, engine(), w.raw());
-    dnnl::reorder(plain, p.weight).execute(stream(), plain, p.weight);
-    stream().wait();
+    for (std::int64_t first = 0; first < p.N; first += kPanel) p.panels.push_back(p.pack(w, first));
   });
 }
 
@@ -174,11 +196,12 @@ void Linear::operator()(View<const float, 2> x, View<float, 2> y) const {
   Packed& p = *packed_;
   check(x, y, p.K, p.N);
   const std::int64_t M = x.shape[0];
-  parallel_for((M + kRowBlock - 1) / kRowBlock, [&](std::int64_t n) {
-    const std::int64_t row = n * kRowBlock;
-    const Packed::Key key{std::min(kRowBlock, M - row), x.stride[0], y.stride[0]};
+  const auto panels = static_cast<std::int64_t>(p.panels.size());
+  parallel_for((M + kRowBlock - 1) / kRowBlock * panels, [&](std::int64_t n) {
+    const std::int64_t row = n / panels * kRowBlock;
     guarded([&] {
-      p.multiply(p.product(key), key, x.data + row * x.stride[0], y.data + row * y.stride[0]);
+      p.multiply(
+          p.panels[static_cast<std::size_t>(n % panels)], std::min(kRowBlock, M - row), x, y, row);
     });
   });
 }
