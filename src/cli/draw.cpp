@@ -60,7 +60,7 @@ std::string pooled_map(const Screen& screen, const Sighting& sighting, HeadId he
   const int side = std::min(screen.width - 4, kPooledSide);
   const Pixels pixels = head_pixels(sighting, head, side);
   std::string out;
-  for (const std::string& line : half_blocks(screen, pixels)) out += "  " + line + '\n';
+  for (const std::string& line : half_blocks(screen, pixels)) out += trimmed("  " + line) + '\n';
   const auto tokens = static_cast<double>(sighting.labels.size());
   const std::string note = say(screen.lang,
                                Word::kPooledNote,
@@ -102,7 +102,8 @@ std::string row_table(const Screen& screen, const Sighting& sighting, HeadId hea
   const FocusRecord& record = sighting.layers.at(static_cast<std::size_t>(head.layer));
   const std::int64_t slot = record.slot(head.head);
   const auto argmax = record.argmax.span<std::int32_t>();
-  const int labels = std::clamp(screen.width / 6, 10, 18);
+  constexpr int kFigures = 50;  // Columns of everything that is not a token.
+  const int labels = std::clamp((screen.width - kFigures) / 2, 10, 18);
   const std::string head_line = spaces(5) + left(say(screen.lang, Word::kRowToken), labels) + ' ' +
                                 left(say(screen.lang, Word::kRowLooksAt), labels + 4) +
                                 right(say(screen.lang, Word::kRowEntropy), 9) +

@@ -7,22 +7,10 @@ namespace headscope::cli {
 
 namespace {
 constexpr std::int64_t kLong = 256;  // Tokens from which the recorded pooled map is used.
+constexpr float kMark = 0.1F;  // Weight from which a cell has a mark on a screen without colour.
 constexpr int kMargin = 4;
 constexpr int kLeast = 5;
 constexpr int kMost = 16;
-
-// Of each pixel: does it get a mark on a screen without colour?
-std::vector<bool> marks(const Pixels& p) {
-  std::vector<bool> out(p.value.size());
-  for (int r = 0; r < p.rows; ++r) {
-    float most = 0.0F;
-    for (int c = 0; c < p.columns; ++c) most = std::max(most, p.at(r, c));
-    for (int c = 0; c < p.columns; ++c) {
-      out[static_cast<std::size_t>(r * p.columns + c)] = most > 0.0F && p.at(r, c) >= most / 2;
-    }
-  }
-  return out;
-}
 
 std::string coloured(float upper, float lower, bool only_upper) {
   const int top = ramp(static_cast<double>(upper));
@@ -81,7 +69,6 @@ Pixels head_pixels(const Sighting& sighting, HeadId id, int side) {
 
 std::vector<std::string> half_blocks(const Screen& screen, const Pixels& p) {
   static constexpr std::array<std::string_view, 4> kBlocks = {" ", "▀", "▄", "█"};
-  const std::vector<bool> mark = marks(p);
   std::vector<std::string> lines;
   for (int r = 0; r < p.rows; r += 2) {
     std::string line;
@@ -91,9 +78,8 @@ std::vector<std::string> half_blocks(const Screen& screen, const Pixels& p) {
         line += coloured(p.at(r, c), single ? 0.0F : p.at(r + 1, c), single);
         continue;
       }
-      const auto at = static_cast<std::size_t>(r * p.columns + c);
-      const bool lower = !single && mark[at + static_cast<std::size_t>(p.columns)];
-      line += kBlocks[(mark[at] ? 1U : 0U) + (lower ? 2U : 0U)];
+      const bool lower = !single && p.at(r + 1, c) >= kMark;
+      line += kBlocks[(p.at(r, c) >= kMark ? 1U : 0U) + (lower ? 2U : 0U)];
     }
     lines.push_back(std::move(line));
   }
@@ -120,7 +106,7 @@ std::string grid(const Screen& screen, const Sighting& sighting, const std::vect
     for (int h = from; h < to; ++h) {
       head_line += left(std::to_string(first.heads[static_cast<std::size_t>(h)]), layout.side + 1);
     }
-    out += paint(screen, Paint::kDim, head_line) + '\n';
+    out += paint(screen, Paint::kDim, trimmed(head_line)) + '\n';
     for (const int layer : layers) {
       std::vector<std::string> lines;
       for (int h = from; h < to; ++h) {
@@ -133,10 +119,10 @@ std::string grid(const Screen& screen, const Sighting& sighting, const std::vect
         }
       }
       for (std::size_t i = 0; i < lines.size(); ++i) {
-        out += paint(screen, Paint::kDim, right(i == 0 ? std::to_string(layer) : "", kMargin - 2)) +
-               "  " + lines[i] + '\n';
+        out += paint(screen, Paint::kDim, right(i == 0 ? std::to_string(layer) : "", kMargin - 2));
+        out += trimmed("  " + lines[i]) + '\n';
       }
-      if (screen.colour || layers.size() > 1) out += '\n';
+      if (layer != layers.back() || to < heads) out += '\n';
     }
   }
   return out;

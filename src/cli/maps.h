@@ -28,7 +28,7 @@ Pixels pool(View<const float, 2> map, int side);
 Pixels head_pixels(const Sighting& sighting, HeadId head, int side);
 
 /// Lines of half blocks. With colour every cell has its shade; without, a mark stands where a cell
-/// holds at least half of the largest weight of its row.
+/// holds .10 or more.
 std::vector<std::string> half_blocks(const Screen& screen, const Pixels& pixels);
 
 /// Cells on a side of the maps of grid().

@@ -257,10 +257,22 @@ std::vector<Link> Links::strongest(HeadId head, std::size_t n) const {
   return out;
 }
 
-std::vector<Link> Links::surprising(std::size_t n) const {
+std::vector<Link> Links::between_words(HeadId head, std::size_t n) const {
+  std::vector<Link> out;
+  std::set<std::size_t> taken;
+  for (const Link& link : of(head)) {
+    if (out.size() == n) break;
+    if (words_[link.to].special || link.to == link.from) continue;
+    if (taken.insert(link.from).second) out.push_back(link);
+  }
+  return out;
+}
+
+std::vector<Link> Links::surprising(std::size_t n, std::optional<int> layer) const {
   std::vector<Link> candidates;
-  for (const auto& layer : links_) {
-    for (const auto& head : layer) {
+  for (std::size_t l = 0; l < links_.size(); ++l) {
+    if (layer && *layer != static_cast<int>(l)) continue;
+    for (const auto& head : links_[l]) {
       for (const Link& link : head) {
         const auto apart =
             static_cast<std::int64_t>(link.from) - static_cast<std::int64_t>(link.to);

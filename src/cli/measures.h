@@ -62,9 +62,12 @@ class Links {
   /// The strongest link of each word, strongest first, at most n. Special tokens and the word
   /// itself are left out, unless they take most of the head's weight.
   [[nodiscard]] std::vector<Link> strongest(HeadId head, std::size_t n) const;
+  /// The same among words of the text alone, without the word itself.
+  [[nodiscard]] std::vector<Link> between_words(HeadId head, std::size_t n) const;
   /// The strongest links of all heads that neither position nor special tokens explain: at least
-  /// two words apart and not the same word again. One a pair of words, two a head.
-  [[nodiscard]] std::vector<Link> surprising(std::size_t n) const;
+  /// two words apart and not the same word again. One a pair of words, two a head. Of one layer
+  /// when it is named.
+  [[nodiscard]] std::vector<Link> surprising(std::size_t n, std::optional<int> layer = {}) const;
 
  private:
   std::vector<Sighting::Word> words_;

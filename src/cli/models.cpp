@@ -3,6 +3,7 @@
 #include "cli/app.h"
 #include "cli/arguments.h"
 #include "cli/json_writer.h"
+#include "cli/see_parts.h"
 #include "headscope/error.h"
 #include "headscope/model.h"
 
@@ -17,7 +18,7 @@ std::string role_lines(const Screen& screen, const Model& model) {
   for (const Role& role : model.roles()) {
     const std::string& name = screen.lang == Lang::kRu && !role.ru.empty() ? role.ru : role.en;
     const std::string line = "    " + left(HeadId{role.layer, role.head}.name(), 6) +
-                             left(clean(name), 28) + ' ' + clean(role.source);
+                             left(clean(name), 33) + ' ' + source_of(screen, role);
     out += clip(line, screen.width) + '\n';
   }
   return out;
@@ -27,10 +28,10 @@ std::string describe(const Screen& screen, const Model& model) {
   const std::string facts = "  " + say(screen.lang,
                                        Word::kModelFacts,
                                        model.family(),
-                                       model.layers(),
-                                       model.heads(),
+                                       counted(screen.lang, Word::kLayers, model.layers()),
+                                       counted(screen.lang, Word::kHeads, model.heads()),
                                        large(model.parameters()),
-                                       model.positions());
+                                       counted(screen.lang, Word::kTokens, model.positions()));
   return paint(screen, Paint::kTitle, model.name()) + '\n' + clip(facts, screen.width) + '\n' +
          role_lines(screen, model);
 }

@@ -12,7 +12,7 @@
 namespace headscope::cli {
 
 namespace {
-constexpr int kLeastWidth = 40;
+constexpr int kLeastWidth = 72;
 constexpr int kMostWidth = 1000;
 constexpr int kMostThreads = 1024;
 
@@ -94,6 +94,10 @@ Call Parser::parse(std::span<const std::string> arguments) {
                     Word::kUnknownOption,
                     call.verb,
                     clean(unknown.empty() ? std::string() : unknown.front())));
+  } catch (const CLI::ArgumentMismatch& error) {
+    const std::string_view what(error.what());
+    throw Error(ErrorCode::kUsage,
+                say(lang, Word::kNeedsValue, call.verb, clean(what.substr(0, what.find(':')))));
   } catch (const CLI::ParseError& error) {
     throw Error(ErrorCode::kUsage, say(lang, Word::kBadOption, call.verb, clean(error.what())));
   }

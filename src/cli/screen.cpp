@@ -50,6 +50,18 @@ bool steers(UChar32 c) {
          c == 0x200F || c == 0x061C || c == 0xFEFF;
 }
 
+// "1.2e-06" -> "1.2e-6", "1.2e+05" -> "1.2e5"
+std::string short_exponent(std::string figure) {
+  std::size_t at = figure.find('e') + 1;
+  if (figure[at] == '+') {
+    figure.erase(at, 1);
+  } else {
+    ++at;
+  }
+  if (figure[at] == '0') figure.erase(at, 1);
+  return figure;
+}
+
 void drop_leading_zero(std::string& figure) {
   if (figure.starts_with("0.")) {
     figure.erase(0, 1);
@@ -108,6 +120,23 @@ std::string clip(std::string_view text, int width) {
 
 std::string spaces(int n) { return std::string(static_cast<std::size_t>(std::max(n, 0)), ' '); }
 
+std::string trimmed(std::string text) {
+  text.erase(text.find_last_not_of(' ') + 1);
+  return text;
+}
+
+std::string tidy(std::string_view lines) {
+  std::string out;
+  while (!lines.empty()) {
+    const std::size_t end = lines.find('\n');
+    out += trimmed(std::string(lines.substr(0, end)));
+    if (end == std::string_view::npos) break;
+    out += '\n';
+    lines.remove_prefix(end + 1);
+  }
+  return out;
+}
+
 std::string left(std::string_view text, int width) {
   return std::string(text) + spaces(width - columns(text));
 }
@@ -147,8 +176,9 @@ std::string share(double x) {
 
 std::string figure(double x) {
   if (!std::isfinite(x)) return fmt::format("{}", x);
-  std::string out = fmt::format("{:.3g}", x);
-  if (x != 0.0 && std::abs(x) < 1e-3) out = fmt::format("{:.1e}", x);
+  const double size = std::abs(x);
+  if (x != 0.0 && (size < 1e-3 || size >= 1e5)) return short_exponent(fmt::format("{:.1e}", x));
+  std::string out = fmt::format(size < 999.5 ? "{:.3g}" : "{:.0f}", x);
   drop_leading_zero(out);
   return out;
 }

@@ -32,6 +32,10 @@ std::string clip(std::string_view text, int width);
 std::string left(std::string_view text, int width);
 std::string right(std::string_view text, int width);
 std::string spaces(int n);
+/// Without the spaces at its end.
+std::string trimmed(std::string text);
+/// The same for every line of a text.
+std::string tidy(std::string_view lines);
 
 /// Text broken at spaces, its first line beginning at column `indent` and the others indented to
 /// it, so that no line ends past `width`.
@@ -39,7 +43,7 @@ std::string wrap(std::string_view text, int width, int indent);
 
 /// A share of 1 in three columns: ".81", "1.0", ".00".
 std::string share(double x);
-/// Three significant figures without a leading zero: "-.123", "12.3", "1.2e-06".
+/// Three significant figures without a leading zero: "-.123", "12.3", "1.2e-6".
 std::string figure(double x);
 /// A large whole number in a few characters: "22.7 M", "512".
 std::string large(std::int64_t n);
@@ -48,7 +52,7 @@ std::string milliseconds(double ms);
 /// A bar of at most `width` columns in eighths, padded to `width`.
 std::string bar(double part, int width);
 /// As many figures of a row as fit, each in `cell` columns: " .12  1.04 ...".
-std::string figures(std::span<const float> row, int width, int cell = 7);
+std::string figures(std::span<const float> row, int width, int cell = 9);
 
 enum class Paint { kTitle, kDim, kGood, kBad };
 /// Text in a colour or weight, or as it is when the screen has no colour.

@@ -6,11 +6,12 @@
 namespace headscope::cli {
 
 namespace {
-constexpr int kBar = 8;
+constexpr int kBar = 6;
+constexpr int kLinkCell = 39;
 
 // A way to rank heads by one number.
 struct Measure {
-  Word word;
+  std::string name;
   double (*value)(const Summary&);
   std::int64_t rows;
 };
@@ -30,7 +31,7 @@ std::string measure_line(const Screen& screen,
   }
   std::stable_sort(
       ranked.begin(), ranked.end(), [](const auto& a, const auto& b) { return a.first > b.first; });
-  std::string line = "  " + left(say(screen.lang, measure.word), label);
+  std::string line = "  " + left(measure.name, label);
   const int room = screen.width - 8 - columns(line);
   const int cell = 6 + kBar + 1 + 3 + 1;
   const auto fit = static_cast<std::size_t>(std::clamp(room / cell, 1, 5));
@@ -38,29 +39,23 @@ std::string measure_line(const Screen& screen,
     const auto& [value, id] = ranked[i];
     line += ' ' + left(id.name(), 5) + bar(value, kBar) + ' ' + share(value) + ' ';
   }
-  return line + right(say(screen.lang, Word::kRows, measure.rows), screen.width - columns(line)) +
-         '\n';
+  return line + right(say(screen.lang, Word::kRows, measure.rows), 6) + '\n';
 }
 
 std::string surprising(const Screen& screen, const Seen& seen, const Links& links) {
-  const auto found = links.surprising(seen.links > 0 ? seen.links : 8);
+  const auto found = links.surprising(seen.links > 0 ? seen.links : 8, seen.layer);
   if (found.empty()) return "";
   std::string out = '\n' + title(screen, "  " + say(screen.lang, Word::kSurprising));
-  std::string line = " ";
-  for (const Link& link : found) {
-    const std::string next = ' ' + left(link.head.name(), 5) + show_link(links, link);
-    const int cell =
-        std::max((screen.width - 2) / std::max((screen.width - 2) / 38, 1), columns(next));
-    if (columns(line) + cell > screen.width && line != " ") {
-      out += line + '\n';
-      line = " ";
+  const auto across = static_cast<std::size_t>(std::max((screen.width - 2) / kLinkCell, 1));
+  std::string line;
+  for (std::size_t i = 0; i < found.size(); ++i) {
+    line += left(left(found[i].head.name(), 5) + show_link(links, found[i]), kLinkCell);
+    if ((i + 1) % across == 0 || i + 1 == found.size()) {
+      out += "  " + trimmed(line) + '\n';
+      line.clear();
     }
-    line += left(next, cell);
-    line.erase(line.find_last_not_of(' ') + 1);
-    line = left(line, (columns(line) + cell - 1) / cell * cell + 1);
   }
-  line.erase(line.find_last_not_of(' ') + 1);
-  return out + line + '\n';
+  return out;
 }
 
 }  // namespace
@@ -117,29 +112,38 @@ std::string render_measured(const Screen& screen,
   const auto layers = shown_layers(seen);
   const double even = tokens > 1 ? 1.0 / std::log(static_cast<double>(tokens)) : 0.0;
   const auto& edge = seen.sighting->labels;
+  const auto edge_name = [&](Word plain, Word special, const Label& label) {
+    return label.special ? say(screen.lang, special, clip(clean(label.text), 8))
+                         : say(screen.lang, plain);
+  };
   const std::int64_t same = summaries.front().front().same_rows;
   std::vector<Measure> measures = {
-      {Word::kPrevious, [](const Summary& s) { return s.previous_mass; }, tokens - 1},
-      {Word::kNextToken, [](const Summary& s) { return s.next_mass; }, tokens - 1},
-      {Word::kItself, [](const Summary& s) { return s.self_mass; }, tokens},
-      {edge.front().special ? Word::kFirstSpecial : Word::kFirst,
+      {say(screen.lang, Word::kPrevious),
+       [](const Summary& s) { return s.previous_mass; },
+       tokens - 1},
+      {say(screen.lang, Word::kNextToken),
+       [](const Summary& s) { return s.next_mass; },
+       tokens - 1},
+      {say(screen.lang, Word::kItself), [](const Summary& s) { return s.self_mass; }, tokens},
+      {edge_name(Word::kFirst, Word::kFirstSpecial, edge.front()),
        [](const Summary& s) { return s.first_mass; },
        tokens - 1},
-      {edge.back().special ? Word::kLastSpecial : Word::kLast,
+      {edge_name(Word::kLast, Word::kLastSpecial, edge.back()),
        [](const Summary& s) { return s.last_mass; },
        tokens},
   };
   if (same > 0) {
-    measures.push_back({Word::kSameWord, [](const Summary& s) { return s.same_mass; }, same});
+    measures.push_back(
+        {say(screen.lang, Word::kSameWord), [](const Summary& s) { return s.same_mass; }, same});
   }
-  measures.push_back({Word::kBroad, [](const Summary& s) { return s.entropy; }, tokens});
-  int label = 0;
-  for (const Measure& m : measures) label = std::max(label, columns(text(screen.lang, m.word)));
+  const Measure broad = {
+      say(screen.lang, Word::kBroad), [](const Summary& s) { return s.entropy; }, tokens};
+  int label = columns(broad.name);
+  for (const Measure& m : measures) label = std::max(label, columns(m.name));
   std::string out = '\n' + title(screen, "  " + say(screen.lang, Word::kMeasuredTitle));
   out += note(screen, say(screen.lang, Word::kMeasuredNote));
-  for (const Measure& m : measures) {
-    out += measure_line(screen, m, layers, summaries, m.word == Word::kBroad ? even : 1.0, label);
-  }
+  for (const Measure& m : measures) out += measure_line(screen, m, layers, summaries, 1.0, label);
+  out += measure_line(screen, broad, layers, summaries, even, label);
   out += note(screen, say(screen.lang, Word::kBroadNote));
   return out + surprising(screen, seen, links);
 }
@@ -157,7 +161,7 @@ std::string render_table(const Screen& screen,
   const int room = screen.width - columns(head_line);
   std::string out = '\n' + title(screen, "  " + say(screen.lang, Word::kEveryHead));
   out += note(screen, say(screen.lang, Word::kEveryHeadNote));
-  out += dim(screen, head_line + clip(say(screen.lang, Word::kStrongestLinks), room));
+  out += dim(screen, head_line + clip(say(screen.lang, Word::kBetweenWords), room));
   for (const int l : shown_layers(seen)) {
     for (const int h : seen.sighting->layers[static_cast<std::size_t>(l)].heads) {
       const HeadId id{l, h};
@@ -165,7 +169,7 @@ std::string render_table(const Screen& screen,
       out += "  " + left(id.name(), 6) + right(fmt::format("{:.2f}", s.entropy), 8) +
              right(fmt::format("{:.1f}", s.distance_mean), 9) + right(share(s.first_mass), 7) +
              right(share(s.self_mass), 6) + right(share(s.previous_mass), 6) + "  " +
-             show_links(links, links.strongest(id, 8), room, seen.links) + '\n';
+             show_links(links, links.between_words(id, 8), room, seen.links) + '\n';
     }
   }
   return out;

@@ -20,6 +20,9 @@ std::string dim(const Screen& screen, const std::string& words);
 /// A remark, indented and broken into lines.
 std::string note(const Screen& screen, const std::string& words);
 
+/// Where a role is from; "hand-made" is our own word and has a translation.
+std::string source_of(const Screen& screen, const Role& role);
+
 /// The layers that the call asked for: one or all.
 std::vector<int> shown_layers(const Seen& seen);
 

@@ -8,7 +8,7 @@ namespace headscope::cli {
 
 namespace {
 constexpr int kFewHeads = 16;  // Up to here every head gets its line without being asked.
-constexpr int kBar = 8;
+constexpr int kBar = 6;
 
 std::string_view badge(const Role& role) {
   if (role.shape == "circle") return "●";
@@ -23,7 +23,7 @@ const std::string& name_of(const Role& role, Lang lang) {
 }
 
 std::string score_of(const Screen& screen, const Role& role) {
-  if (role.n == 0) return clean(role.source);
+  if (role.n == 0) return source_of(screen, role);
   return say(screen.lang,
              Word::kScore,
              fmt::format("{:.0f}", 100 * role.score),
@@ -33,11 +33,11 @@ std::string score_of(const Screen& screen, const Role& role) {
 }
 
 // The one source of all roles when none of them has a score, else "".
-std::string common_source(const std::vector<Role>& roles) {
+std::string common_source(const Screen& screen, const std::vector<Role>& roles) {
   for (const Role& role : roles) {
     if (role.n != 0 || role.source != roles.front().source) return "";
   }
-  return roles.front().source;
+  return source_of(screen, roles.front());
 }
 
 std::string render_grid(const Screen& screen, const Seen& seen) {
@@ -95,12 +95,15 @@ std::string render_changed(const Screen& screen, const Seen& seen) {
 
 // The head that the next command should look at.
 HeadId suggested(const Seen& seen, const Links& links) {
+  const auto here = [&](const Role& role) { return !seen.layer || *seen.layer == role.layer; };
   for (const Role& role : seen.roles) {
-    if (role.shape == "square") return {role.layer, role.head};
+    if (role.shape == "square" && here(role)) return {role.layer, role.head};
   }
-  if (!seen.roles.empty()) return {seen.roles.front().layer, seen.roles.front().head};
-  const auto found = links.surprising(1);
-  return found.empty() ? HeadId{} : found.front().head;
+  for (const Role& role : seen.roles) {
+    if (here(role)) return {role.layer, role.head};
+  }
+  const auto found = links.surprising(1, seen.layer);
+  return found.empty() ? HeadId{seen.layer.value_or(0), 0} : found.front().head;
 }
 
 std::string render_next(const Screen& screen, const Seen& seen, const Links& links) {
@@ -129,6 +132,10 @@ std::string render_next(const Screen& screen, const Seen& seen, const Links& lin
 }
 }  // namespace
 
+std::string source_of(const Screen& screen, const Role& role) {
+  return role.source == "hand-made" ? say(screen.lang, Word::kHandMade) : clean(role.source);
+}
+
 std::string shell_word(std::string_view word) {
   const auto plain = [](char c) {
     return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
@@ -146,11 +153,17 @@ std::string shell_word(std::string_view word) {
 std::string render_header(const Screen& screen, const Seen& seen) {
   const auto tokens = static_cast<std::int64_t>(seen.sighting->labels.size());
   std::string facts = seen.model + "  " +
-                      say(screen.lang, Word::kLayersByHeads, seen.layers, seen.heads) + "  " +
-                      counted(screen.lang, Word::kTokens, tokens);
+                      say(screen.lang,
+                          Word::kLayersByHeads,
+                          counted(screen.lang, Word::kLayers, seen.layers),
+                          counted(screen.lang, Word::kHeads, seen.heads)) +
+                      "  " + counted(screen.lang, Word::kTokens, tokens);
   if (seen.run_ms) facts += "  " + milliseconds(*seen.run_ms);
-  if (seen.looking_ms)
-    facts += say(screen.lang, Word::kLooking, milliseconds(std::max(*seen.looking_ms, 0.0)));
+  if (seen.looking_ms) {
+    facts += *seen.looking_ms > 0.0
+                 ? say(screen.lang, Word::kLooking, milliseconds(*seen.looking_ms))
+                 : say(screen.lang, Word::kLookingFree);
+  }
   std::string out = title(screen, clip(facts, screen.width));
   out += "«" + clip(clean(seen.sighting->text), screen.width - 2) + "»\n";
   if (seen.tokens_before_cut > 0) {
@@ -168,14 +181,14 @@ std::string render_header(const Screen& screen, const Seen& seen) {
 }
 
 std::string render_roles(const Screen& screen, const Seen& seen, const Links& links) {
-  const std::string source = common_source(seen.roles);
+  const std::string source = common_source(screen, seen.roles);
   int name_width = 4;
   for (const Role& role : seen.roles) {
     name_width = std::max(name_width, columns(name_of(role, screen.lang)));
   }
-  name_width = std::min(name_width, 26);
+  name_width = std::min(name_width, 32);
   std::string heading = "  " + say(screen.lang, Word::kWhoDoesWhat);
-  if (!source.empty()) heading += " (" + clean(source) + ')';
+  if (!source.empty()) heading += " (" + source + ')';
   const int before = 2 + 3 + 5 + name_width + 2 + kBar + 1 + 3 + 2;
   std::string out = '\n' + title(screen, clip(heading, screen.width));
   out += dim(screen,
@@ -211,7 +224,7 @@ std::string render_see(const Screen& screen, const Seen& seen) {
     const bool few = static_cast<int>(seen.sighting->layers.size()) * seen.heads <= kFewHeads;
     if (seen.table || seen.layer || few) out += render_table(screen, seen, links, summaries);
   }
-  return out + render_next(screen, seen, links);
+  return tidy(out + render_next(screen, seen, links));
 }
 
 }  // namespace headscope::cli

@@ -66,9 +66,9 @@ std::string tensor_lines(const Screen& screen, const Verdict& verdict) {
 std::string render_verdict(const Screen& screen, const Verdict& verdict) {
   std::string head = folder_name(verdict) + "  " + verdict.config;
   if (!verdict.error.empty()) {
+    const std::string why = say(screen.lang, Word::kCannotRun, clean(verdict.error));
     return paint(screen, Paint::kTitle, clip(head, screen.width)) + "\n  " +
-           paint(screen, Paint::kBad, say(screen.lang, Word::kCannotRun)) + ": " +
-           wrap(clean(verdict.error), screen.width, 2) + '\n';
+           paint(screen, Paint::kBad, wrap(why, screen.width, 2)) + '\n';
   }
   const std::string sum = say(screen.lang,
                               Word::kAgreeing,

@@ -8,7 +8,7 @@
 namespace headscope::cli {
 
 namespace {
-constexpr int kLabel = 9;
+constexpr int kLabel = 10;
 constexpr int kIndent = 4;
 constexpr std::size_t kMostKeys = 24;
 constexpr int kBar = 20;
@@ -165,9 +165,10 @@ std::string head_bars(const Screen& screen, const Walked& w, const std::vector<d
     std::string cell = (mine ? "▸" : " ") + left(std::to_string(h), 4) +
                        bar(most > 0.0 ? lengths[h] / most : 0.0, kHeadBar) + ' ' +
                        figure(lengths[h]);
-    cell = left(cell, kColumn);
+    const bool end = (h + 1) % across == 0 || h + 1 == lengths.size();
+    if (!end) cell = left(cell, kColumn);
     out += mine ? paint(screen, Paint::kTitle, cell) : cell;
-    if ((h + 1) % across == 0 || h + 1 == lengths.size()) out += '\n';
+    if (end) out += '\n';
   }
   return out;
 }
@@ -191,7 +192,7 @@ std::string output_card(const Screen& screen, const Walked& w) {
   card.facts("y = m W_O + b_O = Σ_h z_h W_O^h + b_O",
              shape({1, tokens, inputs}) + " → " + shape({1, tokens, w.model_width}),
              flops(screen, 2 * tokens * inputs * w.model_width));
-  card.line("|z_h W_O|", " " + say(screen.lang, Word::kContributionWords));
+  card.line("|z_h W_O|", say(screen.lang, Word::kContributionWords));
   card.raw(head_bars(screen, w, w.contributions));
   card.row("y", w.out);
   card.line(say(screen.lang, Word::kLaw),
@@ -211,8 +212,8 @@ std::string render_walk(const Screen& screen, const Walked& w) {
                      tokens);
   std::string out = paint(screen, Paint::kTitle, clip(head, screen.width)) + '\n';
   out += "«" + clip(clean(w.text), screen.width - 2) + "»\n";
-  return out + project_card(screen, w) + split_card(screen, w) + focus_card(screen, w) +
-         merge_card(screen, w) + output_card(screen, w);
+  return tidy(out + project_card(screen, w) + split_card(screen, w) + focus_card(screen, w) +
+              merge_card(screen, w) + output_card(screen, w));
 }
 
 std::string walk_json(const Walked& w) {

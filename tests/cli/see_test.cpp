@@ -1,0 +1,199 @@
+#include "cli/see.h"
+
+#include <gtest/gtest.h>
+
+#include <nlohmann/json.hpp>
+#include <sstream>
+
+#include "cli/draw.h"
+#include "cli/handmade.h"
+#include "cli/maps.h"
+
+namespace headscope::cli {
+namespace {
+
+using handmade::Matrix;
+using handmade::offset_head;
+using handmade::sighting_of;
+
+Seen seen_of(const Sighting& sighting) {
+  Seen seen;
+  seen.model = sighting.model;
+  seen.family = "bert";
+  seen.layers = static_cast<int>(sighting.layers.size());
+  seen.heads = static_cast<int>(sighting.layers.front().query_heads);
+  seen.sighting = &sighting;
+  seen.model_argument = "a model";
+  seen.input_argument = sighting.text;
+  seen.run_ms = 11.3;
+  seen.looking_ms = 0.3;
+  return seen;
+}
+
+Sighting sentence(const std::vector<std::string>& words, std::size_t layers, std::size_t heads) {
+  std::vector<std::vector<Matrix>> all;
+  for (std::size_t l = 0; l < layers; ++l) {
+    std::vector<Matrix> some;
+    for (std::size_t h = 0; h < heads; ++h) {
+      some.push_back(offset_head(words.size(), static_cast<int>(h + l) - 3, 0.8F));
+    }
+    all.push_back(some);
+  }
+  return sighting_of(words, all);
+}
+
+const std::vector<std::string> kKing = {
+    "[CLS]", "Старый", "король", "дал", "молодому", "принцу", "острый", "меч", "[SEP]"};
+
+Role role(int head, const std::string& en, std::int64_t n) {
+  return {0,
+          head,
+          "A",
+          "square",
+          en,
+          "прилагательное → существительное",
+          n == 0 ? "hand-made" : "UD",
+          0.78,
+          0.61,
+          n};
+}
+
+void expect_fits(const std::string& screen, int width) {
+  std::istringstream lines(screen);
+  for (std::string line; std::getline(lines, line);) {
+    EXPECT_LE(columns(line), width) << line;
+    EXPECT_TRUE(line.empty() || line.back() != ' ') << '"' << line << '"';
+  }
+}
+
+TEST(See, EveryScreenFitsItsWidth) {
+  const std::vector<std::string> chinese = {"[CLS]", "我们", "在", "北京", "吃饭", "🙂", "[SEP]"};
+  const std::vector<std::string> loud(70, "Antidisestablishmentarianism");
+  for (const auto& words : {kKing, chinese, loud, std::vector<std::string>{"[CLS]", "[SEP]"}}) {
+    for (const std::size_t heads : {1U, 8U, 12U, 32U}) {
+      const Sighting s = sentence(words, 2, heads);
+      for (const int width : {72, 80, 200}) {
+        for (const Lang lang : {Lang::kEn, Lang::kRu}) {
+          Seen seen = seen_of(s);
+          seen.unknown = words;
+          seen.tokens_before_cut = 600;
+          const Screen screen{lang, false, width};
+          expect_fits(render_see(screen, seen), width);
+          seen.roles = {role(0, "adjective → noun", 1008)};
+          seen.table = true;
+          seen.changed = Changed{0.9, 0.585, "король"};
+          seen.edits.resize(1);
+          expect_fits(render_see(screen, seen), width);
+          seen.large = {{1, 0}};
+          expect_fits(render_see(screen, seen), width);
+        }
+      }
+    }
+  }
+}
+
+TEST(See, ColourAddsNoColumns) {
+  const Sighting s = sentence(kKing, 1, 8);
+  Seen seen = seen_of(s);
+  seen.large = {{0, 2}};
+  std::istringstream plain(render_see({Lang::kEn, false, 80}, seen));
+  std::istringstream coloured(render_see({Lang::kEn, true, 80}, seen));
+  std::string a;
+  std::string b;
+  while (std::getline(plain, a) && std::getline(coloured, b)) EXPECT_LE(columns(b), 80) << b;
+}
+
+TEST(See, RolesShowTheirScoreOnlyWhenTheyHaveOne) {
+  const Sighting s = sentence(kKing, 1, 8);
+  Seen seen = seen_of(s);
+  seen.roles = {role(2, "adjective → noun", 0)};
+  const Screen screen{Lang::kEn, false, 80};
+  const Links links(s);
+  const std::string handmade = render_roles(screen, seen, links);
+  EXPECT_NE(handmade.find("who does what (hand-made)"), std::string::npos) << handmade;
+  EXPECT_EQ(handmade.find('%'), std::string::npos) << handmade;
+  EXPECT_NE(handmade.find("король→Старый .80"), std::string::npos) << handmade;
+  seen.roles = {role(2, "adjective → noun", 1008)};
+  const std::string scored = render_roles(screen, seen, links);
+  EXPECT_NE(scored.find("78 % (baseline 61, n 1008, UD)"), std::string::npos) << scored;
+}
+
+TEST(See, MeasuredHeadsAreRankedWithTheirRows) {
+  const Sighting s = sentence(kKing, 1, 8);
+  const Seen seen = seen_of(s);
+  const std::string out = render_measured({Lang::kEn, false, 80}, seen, Links(s), summarise(s));
+  EXPECT_NE(out.find("the token before"), std::string::npos);
+  EXPECT_NE(out.find("0.2"), std::string::npos);
+  EXPECT_NE(out.find("n 8"), std::string::npos) << out;
+  EXPECT_NE(out.find("this text only"), std::string::npos);
+  EXPECT_EQ(out.find("the same word"), std::string::npos) << "no word is repeated";
+}
+
+TEST(See, HalfBlocksHoldTwoRowsEach) {
+  const Matrix head = {{1.0F, 0.0F, 0.0F}, {0.0F, 1.0F, 0.0F}, {0.0F, 0.05F, 0.95F}};
+  const Sighting s = sighting_of({"a", "b", "c"}, {{head}});
+  const auto lines = half_blocks({Lang::kEn, false, 80}, head_pixels(s, {0, 0}, 8));
+  ASSERT_EQ(lines.size(), 2U);
+  EXPECT_EQ(lines[0], "▀▄ ");
+  EXPECT_EQ(lines[1], "  ▀");
+}
+
+TEST(See, PoolingKeepsTheLargestWeightOfEveryBlock) {
+  const Sighting s = sentence(std::vector<std::string>(50, "w"), 1, 4);
+  const Pixels p = head_pixels(s, {0, 3}, 7);  // The head of offset 0: a diagonal.
+  EXPECT_EQ(p.rows, 7);
+  EXPECT_EQ(p.columns, 7);
+  for (int i = 0; i < 7; ++i) EXPECT_NEAR(p.at(i, i), i == 0 ? 1.0F : 0.8F, 1e-5F);
+  EXPECT_NEAR(p.at(2, 5), 0.0F, 1e-5F);
+}
+
+TEST(See, TheWordTableSaysWhatItHides) {
+  Matrix head = offset_head(3, 0);
+  head[1] = {0.99F, 0.01F, 0.0F};
+  const Sighting s = sighting_of({"a", "b", "c"}, {{head}});
+  const std::string out = word_table({Lang::kEn, false, 80}, s, {0, 0});
+  EXPECT_NE(out.find(".99\n"), std::string::npos) << out;
+  EXPECT_NE(out.find("hides .333 %"), std::string::npos) << out;
+}
+
+TEST(See, ArcsPointAtTheWordLookedAt) {
+  const Sighting s = sighting_of({"old", "king", "gave"}, {{offset_head(3, 1)}});
+  const std::string out = arcs({Lang::kEn, false, 80}, Links(s), {0, 0});
+  EXPECT_NE(out.find("▼"), std::string::npos) << out;
+  EXPECT_NE(out.find("  old  king  gave"), std::string::npos) << out;
+  const Sighting back = sighting_of({"old", "king", "gave"}, {{offset_head(3, -1)}});
+  EXPECT_NE(arcs({Lang::kEn, false, 80}, Links(back), {0, 0}).find("▲"), std::string::npos);
+  const Sighting self = sighting_of({"old", "king"}, {{offset_head(2, 0)}});
+  EXPECT_NE(arcs({Lang::kEn, false, 80}, Links(self), {0, 0}).find("no arcs"), std::string::npos);
+}
+
+TEST(See, JsonHoldsEveryHeadAndParses) {
+  Sighting s = sentence(kKing, 2, 3);
+  s.labels[1].text = "quote \" \\ \x01 \xFF";
+  s.layers[0].lse.span<float>()[0] = -INFINITY;
+  Seen seen = seen_of(s);
+  const auto json = nlohmann::json::parse(see_json(seen, true));
+  EXPECT_EQ(json.at("layers").size(), 2U);
+  const auto& head = json.at("layers")[1].at("heads")[2];
+  EXPECT_EQ(head.at("map").size(), kKing.size());
+  EXPECT_EQ(head.at("rows").at("entropy").size(), kKing.size());
+  EXPECT_NEAR(
+      head.at("summary").at("self_mass").get<double>(), summarise(s)[1][2].self_mass, 1e-12);
+  EXPECT_TRUE(json.at("layers")[0].at("heads")[0].at("rows").at("lse")[0].is_null());
+  seen.large = {{1, 2}};
+  const auto one = nlohmann::json::parse(see_json(seen, false));
+  ASSERT_EQ(one.at("layers").size(), 1U);
+  EXPECT_EQ(one.at("layers")[0].at("heads").size(), 1U);
+}
+
+TEST(See, NextCommandsCanBePasted) {
+  EXPECT_EQ(shell_word("planted"), "planted");
+  EXPECT_EQ(shell_word("a b"), "\"a b\"");
+  EXPECT_EQ(shell_word("say \"$x\""), "\"say \\\"\\$x\\\"\"");
+  const Sighting s = sentence(kKing, 1, 8);
+  const std::string out = render_see({Lang::kEn, false, 120}, seen_of(s));
+  EXPECT_NE(out.find("headscope see \"a model\""), std::string::npos) << out;
+}
+
+}  // namespace
+}  // namespace headscope::cli

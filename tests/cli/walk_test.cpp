@@ -1,0 +1,89 @@
+#include "cli/walk.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <nlohmann/json.hpp>
+#include <sstream>
+
+#include "cli/handmade.h"
+#include "headscope/error.h"
+
+namespace headscope::cli {
+namespace {
+
+Walked walked(std::size_t tokens) {
+  Walked w;
+  w.model = "handmade";
+  std::vector<std::string> words = {"[CLS]"};
+  for (std::size_t i = 2; i < tokens; ++i) words.push_back("принцу");
+  words.emplace_back("[SEP]");
+  w.labels = handmade::labels_of(words);
+  for (const auto& word : words) w.text += word + ' ';
+  w.role = "прилагательное → существительное";
+  w.row = 1;
+  w.heads = w.groups = 12;
+  w.width = w.value_width = 32;
+  w.model_width = 384;
+  w.scale = 1 / std::sqrt(32.0);
+  w.x.assign(384, -12345.678F);
+  w.q = w.k = w.v = w.z = std::vector<float>(32, 1.2345e-6F);
+  w.scores.assign(words.size(), -123.456F);
+  w.weights.assign(words.size(), 1.0F / static_cast<float>(words.size()));
+  w.lse = -121.3;
+  w.findings.assign(12, 0.4);
+  w.contributions.assign(12, 1234.5);
+  w.out.assign(384, 0.1F);
+  w.error = 2.5e-7;
+  return w;
+}
+
+TEST(Walk, CardsFitEightyColumnsInBothLanguages) {
+  for (const std::size_t tokens : {2U, 9U, 512U}) {
+    for (const Lang lang : {Lang::kEn, Lang::kRu}) {
+      for (const int width : {72, 80, 200}) {
+        std::istringstream lines(render_walk({lang, false, width}, walked(tokens)));
+        for (std::string line; std::getline(lines, line);) EXPECT_LE(columns(line), width) << line;
+      }
+    }
+  }
+}
+
+TEST(Walk, TheFiveStepsAreNumberedAndTheSumIsPrinted) {
+  const std::string out = render_walk({Lang::kEn, false, 80}, walked(9));
+  for (const std::string step : {"1 project", "2 split", "3 focus", "4 merge", "5 output"}) {
+    EXPECT_NE(out.find('\n' + step), std::string::npos) << step;
+  }
+  EXPECT_NE(out.find("sum to 1.000000"), std::string::npos) << out;
+  EXPECT_NE(out.find("2.5e-07"), std::string::npos) << out;
+  EXPECT_NE(out.find("[1,9,384] → [1,9,1152]"), std::string::npos) << out;
+}
+
+TEST(Walk, LongRowsSayHowMuchTheyLeaveOut) {
+  const std::string out = render_walk({Lang::kEn, false, 80}, walked(48));
+  EXPECT_NE(out.find("24 more keys share .50 of the weight"), std::string::npos) << out;
+}
+
+TEST(Walk, JsonParses) {
+  const auto json = nlohmann::json::parse(walk_json(walked(9)));
+  EXPECT_EQ(json.at("x").size(), 384U);
+  EXPECT_EQ(json.at("weights").size(), 9U);
+  EXPECT_NEAR(json.at("reconstruction_error").get<double>(), 2.5e-7, 1e-12);
+}
+
+TEST(Walk, RowIsANumberOrAWord) {
+  const Sighting s = handmade::sighting_of({"[CLS]", "Старый", "король", "7", "[SEP]"},
+                                           {{handmade::offset_head(5, 0)}});
+  const Screen screen;
+  EXPECT_EQ(find_row(screen, s, "0"), 0);
+  EXPECT_EQ(find_row(screen, s, "4"), 4);
+  EXPECT_EQ(find_row(screen, s, "КОРОЛЬ"), 2);
+  EXPECT_EQ(find_row(screen, s, "[SEP]"), 4);
+  EXPECT_EQ(find_row(screen, s, "7"), 3) << "no token 7, but a word";
+  for (const std::string bad : {"5", "-1", "king", ""}) {
+    EXPECT_THROW(find_row(screen, s, bad), Error) << bad;
+  }
+}
+
+}  // namespace
+}  // namespace headscope::cli
