@@ -22,6 +22,7 @@ TEST(Half, EveryF16SurvivesTheRoundTrip) {
   }
 }
 
+#ifdef __FLT16_MAX__  // clang 14 has no _Float16 on x86
 // The compiler's own _Float16 is the independent implementation.
 TEST(Half, RoundsAsTheCompilerDoes) {
   for (std::uint64_t bits = 0; bits < 0x100000000ULL; bits += 9973) {
@@ -31,6 +32,7 @@ TEST(Half, RoundsAsTheCompilerDoes) {
     ASSERT_EQ(to_f16(x).bits, expected) << x;
   }
 }
+#endif
 
 TEST(Half, EveryBf16SurvivesAndTiesGoToEven) {
   for (std::uint32_t bits = 0; bits < 0x10000; ++bits) {
