@@ -178,7 +178,7 @@ std::string figure(double x) {
   if (!std::isfinite(x)) return fmt::format("{}", x);
   const double size = std::abs(x);
   if (x != 0.0 && (size < 1e-3 || size >= 1e5)) return short_exponent(fmt::format("{:.1e}", x));
-  std::string out = fmt::format(size < 999.5 ? "{:.3g}" : "{:.0f}", x);
+  std::string out = size < 999.5 ? fmt::format("{:.3g}", x) : fmt::format("{:.0f}", x);
   drop_leading_zero(out);
   return out;
 }
