@@ -48,10 +48,9 @@ std::string table_part(const Screen& screen,
     for (std::size_t j = from; j < to; ++j) {
       const auto weight = static_cast<double>(map(i, j));
       const bool faint = weight < kFaint;
-      line += ' ' + shade(screen, weight, faint ? spaces(kCell - 1) : share(weight));
+      line += faint ? spaces(kCell) : shade(screen, weight, ' ' + share(weight));
     }
-    if (!screen.colour) line.erase(line.find_last_not_of(' ') + 1);
-    out += line + '\n';
+    out += trimmed(line) + '\n';
   }
   return out;
 }

@@ -228,7 +228,7 @@ std::string paint(const Screen& screen, Paint paint, std::string_view text) {
 }
 
 int ramp(double x) {
-  static constexpr std::array<int, 9> kColours = {231, 195, 153, 117, 75, 68, 25, 24, 17};
+  static constexpr std::array<int, 9> kColours = {231, 195, 153, 111, 74, 67, 25, 18, 17};
   const double root = std::sqrt(std::isfinite(x) ? std::clamp(x, 0.0, 1.0) : 0.0);
   return kColours[static_cast<std::size_t>(std::lround(root * (kColours.size() - 1)))];
 }
