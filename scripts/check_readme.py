@@ -73,7 +73,8 @@ def run(command, folder):
     """None, or what went wrong."""
     path = f"{BUILD}:{os.environ['PATH']}"
     try:
-        done = subprocess.run(command, cwd=folder, env={**os.environ, "PATH": path}, text=True,
+        done = subprocess.run(command, cwd=folder, env={**os.environ, "PATH": path, "HEADSCOPE_MODELS": str(BUILD / "models")},
+                              text=True,
                               stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                               stderr=subprocess.STDOUT, timeout=SECONDS, errors="replace")
     except subprocess.TimeoutExpired:

@@ -42,14 +42,14 @@ std::vector<fs::path> shelves() {
   std::error_code ignored;
   const fs::path program = fs::read_symlink("/proc/self/exe", ignored);
   if (program.empty()) return found;
-  found.push_back(program.parent_path() / "models");
-  found.push_back(program.parent_path().parent_path() / "share" / "headscope" / "models");
-  // In a checkout: build/release/headscope and models/ lie in the same tree.
-  for (fs::path up = program.parent_path(); up.has_relative_path(); up = up.parent_path()) {
-    if (is_file(up / "models" / "planted" / "vocabulary.txt")) {
-      found.push_back(up / "models");
-      break;
-    }
+  // Beside the program or a few folders above it: build/release/headscope finds
+  // build/release/models and, in a checkout, models/.
+  constexpr int kFolders = 5;
+  fs::path up = program.parent_path();
+  for (int n = 0; n < kFolders && up.has_relative_path(); ++n, up = up.parent_path()) {
+    if (is_folder(up / "models")) found.push_back(up / "models");
+    if (is_folder(up / "share" / "headscope" / "models"))
+      found.push_back(up / "share" / "headscope" / "models");
   }
   return found;
 }
