@@ -111,10 +111,10 @@ struct FocusRecord {
 /// Shapes  as in FocusInput and FocusOutput; H % G == 0.
 /// Units   scale multiplies raw scores; lse in nats; weights of a row (and its sink) sum to 1.
 /// Cost    2*H*Tq*Tk*(D+Dv) flop; no Tq x Tk buffer, whatever `sight` asks for.
-/// Threads results do not depend on their number: work is cut by shapes, partial sums join in
-/// order. Errors  Error(kShape) before any write; a row with no visible key gives zeros and lse =
-/// -inf, never NaN. Source  Vaswani 2017 s3.2.1; Milakov & Gimelshein 2018 Alg. 3; Dao 2023
-/// (tiling); Ainslie 2023 (G < H).
+/// Threads results do not depend on their number: work is cut by shapes, partial sums join in order.
+/// Numerics f32, compared with focus_reference; values of hidden keys must be finite (they meet a 0).
+/// Errors  kShape, kRange before any write; a row with no visible key gives zeros and lse = -inf, never NaN.
+/// Source  Vaswani 2017 s3.2.1; Milakov & Gimelshein 2018 Alg. 3; Dao 2023 (tiling); Ainslie 2023 (G < H).
 void focus(const FocusInput& in,
            const FocusOutput& out,
            const Sight* sight = nullptr,

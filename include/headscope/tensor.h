@@ -179,6 +179,7 @@ class Tensor {
 
   Tensor(Tensor&& other) noexcept { *this = std::move(other); }
   Tensor& operator=(Tensor&& other) noexcept {
+    if (this == &other) return *this;
     dtype_ = other.dtype_;
     shape_ = std::move(other.shape_);
     data_ = std::move(other.data_);
@@ -189,7 +190,7 @@ class Tensor {
   Tensor& operator=(const Tensor&) = delete;
   ~Tensor() = default;
 
-  [[nodiscard]] Tensor clone() const { return copy_of(any()); }
+  [[nodiscard]] Tensor clone() const { return empty() ? Tensor() : copy_of(any()); }
 
   [[nodiscard]] DType dtype() const { return dtype_; }
   [[nodiscard]] const Shape& shape() const { return shape_; }

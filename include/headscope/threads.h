@@ -8,7 +8,7 @@ namespace headscope {
 /// Number of threads that parallel_for uses: OMP_NUM_THREADS, else the cores of this machine.
 int threads();
 
-/// Sets the number of threads for calls from now on. Errors: kUsage for n < 1.
+/// Sets the number of threads for calls that this thread makes from now on. Errors: kUsage for n < 1.
 void set_threads(int n);
 
 /// Calls body(0), ..., body(n - 1), each once, on up to threads() threads, in any order.

@@ -10,6 +10,9 @@ namespace headscope {
 
 namespace {
 
+// Further than any key: larger windows mean the same and would overflow.
+constexpr std::int64_t kFar = std::int64_t{1} << 40;
+
 using Sizes = std::array<std::int64_t, 4>;
 
 [[noreturn]] void shape_error(const std::string& what,
@@ -51,6 +54,11 @@ void check_options(const FocusInput& in) {
     shape_error("slopes", std::array{H}, o.slopes.shape);
   if (o.sinks.data != nullptr && o.sinks.shape[0] != H)
     shape_error("sinks", std::array{H}, o.sinks.shape);
+  if (o.query_offset.value_or(0) > kFar || o.query_offset.value_or(0) < -kFar) {
+    throw Error(
+        ErrorCode::kRange,
+        fmt::format("[focus] expected query_offset within +-2^40, found {}", *o.query_offset));
+  }
   if (o.window_left < -1 || o.window_right < -1 || o.prefix < 0 || o.softcap < 0.0F ||
       !std::isfinite(o.softcap) || !std::isfinite(o.scale.value_or(1.0F))) {
     throw Error(ErrorCode::kRange,
@@ -142,9 +150,9 @@ kernels::FocusTask task_of(const FocusInput& in, std::int64_t b, std::int64_t h)
   t.row_end = t.rows;
   t.scale = o.scale.value_or(1.0F / std::sqrt(static_cast<float>(t.width)));
   t.causal = o.causal;
-  t.window_left = o.window_left;
-  t.window_right = o.window_right;
-  t.prefix = o.prefix;
+  t.window_left = std::min(o.window_left, kFar);
+  t.window_right = std::min(o.window_right, kFar);
+  t.prefix = std::min(o.prefix, kFar);
   t.softcap = o.softcap;
   if (o.slopes.data != nullptr) t.slope = o.slopes(h);
   if (o.sinks.data != nullptr) t.sink = &o.sinks(h);

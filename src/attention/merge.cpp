@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "attention/edits.h"
 #include "headscope/attention.h"
 
 namespace headscope {
@@ -104,7 +105,22 @@ void apply(const Edit& edit,
 
 }  // namespace
 
+void check_edits(std::span<const Edit> edits,
+                 std::int64_t heads,
+                 std::int64_t B,
+                 std::int64_t T,
+                 std::int64_t width) {
+  for (const Edit& edit : edits) check_edit(edit, heads, B, T, width);
+}
+
 View<float, 4> as_heads(View<float, 3> merged, std::int64_t heads) {
+  if (heads < 1 || merged.shape[2] % heads != 0 || !merged.contiguous()) {
+    throw Error(
+        ErrorCode::kShape,
+        fmt::format("[merge] expected contiguous [B,T,N] with N a multiple of {} heads, found {}",
+                    heads,
+                    to_string(merged.shape)));
+  }
   const auto [B, T, N] = merged.shape;
   return View<float, 4>(merged.data, {B, heads, T, N / heads}, {T * N, N / heads, N, 1});
 }
@@ -114,7 +130,7 @@ void merge(View<float, 3> merged,
            std::span<const Edit> edits,
            View<const std::uint8_t, 2> rows) {
   const View<float, 4> z = as_heads(merged, heads);
-  for (const Edit& edit : edits) check_edit(edit, heads, z.shape[0], z.shape[2], z.shape[3]);
+  check_edits(edits, heads, z.shape[0], z.shape[2], z.shape[3]);
   for (const Edit& edit : edits) {
     for (std::int64_t b = 0; b < z.shape[0]; ++b) apply(edit, z, b, rows);
   }

@@ -6,6 +6,9 @@ namespace headscope {
 namespace {
 template <typename T>
 View<T, 2> as_rows(const View<T, 3>& x) {
+  if (!x.contiguous())
+    throw Error(ErrorCode::kShape,
+                "[project] expected contiguous rows, found strided " + to_string(x.shape));
   return View<T, 2>(x.data, {x.shape[0] * x.shape[1], x.shape[2]});
 }
 }  // namespace

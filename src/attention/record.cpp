@@ -63,7 +63,7 @@ Sight Sight::everything() {
 }
 
 Recorder::Recorder(const FocusInput& in, const Sight& sight, FocusRecord& record)
-    : sight_(sight), record_(record) {
+    : before_(record.owned), sight_(sight), record_(record) {
   const auto [B, H, Tq, D] = in.q.shape;
   const std::int64_t Tk = in.k.shape[2];
   record = FocusRecord();

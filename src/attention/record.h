@@ -37,6 +37,8 @@ class Recorder {
   void keep(const FocusInput& in);
   void join_pooled(const Partial& partial);
 
+  // Options may come from the record itself: what they point to lives on until the call is over.
+  std::vector<std::shared_ptr<const Tensor>> before_;
   const Sight& sight_;
   FocusRecord& record_;
   std::vector<std::int64_t> slot_of_;  // [H]

@@ -1,8 +1,17 @@
+#include <string>
+
 #include "headscope/attention.h"
 
 namespace headscope {
 
 Slices split(const AttentionWeights& weights, View<const float, 3> qkv) {
+  const std::int64_t numbers =
+      (weights.heads + weights.groups) * weights.width + weights.groups * weights.value_width;
+  if (qkv.shape[2] != numbers || !qkv.contiguous()) {
+    throw Error(ErrorCode::kShape,
+                "[split] expected contiguous [B,T," + std::to_string(numbers) + "], found " +
+                    to_string(qkv.shape));
+  }
   const std::int64_t B = qkv.shape[0];
   const std::int64_t T = qkv.shape[1];
   const std::int64_t N = qkv.shape[2];

@@ -5,6 +5,7 @@
 #include <cmath>
 #include <cstring>
 
+#include "attention/edits.h"
 #include "headscope/linear.h"
 
 namespace headscope {
@@ -55,6 +56,7 @@ Workspace::Workspace(const AttentionWeights& w,
                             w.output->out(),
                             to_string(out.shape)));
   }
+  check_edits(call.edits, w.heads, B, T, w.value_width);
   qkv_ = Tensor(DType::kF32, {B, T, projected});
   merged_ = Tensor(DType::kF32, {B, T, w.heads * w.value_width});
   if (call.trace != nullptr) lse_ = Tensor(DType::kF32, {B, w.heads, T});

@@ -68,7 +68,7 @@ bool raise_max(const float* top, std::int64_t value_width, float* o, Lanes& lane
   for (std::size_t lane = 0; lane < kRows; lane += kLanes) {
     const V old = hn::Load(d, lanes.max + lane);
     const V now = at_least(old, hn::Load(d, top + lane));
-    const V step = hn::Sub(old, now);
+    const V step = at_least(hn::Set(d, kLeastExponent), hn::Sub(old, now));
     const V factor = exp(step);
     const V sum = hn::Load(d, lanes.sum + lane);
     hn::Store(now, d, lanes.max + lane);
@@ -85,7 +85,54 @@ bool raise_max(const float* top, std::int64_t value_width, float* o, Lanes& lane
   return true;
 }
 
-// Scores become p = e^(s - max), in place; sums go on. Without kStats only the sum of p is kept.
+// Sums of one block over its keys, a row a lane: of p, of p * (s - max), and of p times the distance and
+// its square, the distance measured from c (see weigh).
+struct Sums {
+  V weight, moment, distance, square;
+};
+
+// Scores become p = e^(s - max), in place. `side` is -1 for keys left of all rows, 1 right of them: then
+// distances grow by one from key to key, and two running sums give their moments without a product:
+// with keys in the order far to near, c += p, f += c, g += f ends with sum p, sum p * (d + 1) and
+// sum p * (d + 1) * (d + 2) / 2. Side 0 is the block that the rows themselves stand in.
+template <bool kStats>
+HWY_INLINE Sums weigh_lanes(std::int64_t n, float* s, V max, int side, V p_minus_j0) {
+  const D d;
+  V weight = hn::Zero(d);
+  V moment = hn::Zero(d);
+  V once = hn::Zero(d);
+  V twice = hn::Zero(d);
+  const bool backwards = kStats && side > 0;
+  for (std::int64_t step = 0; step < n; ++step) {
+    const std::int64_t m = backwards ? n - 1 - step : step;
+    float* at = s + static_cast<std::size_t>(m) * kRows;
+    // Below -88.2 the weight is exactly 0; clamping here keeps 0 * -inf out of the moment.
+    const V x = at_least(hn::Set(d, kLeastExponent), hn::Sub(hn::Load(d, at), max));
+    const V p = exp_from_least(x);
+    hn::Store(p, d, at);
+    weight = hn::Add(weight, p);
+    if constexpr (kStats) {
+      moment = hn::MulAdd(p, x, moment);
+      if (side != 0) {
+        once = hn::Add(once, weight);
+        twice = hn::Add(twice, once);
+      } else {
+        const V distance = hn::Abs(hn::Sub(p_minus_j0, hn::Set(d, static_cast<float>(m))));
+        const V weighted = hn::Mul(p, distance);
+        once = hn::Add(once, weighted);
+        twice = hn::MulAdd(weighted, distance, twice);
+      }
+    }
+  }
+  if (side == 0 || !kStats) return {weight, moment, once, twice};
+  // sum p * d = f - c;  sum p * d^2 = 2 g - 3 f + c, with d from 0.
+  const V distance = hn::Sub(once, weight);
+  const V square = hn::Add(hn::NegMulAdd(hn::Set(d, 3.0F), once, hn::Add(twice, twice)), weight);
+  return {weight, moment, distance, square};
+}
+
+// The scores of n keys become p = e^(s - max), in place; the running sums go on. Without kStats only the
+// sum of p is kept.
 template <bool kStats>
 void weigh(const FocusTask& t,
            std::int64_t row,
@@ -96,47 +143,28 @@ void weigh(const FocusTask& t,
            Lanes& lanes) {
   const D d;
   const std::int64_t p_first = row + t.offset;
-  // Distances in a block are c + sign * (j - j0): left of all rows, right of all rows, or |p - j|
-  // itself.
-  const float sign = j0 + n - 1 <= p_first ? -1.0F : (j0 >= p_first + count - 1 ? 1.0F : 0.0F);
+  const int side = j0 + n - 1 <= p_first ? -1 : (j0 >= p_first + count - 1 ? 1 : 0);
   for (std::size_t lane = 0; lane < kRows; lane += kLanes) {
-    const V max = hn::Load(d, lanes.max + lane);
     const V p_minus_j0 =
         hn::Iota(d, static_cast<float>(p_first - j0 + static_cast<std::int64_t>(lane)));
-    V sum = hn::Zero(d);
-    V moment = hn::Zero(d);
-    V first_moment = hn::Zero(d);
-    V second_moment = hn::Zero(d);
-    for (std::int64_t m = 0; m < n; ++m) {
-      float* at = s + static_cast<std::size_t>(m) * kRows + lane;
-      // Below -88.2 the weight is exactly 0; clamping here keeps 0 * -inf out of the moments.
-      const V x = at_least(hn::Set(d, kLeastExponent), hn::Sub(hn::Load(d, at), max));
-      const V p = exp_from_least(x);
-      hn::Store(p, d, at);
-      sum = hn::Add(sum, p);
-      if constexpr (kStats) {
-        moment = hn::MulAdd(p, x, moment);
-        const V step = hn::Set(d, static_cast<float>(m));
-        const V distance = sign != 0.0F ? step : hn::Abs(hn::Sub(p_minus_j0, step));
-        const V weighted = hn::Mul(p, distance);
-        first_moment = hn::Add(first_moment, weighted);
-        second_moment = hn::MulAdd(weighted, distance, second_moment);
-      }
-    }
+    const Sums sums =
+        weigh_lanes<kStats>(n, s + lane, hn::Load(d, lanes.max + lane), side, p_minus_j0);
     const V before = hn::Load(d, lanes.sum + lane);
-    const V after = hn::Add(before, sum);
+    const V after = hn::Add(before, sums.weight);
     hn::Store(after, d, lanes.sum + lane);
     if constexpr (kStats) {
-      hn::Store(hn::Add(hn::Load(d, lanes.moment + lane), moment), d, lanes.moment + lane);
-      // Joins the block's mean and spread with those so far (Chan, Golub & LeVeque 1979).
+      hn::Store(hn::Add(hn::Load(d, lanes.moment + lane), sums.moment), d, lanes.moment + lane);
+      // Joins the block's mean and spread with those so far (Chan, Golub & LeVeque 1979). Distances of a
+      // block beside the rows are counted from its nearest key, which is c away.
       const V tiny = hn::Set(d, 1.0e-30F);
-      const V here = hn::Div(first_moment, hn::Max(sum, tiny));
-      const V origin = sign != 0.0F ? hn::Mul(hn::Set(d, -sign), p_minus_j0) : hn::Zero(d);
+      const V here = hn::Div(sums.distance, hn::Max(sums.weight, tiny));
+      const V last = hn::Set(d, static_cast<float>(n - 1));
+      const V c =
+          side == 0 ? hn::Zero(d) : (side < 0 ? hn::Sub(p_minus_j0, last) : hn::Neg(p_minus_j0));
       const V mean = hn::Load(d, lanes.mean + lane);
-      const V delta =
-          hn::Sub(hn::MulAdd(hn::Set(d, sign != 0.0F ? sign : 1.0F), here, origin), mean);
-      const V share = hn::Div(sum, hn::Max(after, tiny));
-      const V inside = hn::NegMulAdd(first_moment, here, second_moment);
+      const V delta = hn::Sub(hn::Add(here, c), mean);
+      const V share = hn::Div(sums.weight, hn::Max(after, tiny));
+      const V inside = hn::NegMulAdd(sums.distance, here, sums.square);
       const V between = hn::Mul(hn::Mul(delta, delta), hn::Mul(before, share));
       hn::Store(hn::MulAdd(delta, share, mean), d, lanes.mean + lane);
       hn::Store(hn::Add(hn::Load(d, lanes.spread + lane), hn::Add(inside, between)),
@@ -184,7 +212,7 @@ void finish(const FocusTask& t,
     lanes.lse[i] = blind ? -kLowest : static_cast<float>(lse);
     const float inverse = blind ? 0.0F : static_cast<float>(std::exp(max - lse));
     for (std::int64_t c = 0; c < t.value_width; ++c) {
-      t.out[at * t.out_stride + c] = scratch.o[c * kRowsI + i] * inverse;
+      t.out[at * t.out_stride + c] = blind ? 0.0F : scratch.o[c * kRowsI + i] * inverse;
     }
     const auto weight = [&](float score) {
       return blind ? 0.0F : static_cast<float>(std::exp(static_cast<double>(score) - lse));
@@ -241,7 +269,7 @@ void focus_block(const FocusTask& t, std::int64_t row, std::int64_t count, const
       note_places(t, row, count, j0, n, s, lanes);
       note_best(count, j0, n, s, top, lanes);
     }
-    if (t.record.top_k > 0) note_top(t, j0, n, s, top, scratch, lanes);
+    if (t.record.top_k > 0) note_top(t, count, j0, n, s, top, scratch, lanes);
     raise_max(top, t.value_width, scratch.o, lanes);
     if (t.record.entropy != nullptr)
       weigh<true>(t, row, count, j0, n, s, lanes);

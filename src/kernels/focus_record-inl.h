@@ -58,10 +58,9 @@ inline void note_best(std::int64_t count,
   }
 }
 
-// Puts a score into a falling list: every entry becomes max(itself, min(score, the one before)). An
-// earlier key wins a tie, since only a larger score moves anything.
-HWY_INLINE void insert(
-    float score, std::int32_t key, int top_k, float* scores, std::int32_t* keys) {
+// Puts a score into a falling list in memory: every entry becomes max(itself, min(score, the one before)).
+// An earlier key wins a tie, since only a larger score moves anything.
+inline void insert(float score, std::int32_t key, int top_k, float* scores, std::int32_t* keys) {
   const D d;
   const hn::RebindToSigned<D> di;
   const V x = hn::Set(d, score);
@@ -78,6 +77,36 @@ HWY_INLINE void insert(
     hn::Store(
         hn::IfThenElse(moves, hn::IfThenElse(passes, key_before, number), own_key), di, keys + n);
   }
+}
+
+// The same for all keys of a block whose bit is set, with a list of at most one vector: it stays in
+// registers, where a step takes a few cycles instead of a trip through memory.
+HWY_INLINE void insert_all(
+    std::uint64_t bits, const float* column, std::int64_t j0, float* scores, std::int32_t* keys) {
+  const D d;
+  const hn::RebindToSigned<D> di;
+  alignas(64) std::int32_t up_one[kLanes];
+  for (std::size_t n = 0; n < kLanes; ++n)
+    up_one[n] = n == 0 ? 0 : static_cast<std::int32_t>(n) - 1;
+  const auto up = hn::SetTableIndices(d, up_one);
+  const auto up_keys = hn::SetTableIndices(di, up_one);
+  const M first = hn::FirstN(d, 1);
+  const V no_limit = hn::Set(d, std::numeric_limits<float>::infinity());
+  V own = hn::Load(d, scores);
+  auto own_key = hn::Load(di, keys);
+  for (; bits != 0; bits &= bits - 1) {
+    const std::int64_t m = __builtin_ctzll(bits);
+    const V x = hn::Set(d, column[m * kRowsI]);
+    const V before = hn::IfThenElse(first, no_limit, hn::TableLookupLanes(own, up));
+    const auto key_before = hn::TableLookupLanes(own_key, up_keys);
+    const auto moves = hn::RebindMask(di, hn::Gt(x, own));
+    const auto passes = hn::RebindMask(di, hn::Gt(x, before));
+    own = hn::Max(own, hn::Min(x, before));
+    const auto number = hn::Set(di, static_cast<std::int32_t>(j0 + m));
+    own_key = hn::IfThenElse(moves, hn::IfThenElse(passes, key_before, number), own_key);
+  }
+  hn::Store(own, d, scores);
+  hn::Store(own_key, di, keys);
 }
 
 // Where the list of a row begins.
@@ -106,56 +135,67 @@ inline void start_top(const FocusTask& t,
   }
 }
 
-// Keeps the top_k largest scores of each row. Past the first keys hardly any score enters a list,
-// so the test is what costs: one comparison a vector.
+// Keeps the top_k largest scores of each row. Past the first keys hardly any score enters a list, so
+// what costs is the test: one comparison a vector.
 inline void note_top(const FocusTask& t,
+                     std::int64_t count,
                      std::int64_t j0,
                      std::int64_t n,
                      const float* s,
                      const float* top,
                      const Scratch& scratch,
                      Lanes& lanes) {
+  static_assert(kBlock <= 64, "a bit for every key of a block");
   const D d;
   const int top_k = t.record.top_k;
+  std::uint64_t enters[kRows] = {};
   for (std::size_t base = 0; base < kRows; base += kLanes) {
-    V kth = hn::Load(d, lanes.kth + base);
+    const V kth = hn::Load(d, lanes.kth + base);
     if (hn::AllFalse(d, hn::Gt(hn::Load(d, top + base), kth))) continue;
     for (std::int64_t m = 0; m < n; ++m) {
-      const float* line = s + static_cast<std::size_t>(m) * kRows + base;
-      const M enters = hn::Gt(hn::Load(d, line), kth);
-      if (hn::AllFalse(d, enters)) continue;
+      const M larger_here =
+          hn::Gt(hn::Load(d, s + static_cast<std::size_t>(m) * kRows + base), kth);
+      if (hn::AllFalse(d, larger_here)) continue;
       std::uint8_t bytes[8] = {};
-      hn::StoreMaskBits(d, enters, bytes);
+      hn::StoreMaskBits(d, larger_here, bytes);
       for (std::uint32_t bits = bytes[0] | (static_cast<std::uint32_t>(bytes[1]) << 8U); bits != 0;
            bits &= bits - 1) {
-        const auto lane = static_cast<std::size_t>(__builtin_ctz(bits));
-        float* scores = top_scores(t, scratch, static_cast<std::int64_t>(base + lane));
-        insert(line[lane],
-               static_cast<std::int32_t>(j0 + m),
-               top_k,
-               scores,
-               top_keys(t, scratch, static_cast<std::int64_t>(base + lane)));
-        lanes.kth[base + lane] = scores[top_k - 1];
+        enters[base + static_cast<std::size_t>(__builtin_ctz(bits))] |= std::uint64_t{1} << m;
       }
-      kth = hn::Load(d, lanes.kth + base);
     }
+  }
+  for (std::int64_t i = 0; i < count; ++i) {
+    if (enters[i] == 0) continue;
+    float* scores = top_scores(t, scratch, i);
+    std::int32_t* keys = top_keys(t, scratch, i);
+    if (top_k <= static_cast<int>(kLanes)) {
+      insert_all(enters[i], s + i, j0, scores, keys);
+    } else {
+      for (std::uint64_t bits = enters[i]; bits != 0; bits &= bits - 1) {
+        const std::int64_t m = __builtin_ctzll(bits);
+        const float score = s[m * kRowsI + i];
+        if (score > scores[top_k - 1])
+          insert(score, static_cast<std::int32_t>(j0 + m), top_k, scores, keys);
+      }
+    }
+    lanes.kth[i] = scores[top_k - 1];
   }
 }
 
-// Adds the lanes of one cell column to the pooled map of the task.
-inline void flush_cell(const FocusTask& t,
-                       std::int64_t row,
+// Adds the lanes of one cell column to the pooled map of the task; cell[i] is where row i's line begins.
+inline void flush_cell(const RowRecord& r,
                        std::int64_t count,
                        std::int64_t column,
-                       const float* sum,
-                       const float* max) {
-  const RowRecord& r = t.record;
+                       const std::int64_t* cell,
+                       float* sum,
+                       float* max) {
   for (std::int64_t i = 0; i < count; ++i) {
-    const std::int64_t line = (row + i) / r.rows_per_cell - t.row_begin / r.rows_per_cell;
-    const std::int64_t cell = line * r.pooled_columns + column;
-    r.pooled_sum[cell] += sum[i];
-    r.pooled_max[cell] = larger(r.pooled_max[cell], max[i]);
+    const std::int64_t at = cell[i] + column;
+    r.pooled_sum[at] += sum[i];
+    r.pooled_max[at] = larger(r.pooled_max[at], max[i]);
   }
+  fill(sum, sum + kRows, 0.0F);
+  fill(max, max + kRows, 0.0F);
 }
 
 // Second look at the weights, now that lse is known: column mass and pooled map.
@@ -170,6 +210,11 @@ inline void map_weights(const FocusTask& t,
   alignas(64) float factor[kRows];
   alignas(64) float cell_sum[kRows] = {};
   alignas(64) float cell_max[kRows] = {};
+  std::int64_t cell[kRows] = {};
+  for (std::int64_t i = 0; i < count && r.pooled_sum != nullptr; ++i) {
+    cell[i] = ((row + i) / r.rows_per_cell - t.row_begin / r.rows_per_cell) * r.pooled_columns;
+  }
+  std::int64_t next_cell = range.begin / r.keys_per_cell * r.keys_per_cell + r.keys_per_cell;
   for (std::int64_t j0 = range.begin; j0 < range.end; j0 += kBlock) {
     const std::int64_t n = smaller(kBlock, range.end - j0);
     const std::int64_t block = (j0 - range.begin) / kBlock;
@@ -203,10 +248,9 @@ inline void map_weights(const FocusTask& t,
       const std::int64_t j = j0 + m;
       if (r.column_mass != nullptr) r.column_mass[j] += hn::GetLane(hn::SumOfLanes(d, total));
       if (r.pooled_sum == nullptr) continue;
-      if ((j + 1) % r.keys_per_cell == 0 || j + 1 == range.end) {
-        flush_cell(t, row, count, j / r.keys_per_cell, cell_sum, cell_max);
-        fill(cell_sum, cell_sum + kRows, 0.0F);
-        fill(cell_max, cell_max + kRows, 0.0F);
+      if (j + 1 == next_cell || j + 1 == range.end) {
+        flush_cell(r, count, next_cell / r.keys_per_cell - 1, cell, cell_sum, cell_max);
+        next_cell += r.keys_per_cell;
       }
     }
   }

@@ -20,7 +20,7 @@ namespace headscope::kernels::HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
 
 // Below every score, yet finite, so that "minus infinity minus the maximum" is no NaN.
-inline constexpr float kLowest = -3.0e38F;
+inline constexpr float kLowest = -3.4028234e38F;
 // The running maximum stays until a score exceeds it by this many nats: rescaling becomes rare, and
 // sums still fit in f32 (e^8 * 2^40 keys).
 inline constexpr float kSlack = 8.0F;

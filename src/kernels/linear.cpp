@@ -107,8 +107,12 @@ struct Linear::Packed {
     std::int64_t M, width, x_stride, y_stride;
     friend auto operator<=>(const Key&, const Key&) = default;
   };
+  struct Product {
+    dnnl::matmul primitive;
+    memory::desc scratchpad;
+  };
   std::mutex mutex;
-  std::map<Key, dnnl::matmul> products;
+  std::map<Key, Product> products;
 
   Panel pack(const Tensor& w, std::int64_t first) const {
     Panel panel{first, std::min(kPanel, N - first), {}};
@@ -116,7 +120,8 @@ struct Linear::Packed {
     const memory::desc x({kRowBlock, K}, memory::data_type::f32, memory::format_tag::ab);
     const memory::desc y({kRowBlock, panel.width}, memory::data_type::f32, memory::dims{N, 1});
     panel.weight =
-        memory(dnnl::matmul::primitive_desc({x, any, y}, engine()).weights_desc(), engine());
+        memory(dnnl::matmul::primitive_desc({x, any, y}, own_scratchpad(), engine()).weights_desc(),
+               engine());
     auto* rows = const_cast<float*>(w.span<float>().data()) + first * K;
     memory plain({{K, panel.width}, memory::data_type::f32, memory::dims{1, K}}, engine(), rows);
     dnnl::reorder(plain, panel.weight).execute(stream(), plain, panel.weight);
@@ -124,15 +129,24 @@ struct Linear::Packed {
     return panel;
   }
 
-  dnnl::matmul make(const Key& key, const memory::desc& w) const {
-    const memory::desc x({key.M, K}, memory::data_type::f32, memory::dims{key.x_stride, 1});
-    const memory::desc y({key.M, key.width}, memory::data_type::f32, memory::dims{key.y_stride, 1});
-    if (bias.empty()) return dnnl::matmul(dnnl::matmul::primitive_desc({x, w, y}, engine()));
-    const memory::desc b({1, key.width}, memory::data_type::f32, memory::format_tag::ab);
-    return dnnl::matmul(dnnl::matmul::primitive_desc({x, w, b, y}, engine()));
+  // Threads share a primitive, so its scratchpad must be theirs: oneDNN's own would be one for all.
+  static dnnl::primitive_attr own_scratchpad() {
+    dnnl::primitive_attr attr;
+    attr.set_scratchpad_mode(dnnl::scratchpad_mode::user);
+    return attr;
   }
 
-  const dnnl::matmul& product(const Key& key, const Panel& panel) {
+  Product make(const Key& key, const memory::desc& w) const {
+    const memory::desc x({key.M, K}, memory::data_type::f32, memory::dims{key.x_stride, 1});
+    const memory::desc y({key.M, key.width}, memory::data_type::f32, memory::dims{key.y_stride, 1});
+    const memory::desc b({1, key.width}, memory::data_type::f32, memory::format_tag::ab);
+    const dnnl::matmul::desc what =
+        bias.empty() ? dnnl::matmul::desc(x, w, y) : dnnl::matmul::desc(x, w, b, y);
+    const dnnl::matmul::primitive_desc chosen(what, own_scratchpad(), engine());
+    return {dnnl::matmul(chosen), chosen.scratchpad_desc()};
+  }
+
+  const Product& product(const Key& key, const Panel& panel) {
     const std::lock_guard<std::mutex> lock(mutex);
     auto found = products.find(key);
     if (found == products.end())
@@ -147,7 +161,7 @@ struct Linear::Packed {
                 std::int64_t row) {
     const kernels::OneThread one;  // A primitive keeps the number of threads that it was made for.
     const Key key{M, panel.width, x.stride[0], y.stride[0]};
-    const dnnl::matmul& primitive = product(key, panel);
+    const Product& chosen = product(key, panel);
     const auto borrow = [](memory::dims dims, memory::dims strides, const float* data) {
       return memory({std::move(dims), memory::data_type::f32, std::move(strides)},
                     engine(),
@@ -163,7 +177,13 @@ struct Linear::Packed {
           DNNL_ARG_BIAS,
           borrow({1, panel.width}, {panel.width, 1}, bias.span<float>().data() + panel.first));
     }
-    primitive.execute(stream(), args);
+    thread_local Tensor scratch;
+    const auto bytes = static_cast<std::int64_t>(chosen.scratchpad.get_size());
+    if (bytes > 0) {
+      if (scratch.size() < bytes) scratch = Tensor(DType::kU8, {bytes});
+      args.emplace(DNNL_ARG_SCRATCHPAD, memory(chosen.scratchpad, engine(), scratch.raw()));
+    }
+    chosen.primitive.execute(stream(), args);
     stream().wait();
   }
 };

@@ -99,7 +99,8 @@ void focus_row(const FocusTask& t, std::int64_t i, double* s, double* w) {
   }
   const double lse = top == kMinusInf ? kMinusInf : top + std::log(sum);
   t.lse[i] = static_cast<float>(lse);
-  for (std::int64_t j = 0; j < t.keys; ++j) w[j] = top == kMinusInf ? 0.0 : std::exp(s[j] - lse);
+  for (std::int64_t j = 0; j < t.keys; ++j)
+    w[j] = top == kMinusInf ? 0.0 : std::exp(s[j] - top) / sum;
   for (std::int64_t n = 0; n < t.value_width; ++n) {
     double sum_n = 0.0;
     for (std::int64_t j = 0; j < t.keys; ++j) {

@@ -60,6 +60,9 @@ Blueprint bert(const json::Value& config) {
       decoder,
       pretraining,
       {.architecture = "ForSequenceClassification", .from = From::kPooler, .out = "classifier"},
+      {.architecture = "ForNextSentencePrediction",
+       .from = From::kPooler,
+       .out = "cls.seq_relationship"},
       {.architecture = "ForTokenClassification", .out = "classifier"},
       {.architecture = "ForQuestionAnswering", .out = "qa_outputs"}};
   return b;

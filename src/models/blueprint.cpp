@@ -98,9 +98,14 @@ void check(const Blueprint& b) {
   positive(b.width, "the model width");
   positive(b.mlp_width, "the MLP width");
   positive(b.vocabulary, "the vocabulary");
-  positive(b.positions(), "the number of positions");
-  if (b.types < 0 || b.pad_token < 0)
-    throw Error(ErrorCode::kFormat, "[config.json] expected no negative sizes");
+  positive(b.position_rows, "the number of positions");
+  if (b.positions_skip_padding && (b.pad_token < 0 || b.pad_token >= b.position_rows - 1)) {
+    throw Error(ErrorCode::kFormat,
+                fmt::format("[config.json] expected pad_token_id 0..{}, found {}",
+                            b.position_rows - 2,
+                            b.pad_token));
+  }
+  if (b.types < 0) throw Error(ErrorCode::kFormat, "[config.json] expected no negative sizes");
   if (b.width % b.heads != 0) {
     throw Error(
         ErrorCode::kFormat,

@@ -6,6 +6,7 @@
 #include <cstring>
 #include <set>
 
+#include "attention/edits.h"
 #include "headscope/threads.h"
 #include "models/pointwise.h"
 
@@ -106,6 +107,8 @@ void Transformer::read_top(const Weights& weights, const std::string& architectu
   }
   for (const HeadBlueprint& names : b.heads_on_top) {
     if (!architecture.ends_with(names.architecture)) continue;
+    if (names.from == HeadBlueprint::From::kPooler && !pooler_)
+      (void)weights.linear(b.pooler, b.width, b.width);  // throws
     Head head;
     head.names = names;
     if (!names.dense.empty()) head.dense.emplace(weights.linear(names.dense, b.width, b.width));
@@ -120,7 +123,8 @@ void Transformer::read_top(const Weights& weights, const std::string& architectu
                                         : Shape{own->shape.empty() ? 0 : own->shape[0], b.width});
     const std::string bias_name = names.out_bias.empty() ? names.out + ".bias" : names.out_bias;
     const AnyView* bias = weights.find(bias_name);
-    head.out.emplace(out, bias == nullptr ? AnyView{} : weights.at(bias_name, {out.shape[0]}));
+    if (bias == nullptr) bias = weights.find(names.out + ".bias");
+    head.out.emplace(out, bias == nullptr ? AnyView{} : *bias);
     head_.emplace(std::move(head));
     return;
   }
@@ -155,7 +159,8 @@ void Transformer::check(const Tokens& tokens, const RunOptions& options) const {
   const auto [B, T] = ids.shape;
   if (T < 1 || B < 1)
     throw Error(ErrorCode::kInput, "[tokens] expected at least one token, found none");
-  if (T > b.positions() && tokens.position_ids.empty()) {
+  // Where padding takes no position, embed() knows better.
+  if (T > b.positions() && tokens.position_ids.empty() && !b.positions_skip_padding) {
     throw Error(ErrorCode::kInput,
                 fmt::format("[tokens] expected at most {} tokens, found {}: {} too many",
                             b.positions(),
@@ -196,16 +201,17 @@ void Transformer::check(const Tokens& tokens, const RunOptions& options) const {
     }
   };
   for (int layer : options.layers) layer_there(layer, "sight");
-  for (int layer : options.trace_layers) layer_there(layer, "trace");
-  for (const Edit& edit : options.edits) {
-    layer_there(edit.layer, "edit");
-    if (edit.head < 0 || edit.head >= b.heads) {
-      throw Error(
-          ErrorCode::kRange,
-          fmt::format(
-              "[edit] expected a head 0..{}, found {}.{}", b.heads - 1, edit.layer, edit.head));
+  for (std::size_t n = 0; n < options.trace_layers.size(); ++n) {
+    const auto first = options.trace_layers.begin();
+    const auto here = first + static_cast<std::ptrdiff_t>(n);
+    layer_there(*here, "trace");
+    if (std::find(first, here, *here) != here) {
+      throw Error(ErrorCode::kUsage,
+                  fmt::format("[trace] expected each layer once, found {} twice", *here));
     }
   }
+  for (const Edit& edit : options.edits) layer_there(edit.layer, "edit");
+  check_edits(options.edits, b.heads, B, T, b.width / b.heads);
 }
 
 Tensor Transformer::embed(const Tokens& tokens) const {
@@ -267,12 +273,7 @@ void Transformer::run_top(Run& run) const {
   using From = HeadBlueprint::From;
   const bool every = head_->names.from == From::kEveryToken;
   View<const float, 2> rows = every ? rows_of(std::as_const(run.last_hidden_state)) : first;
-  if (head_->names.from == From::kPooler) {
-    if (!pooler_)
-      throw Error(ErrorCode::kNotFound,
-                  "[model] expected " + b.pooler + ".weight for the classifier, found none");
-    rows = rows_of(std::as_const(run.pooler_output));
-  }
+  if (head_->names.from == From::kPooler) rows = rows_of(std::as_const(run.pooler_output));
   Tensor dense;
   if (head_->dense) {
     dense = Tensor(DType::kF32, {rows.shape[0], C});

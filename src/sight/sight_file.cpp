@@ -86,6 +86,23 @@ Value describe(const Sighting& s) {
           {"layers", std::move(layers)}};
 }
 
+// Bytes of labels lie inside the text, and there is a label for every row.
+void check_labels(const Sighting& s, const std::string& where) {
+  const auto bytes = static_cast<std::int64_t>(s.text.size());
+  for (const Label& label : s.labels) {
+    if (label.begin < 0 || label.end < label.begin || label.end > bytes) {
+      bad(where,
+          fmt::format(
+              "expected label bytes within 0..{}, found {}..{}", bytes, label.begin, label.end));
+    }
+  }
+  for (const FocusRecord& r : s.layers) {
+    if (r.batch > 0 && !s.labels.empty() && static_cast<std::int64_t>(s.labels.size()) != r.rows) {
+      bad(where, fmt::format("expected {} labels, found {}", r.rows, s.labels.size()));
+    }
+  }
+}
+
 void read_labels(const Value& from, const std::string& file, Sighting& to) {
   for (const Value& one : from) {
     Label label;
@@ -94,12 +111,6 @@ void read_labels(const Value& from, const std::string& file, Sighting& to) {
     label.end = json::require<std::int64_t>(one, "end", file);
     label.word = json::require<std::int64_t>(one, "word", file);
     label.special = json::require<bool>(one, "special", file);
-    const auto bytes = static_cast<std::int64_t>(to.text.size());
-    if (label.begin < 0 || label.end < label.begin || label.end > bytes) {
-      bad(file,
-          fmt::format(
-              "expected label bytes within 0..{}, found {}..{}", bytes, label.begin, label.end));
-    }
     to.labels.push_back(std::move(label));
   }
 }
@@ -171,7 +182,15 @@ void read_tensors(const Safetensors& file, std::size_t layer, FocusRecord& r) {
                       to_string(found->shape)));
     }
     r.*field.tensor = Tensor::copy_of(*found);
+    if (field.dtype != DType::kI32) continue;
+    for (std::int32_t key : (r.*field.tensor).span<std::int32_t>()) {
+      if (key < -1 || key >= r.keys)
+        bad(file.name(),
+            fmt::format("expected keys -1..{} in {}, found {}", r.keys - 1, name, key));
+    }
   }
+  if (r.width < 1 && !(r.q.empty() && r.k.empty()))
+    bad(file.name(), "expected q and k with a width, found none");
   if (r.lse.empty()) bad(file.name(), fmt::format("expected {}.lse, found none", layer));
 }
 
@@ -204,6 +223,9 @@ AnyView any(const View<const T, N>& view) {
 }  // namespace
 
 void Sighting::save(const std::filesystem::path& path) const {
+  check_labels(*this, "sight");
+  // A token may be a part of a character: what is not UTF-8 is shown as U+FFFD.
+  const std::string about = describe(*this).dump(-1, ' ', false, Value::error_handler_t::replace);
   std::map<std::string, AnyView, std::less<>> tensors;
   for (std::size_t n = 0; n < layers.size(); ++n) {
     const FocusRecord& r = layers[n];
@@ -218,7 +240,7 @@ void Sighting::save(const std::filesystem::path& path) const {
     if (r.options.slopes.data != nullptr) put("slopes", any(r.options.slopes));
     if (r.options.sinks.data != nullptr) put("sinks", any(r.options.sinks));
   }
-  write_safetensors(path, tensors, {{kKey, describe(*this).dump()}});
+  write_safetensors(path, tensors, {{kKey, about}});
 }
 
 Sighting Sighting::load(const std::filesystem::path& path) {
@@ -250,6 +272,7 @@ Sighting Sighting::load(const std::filesystem::path& path) {
     read_view(file, fmt::format("{}.slopes", n), {r.query_heads}, r, o.slopes);
     read_view(file, fmt::format("{}.sinks", n), {r.query_heads}, r, o.sinks);
   }
+  check_labels(s, file.name());
   return s;
 }
 

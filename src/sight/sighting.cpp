@@ -38,6 +38,7 @@ void check_cells(const FocusRecord& record) {
 
 Tensor Sighting::row(int layer, int head, std::int64_t i, std::int64_t b) const {
   const FocusRecord& record = layer_of(*this, layer);
+  record.row(b, head, i, 0, {});  // Throws before memory is asked for.
   Tensor out(DType::kF32, {record.keys});
   record.row(b, head, i, out.span<float>());
   return out;

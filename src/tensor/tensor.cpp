@@ -133,13 +133,24 @@ Tensor Tensor::zeros(DType dtype, Shape shape) {
   return t;
 }
 
+namespace {
+void expect_data(const AnyView& source) {
+  if (source.data == nullptr && source.size() > 0) {
+    throw Error(ErrorCode::kShape,
+                "[tensor] expected numbers for " + to_string(source.shape) + ", found none");
+  }
+}
+}  // namespace
+
 Tensor Tensor::copy_of(const AnyView& source) {
+  expect_data(source);
   Tensor t(source.dtype, source.shape);
   if (t.bytes() > 0) std::memcpy(t.raw(), source.data, t.bytes());
   return t;
 }
 
 Tensor Tensor::f32_from(const AnyView& source) {
+  expect_data(source);
   Tensor t(DType::kF32, source.shape);
   const std::span<float> to = t.span<float>();
   switch (source.dtype) {
