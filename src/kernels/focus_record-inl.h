@@ -135,6 +135,25 @@ inline void start_top(const FocusTask& t,
   }
 }
 
+// A score that at least top_k of the first n keys reach, a row a lane: the least of the maxima of top_k
+// groups. Spares most insertions into lists that are still empty.
+inline void reached_by_top(std::int64_t n, int top_k, const float* s, float* reached) {
+  const D d;
+  const std::int64_t group = n / top_k;
+  for (std::size_t base = 0; base < kRows; base += kLanes) {
+    constexpr float kNone = -std::numeric_limits<float>::infinity();
+    V least = hn::Set(d, group == 0 ? kNone : -kNone);
+    for (std::int64_t m = 0; m < group * top_k; m += group) {
+      V most = hn::Load(d, s + static_cast<std::size_t>(m) * kRows + base);
+      for (std::int64_t g = 1; g < group; ++g) {
+        most = hn::Max(most, hn::Load(d, s + static_cast<std::size_t>(m + g) * kRows + base));
+      }
+      least = hn::Min(least, most);
+    }
+    hn::Store(least, d, reached + base);
+  }
+}
+
 // Keeps the top_k largest scores of each row. Past the first keys hardly any score enters a list, so
 // what costs is the test: one comparison a vector.
 inline void note_top(const FocusTask& t,
@@ -149,12 +168,15 @@ inline void note_top(const FocusTask& t,
   const D d;
   const int top_k = t.record.top_k;
   std::uint64_t enters[kRows] = {};
+  alignas(64) float reached[kRows];
+  fill(reached, reached + kRows, -std::numeric_limits<float>::infinity());
+  if (lanes.kth[0] < kLowest) reached_by_top(n, top_k, s, reached);
   for (std::size_t base = 0; base < kRows; base += kLanes) {
     const V kth = hn::Load(d, lanes.kth + base);
     if (hn::AllFalse(d, hn::Gt(hn::Load(d, top + base), kth))) continue;
     for (std::int64_t m = 0; m < n; ++m) {
-      const M larger_here =
-          hn::Gt(hn::Load(d, s + static_cast<std::size_t>(m) * kRows + base), kth);
+      const V score = hn::Load(d, s + static_cast<std::size_t>(m) * kRows + base);
+      const M larger_here = hn::And(hn::Gt(score, kth), hn::Ge(score, hn::Load(d, reached + base)));
       if (hn::AllFalse(d, larger_here)) continue;
       std::uint8_t bytes[8] = {};
       hn::StoreMaskBits(d, larger_here, bytes);
