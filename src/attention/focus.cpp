@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <cstdlib>
+#include <cstring>
 #include <limits>
 #include <memory>
 #include <vector>
@@ -58,6 +59,24 @@ float* scratch(std::size_t floats) {
   return buffer.get();
 }
 
+// Keys or values with rows side by side. Out of a projection they lie a whole row of qkv apart, a
+// stride that maps them onto few sets of the first cache. O(Tk) numbers a head, copied once for all rows.
+Tensor pack(const View<const float, 4>& from) {
+  const std::int64_t G = from.shape[1];
+  const std::int64_t T = from.shape[2];
+  const std::int64_t D = from.shape[3];
+  Tensor to(DType::kF32, {from.shape[0], G, T, D});
+  const auto rows = to.view<float, 4>();
+  parallel_for(from.shape[0] * G, [&](std::int64_t n) {
+    for (std::int64_t j = 0; j < T && D > 0; ++j) {
+      std::memcpy(&rows(n / G, n % G, j, 0),
+                  &from(n / G, n % G, j, 0),
+                  static_cast<std::size_t>(D) * sizeof(float));
+    }
+  });
+  return to;
+}
+
 void run(const kernels::Table& table,
          const FocusInput& in,
          const FocusOutput& out,
@@ -83,11 +102,22 @@ void run(const kernels::Table& table,
 }
 
 void focus_with(const kernels::Table& table,
-                const FocusInput& in,
+                FocusInput in,
                 const FocusOutput& out,
                 const Sight* sight,
                 FocusRecord* record) {
   check_focus(in, &out, sight);
+  constexpr std::int64_t kWorthwhile = 64;  // rows that share the copy
+  Tensor keys;
+  Tensor values;
+  if (in.q.shape[2] >= kWorthwhile && in.k.stride[2] != in.k.shape[3]) {
+    keys = pack(in.k);
+    in.k = keys.view<float, 4>();
+  }
+  if (in.q.shape[2] >= kWorthwhile && in.v.stride[2] != in.v.shape[3]) {
+    values = pack(in.v);
+    in.v = values.view<float, 4>();
+  }
   if (sight == nullptr || record == nullptr) return run(table, in, out, nullptr);
   Recorder recorder(in, *sight, *record);
   run(table, in, out, &recorder);
