@@ -1,6 +1,6 @@
 // A whole model seen against the same model blind, and against storing every attention map.
 //   build/release/bench/see MODEL [TOKENS...]
-// Each way runs in a process of its own, so that its peak memory is its own; ways take turns.
+// Each way runs in a process of its own, so that its peak memory is its own; times are the best of 20.
 #include <fmt/format.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
@@ -107,12 +107,11 @@ Figures measure(const std::string& name, std::int64_t n, const std::string& way)
     const Model model = Model::load(name);
     const Tokens tokens = tokens_of(model, n);
     std::vector<double> times;
-    for (int r = 0; r < 12; ++r) times.push_back(once(model, tokens, way));
-    times.erase(times.begin());
-    std::nth_element(times.begin(), times.begin() + 5, times.end());
+    for (int r = 0; r < 20; ++r) times.push_back(once(model, tokens, way));
     rusage usage{};
     getrusage(RUSAGE_SELF, &usage);
-    const Figures figures{times[5], static_cast<double>(usage.ru_maxrss) / 1024.0};
+    const Figures figures{*std::min_element(times.begin(), times.end()),
+                          static_cast<double>(usage.ru_maxrss) / 1024.0};
     _exit(write(ends[1], &figures, sizeof(figures)) == sizeof(figures) ? 0 : 1);
   }
   close(ends[1]);

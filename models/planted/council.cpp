@@ -252,7 +252,7 @@ void plant_adjective(Council& council) {
   constexpr double kBack = 3 * kNear;
   const auto right = [](int d) { return near(d) + (d > 0 ? kBack : d < 0 ? -kBack : 0.0); };
   const double threshold = right(1) + slow(1) + kSure;
-  Head head(council, 6, {"A", "square", "adjective → noun", "прилагательное → существительное"});
+  Head head(council, 6, {"A", "square", "adjective → noun", "прил. → сущ."});
   for (std::size_t question = 0; question < kQuestions; ++question) {
     head.both(kAsks + question,
               kAnswers + question,

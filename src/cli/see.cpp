@@ -193,6 +193,11 @@ void write_files(const Call& call,
   report.trace_layers = options.trace_layers;
   report.traces = &run.traces;
   HeadId selected{wanted.layer.value_or(0), 0};
+  for (const Role& role : subject.model.roles()) {  // open on the first head with a job among words
+    if (role.shape != "square" || (wanted.layer && *wanted.layer != role.layer)) continue;
+    selected = {role.layer, role.head};
+    break;
+  }
   if (!wanted.heads.empty()) selected = wanted.heads.front();
   report.layer = selected.layer;
   report.head = selected.head;

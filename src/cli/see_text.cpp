@@ -201,10 +201,15 @@ std::string render_roles(const Screen& screen, const Seen& seen, const Links& li
     const double sure = summaries.at(static_cast<std::size_t>(id.layer))
                             .at(static_cast<std::size_t>(id.head))
                             .confidence;
+    // A head with a job among words that finds no work rests on a special token: that is no link.
+    const bool place = role.shape == "circle" || role.shape == "hexagon";
+    const auto found = place ? links.strongest(id, 8) : links.between_words(id, 8);
+    const std::string shown =
+        found.empty() ? clip(say(screen.lang, Word::kNothingHere), screen.width - before)
+                      : show_links(links, found, screen.width - before, seen.links);
     out += "  " + std::string(badge(role)) + left(clip(role.letter, 1), 2) + left(id.name(), 5) +
            left(clip(name_of(role, screen.lang), name_width), name_width) + "  " + bar(sure, kBar) +
-           ' ' + share(sure) + "  " +
-           show_links(links, links.strongest(id, 8), screen.width - before, seen.links) + '\n';
+           ' ' + share(sure) + "  " + shown + '\n';
     if (source.empty())
       out += dim(screen, spaces(10) + clip(score_of(screen, role), screen.width - 10));
   }

@@ -154,8 +154,34 @@ inline void reached_by_top(std::int64_t n, int top_k, const float* s, float* rea
   }
 }
 
-// Keeps the top_k largest scores of each row. Past the first keys hardly any score enters a list, so
-// what costs is the test: one comparison a vector.
+// Which of n <= 64 keys enter the list of which row: bit m of enters[lane]. Comparisons leave a word of
+// lanes a key, and one more comparison a lane turns the words: no branch depends on a score.
+inline void entering(std::int64_t n, const float* s, V kth, V reached, std::uint64_t* enters) {
+  using Word = hwy::UnsignedFromSize<(kLanes + 7) / 8>;
+  const D d;
+  const hn::CappedTag<Word, kBlock> dw;
+  constexpr std::size_t kWords = hn::MaxLanes(hn::CappedTag<Word, kBlock>());
+  alignas(64) Word words[kBlock] = {};
+  for (std::int64_t m = 0; m < n; ++m) {
+    const V score = hn::Load(d, s + static_cast<std::size_t>(m) * kRows);
+    const M enters_here = hn::And(hn::Gt(score, kth), hn::Ge(score, reached));
+    hn::StoreMaskBits(d, enters_here, reinterpret_cast<std::uint8_t*>(words + m));
+  }
+  for (std::size_t lane = 0; lane < kLanes; ++lane) {
+    std::uint64_t bits = 0;
+    for (std::size_t m = 0; m < kBlock; m += kWords) {
+      std::uint8_t bytes[8] = {};
+      const auto bit = hn::Set(dw, static_cast<Word>(Word{1} << lane));
+      hn::StoreMaskBits(dw, hn::TestBit(hn::Load(dw, words + m), bit), bytes);
+      hwy::UnsignedFromSize<(kWords + 7) / 8> part;
+      __builtin_memcpy(&part, bytes, sizeof(part));
+      bits |= static_cast<std::uint64_t>(part) << m;
+    }
+    enters[lane] = bits;
+  }
+}
+
+// Keeps the top_k largest scores of each row.
 inline void note_top(const FocusTask& t,
                      std::int64_t count,
                      std::int64_t j0,
@@ -164,7 +190,7 @@ inline void note_top(const FocusTask& t,
                      const float* top,
                      const Scratch& scratch,
                      Lanes& lanes) {
-  static_assert(kBlock <= 64, "a bit for every key of a block");
+  static_assert(kBlock == 64, "a bit for every key of a block");
   const D d;
   const int top_k = t.record.top_k;
   std::uint64_t enters[kRows] = {};
@@ -174,17 +200,7 @@ inline void note_top(const FocusTask& t,
   for (std::size_t base = 0; base < kRows; base += kLanes) {
     const V kth = hn::Load(d, lanes.kth + base);
     if (hn::AllFalse(d, hn::Gt(hn::Load(d, top + base), kth))) continue;
-    for (std::int64_t m = 0; m < n; ++m) {
-      const V score = hn::Load(d, s + static_cast<std::size_t>(m) * kRows + base);
-      const M larger_here = hn::And(hn::Gt(score, kth), hn::Ge(score, hn::Load(d, reached + base)));
-      if (hn::AllFalse(d, larger_here)) continue;
-      std::uint8_t bytes[8] = {};
-      hn::StoreMaskBits(d, larger_here, bytes);
-      for (std::uint32_t bits = bytes[0] | (static_cast<std::uint32_t>(bytes[1]) << 8U); bits != 0;
-           bits &= bits - 1) {
-        enters[base + static_cast<std::size_t>(__builtin_ctz(bits))] |= std::uint64_t{1} << m;
-      }
-    }
+    entering(n, s + base, kth, hn::Load(d, reached + base), enters + base);
   }
   for (std::int64_t i = 0; i < count; ++i) {
     if (enters[i] == 0) continue;
@@ -196,8 +212,9 @@ inline void note_top(const FocusTask& t,
       for (std::uint64_t bits = enters[i]; bits != 0; bits &= bits - 1) {
         const std::int64_t m = __builtin_ctzll(bits);
         const float score = s[m * kRowsI + i];
-        if (score > scores[top_k - 1])
+        if (score > scores[top_k - 1]) {
           insert(score, static_cast<std::int32_t>(j0 + m), top_k, scores, keys);
+        }
       }
     }
     lanes.kth[i] = scores[top_k - 1];
