@@ -7,6 +7,7 @@
 #include <cstring>
 
 #include "attention/focus_plan.h"
+#include "headscope/threads.h"
 #include "kernels/scalar.h"
 
 namespace headscope {
@@ -15,20 +16,20 @@ namespace {
 
 std::int64_t up(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
 
-template <typename T>
-Tensor copy_rows(const View<const T, 4>& from, std::span<const int> heads) {
-  const auto [B, H, T_, D] = from.shape;
-  const std::int64_t S = heads.empty() ? H : static_cast<std::int64_t>(heads.size());
-  Tensor to(kDTypeOf<T>, {B, S, T_, D});
-  T* at = to.template span<T>().data();
-  for (std::int64_t b = 0; b < B; ++b) {
-    for (std::int64_t s = 0; s < S; ++s) {
-      const std::int64_t h = heads.empty() ? s : heads[static_cast<std::size_t>(s)];
-      for (std::int64_t i = 0; i < T_; ++i, at += D) {
-        std::memcpy(at, &from(b, h, i, 0), static_cast<std::size_t>(D) * sizeof(T));
-      }
+Tensor copy_rows(const View<const float, 4>& from, std::span<const int> heads) {
+  const std::int64_t T = from.shape[2];
+  const std::int64_t D = from.shape[3];
+  const std::int64_t S = heads.empty() ? from.shape[1] : static_cast<std::int64_t>(heads.size());
+  Tensor to(DType::kF32, {from.shape[0], S, T, D});
+  const auto rows = to.view<float, 4>();
+  parallel_for(from.shape[0] * S, [&](std::int64_t n) {
+    const std::int64_t b = n / S;
+    const std::int64_t h = heads.empty() ? n % S : heads[static_cast<std::size_t>(n % S)];
+    for (std::int64_t i = 0; i < T && D > 0; ++i) {
+      std::memcpy(
+          &rows(b, n % S, i, 0), &from(b, h, i, 0), static_cast<std::size_t>(D) * sizeof(float));
     }
-  }
+  });
   return to;
 }
 
@@ -90,13 +91,13 @@ Recorder::Recorder(const FocusInput& in, const Sight& sight, FocusRecord& record
                       &record.first_mass,
                       &record.self_mass,
                       &record.previous_mass}) {
-      *t = Tensor::zeros(DType::kF32, {B, S, Tq});
+      *t = Tensor(DType::kF32, {B, S, Tq});  // every row of a chosen head is written
     }
-    record.argmax = Tensor::zeros(DType::kI32, {B, S, Tq});
+    record.argmax = Tensor(DType::kI32, {B, S, Tq});
   }
   if (sight.top_k > 0) {
-    record.top_keys = Tensor::zeros(DType::kI32, {B, S, Tq, sight.top_k});
-    record.top_weights = Tensor::zeros(DType::kF32, {B, S, Tq, sight.top_k});
+    record.top_keys = Tensor(DType::kI32, {B, S, Tq, sight.top_k});
+    record.top_weights = Tensor(DType::kF32, {B, S, Tq, sight.top_k});
   }
   if (sight.column_mass) record.column_mass = Tensor::zeros(DType::kF32, {B, S, Tk});
   if (sight.pooled_rows > 0 && Tq > 0 && Tk > 0) {
@@ -170,13 +171,17 @@ void Recorder::join_pooled(const Partial& partial) {
   const std::int64_t first = partial.row_begin / rows_per_cell_;
   const auto mean = record_.pooled_mean.view<float, 4>()[partial.b][partial.slot];
   const auto max = record_.pooled_max.view<float, 4>()[partial.b][partial.slot];
-  for (std::size_t n = 0; n < partial.pooled_sum.size(); ++n) {
-    const std::int64_t r = first + static_cast<std::int64_t>(n) / cell_columns_;
-    const std::int64_t c = static_cast<std::int64_t>(n) % cell_columns_;
+  const auto lines = static_cast<std::int64_t>(partial.pooled_sum.size()) / cell_columns_;
+  for (std::int64_t line = 0; line < lines; ++line) {
+    const std::int64_t r = first + line;
     const std::int64_t height = std::min(record_.rows - r * rows_per_cell_, rows_per_cell_);
-    const std::int64_t width = std::min(record_.keys - c * keys_per_cell_, keys_per_cell_);
-    mean(r, c) += partial.pooled_sum[n] / static_cast<float>(height * width);
-    max(r, c) = std::max(max(r, c), partial.pooled_max[n]);
+    const float* sums = partial.pooled_sum.data() + line * cell_columns_;
+    const float* most = partial.pooled_max.data() + line * cell_columns_;
+    for (std::int64_t c = 0; c < cell_columns_; ++c) {
+      const std::int64_t width = std::min(record_.keys - c * keys_per_cell_, keys_per_cell_);
+      mean(r, c) += sums[c] / static_cast<float>(height * width);
+      max(r, c) = std::max(max(r, c), most[c]);
+    }
   }
 }
 

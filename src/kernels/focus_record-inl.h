@@ -253,7 +253,9 @@ inline void map_weights(const FocusTask& t,
   for (std::int64_t i = 0; i < count && r.pooled_sum != nullptr; ++i) {
     cell[i] = ((row + i) / r.rows_per_cell - t.row_begin / r.rows_per_cell) * r.pooled_columns;
   }
-  std::int64_t next_cell = range.begin / r.keys_per_cell * r.keys_per_cell + r.keys_per_cell;
+  // Without a pooled map keys_per_cell is 1 and every key ends a cell that nobody keeps: make it endless.
+  const std::int64_t cell_keys = r.pooled_sum == nullptr ? range.end + 1 : r.keys_per_cell;
+  std::int64_t next_cell = range.begin / cell_keys * cell_keys + cell_keys;
   for (std::int64_t j0 = range.begin; j0 < range.end; j0 += kBlock) {
     const std::int64_t n = smaller(kBlock, range.end - j0);
     const std::int64_t block = (j0 - range.begin) / kBlock;
@@ -270,27 +272,41 @@ inline void map_weights(const FocusTask& t,
               : lse;
       hn::Store(exp(hn::Sub(at, lse)), d, factor + lane);
     }
-    for (std::int64_t m = 0; m < n; ++m) {
-      V total = hn::Zero(d);
-      for (std::size_t lane = 0; lane < kRows; lane += kLanes) {
-        V w = hn::Load(d, p + static_cast<std::size_t>(m) * kRows + lane);
-        if (!scratch.strip)
-          w = exp(hn::Sub(w, hn::Load(d, lanes.lse + lane)));
-        else
-          w = hn::Mul(w, hn::Load(d, factor + lane));
-        total = hn::Add(total, w);
-        if (r.pooled_sum != nullptr) {
-          hn::Store(hn::Add(hn::Load(d, cell_sum + lane), w), d, cell_sum + lane);
-          hn::Store(hn::Max(hn::Load(d, cell_max + lane), w), d, cell_max + lane);
+    // Key by key, cell by cell: what a cell sums and its largest weight stay in registers.
+    for (std::int64_t j = j0; j < j0 + n;) {
+      const std::int64_t end = smaller(next_cell, j0 + n);
+      V sum[kVecs];
+      V most[kVecs];
+      HWY_UNROLL(3)
+      for (std::size_t v = 0; v < kVecs; ++v) {
+        sum[v] = hn::Load(d, cell_sum + v * kLanes);
+        most[v] = hn::Load(d, cell_max + v * kLanes);
+      }
+      for (; j < end; ++j) {
+        const float* line = p + (j - j0) * kRowsI;
+        V total = hn::Zero(d);
+        HWY_UNROLL(3)
+        for (std::size_t v = 0; v < kVecs; ++v) {
+          V w = hn::Load(d, line + v * kLanes);
+          if (!scratch.strip)
+            w = exp(hn::Sub(w, hn::Load(d, lanes.lse + v * kLanes)));
+          else
+            w = hn::Mul(w, hn::Load(d, factor + v * kLanes));
+          total = hn::Add(total, w);
+          sum[v] = hn::Add(sum[v], w);
+          most[v] = hn::Max(most[v], w);
         }
+        if (r.column_mass != nullptr) r.column_mass[j] += hn::GetLane(hn::SumOfLanes(d, total));
       }
-      const std::int64_t j = j0 + m;
-      if (r.column_mass != nullptr) r.column_mass[j] += hn::GetLane(hn::SumOfLanes(d, total));
-      if (r.pooled_sum == nullptr) continue;
-      if (j + 1 == next_cell || j + 1 == range.end) {
-        flush_cell(r, count, next_cell / r.keys_per_cell - 1, cell, cell_sum, cell_max);
-        next_cell += r.keys_per_cell;
+      HWY_UNROLL(3)
+      for (std::size_t v = 0; v < kVecs; ++v) {
+        hn::Store(sum[v], d, cell_sum + v * kLanes);
+        hn::Store(most[v], d, cell_max + v * kLanes);
       }
+      if (r.pooled_sum != nullptr && (j == next_cell || j == range.end)) {
+        flush_cell(r, count, next_cell / cell_keys - 1, cell, cell_sum, cell_max);
+      }
+      if (j == next_cell) next_cell += cell_keys;
     }
   }
 }

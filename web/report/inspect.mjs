@@ -63,7 +63,7 @@ export class Inspector {
         el('button', { class: 'plain', disabled: at === 0, title: t('main', name), onclick: () => {
           const rest = store.heads().filter((_, i) => i !== at);
           store.set({ layer, head, over: rest });
-        } }, name), el('span', { class: 'note' }, habitText(this.context, layer, head)),
+        } }, name), el('span', { class: 'note' }, rolesOf(this.context.source, layer, head).map(roleName).join(', ') || habitText(this.context, layer, head)),
         at ? el('button', { class: 'plain', 'aria-label': t('remove', name), title: t('remove', name), onclick: () => store.toggle(layer, head) }, '×') : null);
     })));
   }

@@ -5,6 +5,9 @@
 /** @typedef {{text: string, first: number, last: number, special: boolean}} Unit tokens first..last, inclusive */
 /** @typedef {{words: boolean, special: boolean, first: boolean}} Options what to merge and hide */
 
+/** Rows of which less than this share is left after hiding are left empty. */
+export const kLeast = 0.05;
+
 /** Words of the text, or single tokens. @param {Source} source @param {number} count @param {boolean} words @returns {Unit[]} */
 export function unitsOf(source, count, words) {
   const { labels } = source.page;
@@ -92,7 +95,9 @@ export class Shown {
     if (!this.options.first && !this.options.special) return 0;
     let left = 0;
     for (const w of out) left += w;
-    if (left > 0) for (let c = 0; c < out.length; c++) out[c] = out[c] * all / left;
+    // A row that rests on what is hidden has nothing else to say: scaled up, its dust would pass for links.
+    if (left >= kLeast * all && left > 0) for (let c = 0; c < out.length; c++) out[c] = out[c] * all / left;
+    else out.fill(0);
     return Math.max(0, all - left);
   }
 
