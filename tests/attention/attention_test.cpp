@@ -200,5 +200,19 @@ TEST(Split, MovesNoNumber) {
   EXPECT_EQ(&s.v(1, 2, 14, 3), qkv.span<float>().data() + qkv.size() - 1);
 }
 
+TEST(Merge, HeadsThatDoNotDivideTheWidthAreRefused) {
+  Tensor merged = Tensor::zeros(DType::kF32, {1, 2, 6});
+  EXPECT_THROW(as_heads(merged.view<float, 3>(), 0), Error);
+  EXPECT_THROW(as_heads(merged.view<float, 3>(), 4), Error);
+  EXPECT_THROW(merge(merged.view<float, 3>(), 0, {}), Error);
+}
+
+TEST(Attention, ABadEditIsFoundBeforeAnythingIsWritten) {
+  const Layer layer;
+  AttentionTrace trace;
+  EXPECT_THROW(layer.run({Layer::edit(6, Edit::Kind::kZero)}, &trace), Error);
+  EXPECT_TRUE(trace.x.empty());
+}
+
 }  // namespace
 }  // namespace headscope

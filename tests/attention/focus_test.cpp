@@ -218,5 +218,49 @@ TEST(Focus, ShapesThatDoNotFitAreNamed) {
   EXPECT_THROW(focus(good, {out.view<float, 4>(), {}}, &sight, &record), Error);
 }
 
+TEST(Focus, AWindowPastEveryKeyIsNoWindow) {
+  RandomCall c(3);
+  c.in.options = {};
+  const Result open = run(focus, c.in, c.sight);
+  c.in.options.window_left = std::numeric_limits<std::int64_t>::max();
+  c.in.options.window_right = std::numeric_limits<std::int64_t>::max();
+  c.in.options.query_offset = 0;
+  const Result wide = run(focus, c.in, c.sight);
+  EXPECT_EQ(std::memcmp(open.out.raw(), wide.out.raw(), open.out.bytes()), 0);
+  c.in.options.query_offset = std::numeric_limits<std::int64_t>::min();
+  EXPECT_THROW(run(focus, c.in, c.sight), Error);
+}
+
+// Transformers masks by adding the lowest f32: a row of nothing else weighs all its keys alike.
+TEST(Focus, RowsOfTheLowestScoreWeighAlike) {
+  const Tensor zero = Tensor::zeros(DType::kF32, {1, 1, 3, 4});
+  Tensor v(DType::kF32, {1, 1, 3, 1});
+  for (std::size_t j = 0; j < 3; ++j) v.span<float>()[j] = static_cast<float>(j + 1);
+  Tensor bias(DType::kF32, {1, 1, 1, 3});
+  for (float& x : bias.span<float>()) x = std::numeric_limits<float>::lowest();
+  FocusInput in{zero.view<float, 4>(), zero.view<float, 4>(), v.view<float, 4>(), {}};
+  in.options.bias = bias.view<float, 4>();
+  for (const kernels::Table* table : kernels::tables()) {
+    kernels::use(table->name);
+    const Result r = run(focus, in, Sight::everything());
+    for (float x : r.out.span<float>()) EXPECT_NEAR(x, 2.0F, 1e-6) << table->name;
+  }
+  kernels::use("auto");
+}
+
+// Options may point into the record that is being filled again.
+TEST(Focus, ARecordCanBeFilledFromItsOwnOptions) {
+  RandomCall c(1);
+  c.mask = Tensor::zeros(DType::kU8, {c.in.q.shape[0], c.in.k.shape[2]});
+  c.mask.span<std::uint8_t>()[0] = 1;
+  c.in.options = {};
+  c.in.options.key_mask = c.mask.view<std::uint8_t, 2>();
+  Result r = run(focus, c.in, c.sight);
+  const Tensor before = r.record.lse.clone();
+  c.in.options = r.record.options;
+  focus(c.in, {r.out.view<float, 4>(), r.lse.view<float, 3>()}, &c.sight, &r.record);
+  EXPECT_EQ(std::memcmp(before.raw(), r.record.lse.raw(), before.bytes()), 0);
+}
+
 }  // namespace
 }  // namespace headscope

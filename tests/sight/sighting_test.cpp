@@ -172,5 +172,33 @@ TEST(SightFile, AnotherSafetensorsFileIsNotASight) {
   EXPECT_THROW((void)Sighting::load(scratch / "plain.safetensors"), Error);
 }
 
+// A file of a few bytes must not make anybody ask for gigabytes.
+TEST(SightFile, KeysWithoutWidthAreRefused) {
+  const Scratch scratch;
+  const Tensor lse = Tensor::zeros(DType::kF32, {1, 1, 1});
+  const Tensor q = Tensor::zeros(DType::kF32, {1, 1, 1, 0});
+  const Tensor k = Tensor::zeros(DType::kF32, {1, 1, std::int64_t{1} << 31, 0});
+  write_safetensors(
+      scratch / "big.sight",
+      {{"0.lse", lse.any()}, {"0.q", q.any()}, {"0.k", k.any()}},
+      {{"headscope.sight",
+        R"({"version":1,"model":"m","text":"","labels":[],"layers":[{"batch":1,"query_heads":1,"groups":1,)"
+        R"("rows":1,"keys":2147483648,"width":0,"heads":[0],"scale":1,"causal":false,"window_left":-1,)"
+        R"("window_right":-1,"prefix":0,"softcap":0}]})"}});
+  EXPECT_THROW((void)Sighting::load(scratch / "big.sight"), Error);
+}
+
+TEST(SightFile, TextThatIsNotUtf8IsSavedAndWrongLabelsAreNot) {
+  const Scratch scratch;
+  Sighting s = record(4);
+  s.text = "ab\xff";
+  s.labels.assign(4, {"\xd0", 0, 1, 0, false});
+  s.save(scratch / "run.sight");
+  EXPECT_EQ(Sighting::load(scratch / "run.sight").labels.size(), 4U);
+  s.labels[2].end = 99;
+  EXPECT_THROW(s.save(scratch / "wrong.sight"), Error);
+  EXPECT_EQ(scratch.files(), 1);
+}
+
 }  // namespace
 }  // namespace headscope

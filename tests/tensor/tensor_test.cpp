@@ -109,5 +109,11 @@ TEST(Tensor, WidensEveryNumberType) {
   EXPECT_THROW(Tensor::f32_from(odd.any()), Error);
 }
 
+TEST(Tensor, CopiesOfNothingAreNothingOrAnError) {
+  EXPECT_TRUE(Tensor().clone().empty());
+  EXPECT_THROW(Tensor::copy_of({DType::kF32, {3}, nullptr}), Error);
+  EXPECT_THROW(Tensor::f32_from({DType::kF16, {3}, nullptr}), Error);
+}
+
 }  // namespace
 }  // namespace headscope
