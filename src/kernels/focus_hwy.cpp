@@ -198,31 +198,38 @@ void finish(const FocusTask& t,
       continue;
     }
     const std::int64_t at = row + i;
-    double max = lanes.max[i];
+    // Everything is taken relative to `top`, so that scores of any size keep their differences.
+    const double max = lanes.max[i];
     const double sum = lanes.sum[i];
     const bool blind = sum == 0.0;
-    double lse = blind ? -std::numeric_limits<double>::infinity() : max + std::log(sum);
-    double extra = 0.0;  // the sink's own term of the entropy
+    double top = max;
+    double scale = blind ? 0.0 : 1.0;  // of the sums to `top`
+    double sink_part = 0.0;
     if (t.sink != nullptr) {
-      const double sink = *t.sink;
-      lse = blind ? sink : larger(lse, sink) + std::log1p(std::exp(-std::abs(lse - sink)));
-      extra = std::exp(sink - lse) * (lse - sink);
+      top = blind ? *t.sink : larger(max, static_cast<double>(*t.sink));
+      scale = blind ? 0.0 : std::exp(max - top);
+      sink_part = std::exp(*t.sink - top);
     }
+    const double total = sum * scale + sink_part;
+    const double above = std::log(total);  // lse - top
+    const double lse =
+        blind && t.sink == nullptr ? -std::numeric_limits<double>::infinity() : top + above;
     t.lse[at] = static_cast<float>(lse);
     lanes.lse[i] = blind ? -kLowest : static_cast<float>(lse);
-    const float inverse = blind ? 0.0F : static_cast<float>(std::exp(max - lse));
+    const float inverse = blind ? 0.0F : static_cast<float>(scale / total);
     for (std::int64_t c = 0; c < t.value_width; ++c) {
       t.out[at * t.out_stride + c] = blind ? 0.0F : scratch.o[c * kRowsI + i] * inverse;
     }
     const auto weight = [&](float score) {
-      return blind ? 0.0F : static_cast<float>(std::exp(static_cast<double>(score) - lse));
+      return blind ? 0.0F : static_cast<float>(std::exp(static_cast<double>(score) - top) / total);
     };
     if (r.entropy != nullptr) {
-      // -sum w ln w = sum w (lse - s) = share * (lse - max) - moment / sum * share.
-      const double share = blind ? 0.0 : sum * std::exp(max - lse);
-      const double entropy =
-          share * (lse - max - (blind ? 0.0 : static_cast<double>(lanes.moment[i]) / sum)) + extra;
-      r.entropy[at] = blind ? 0.0F : static_cast<float>(entropy < 0.0 ? 0.0 : entropy);
+      // -sum w ln w = sum w (lse - s), over the keys and the sink.
+      const double keys_part =
+          blind ? 0.0 : sum * (above + top - max) - static_cast<double>(lanes.moment[i]);
+      const double sink_term = sink_part == 0.0 ? 0.0 : sink_part / total * (above + top - *t.sink);
+      const double entropy = blind ? 0.0 : keys_part * scale / total + sink_term;
+      r.entropy[at] = static_cast<float>(entropy < 0.0 ? 0.0 : entropy);
       r.max_weight[at] = weight(lanes.best[i]);
       r.argmax[at] = lanes.best_key[i];
       r.distance_mean[at] = blind ? 0.0F : lanes.mean[i];
