@@ -10,6 +10,7 @@
 #include <system_error>
 #include <utility>
 
+#include "formats/edit_distance.h"
 #include "formats/json.h"
 #include "formats/safetensors_header.h"
 
@@ -40,21 +41,6 @@ void check_bool(const AnyView& view, std::string_view name, std::string_view fil
                           file,
                           json::quote(name),
                           std::to_integer<int>(*odd)));
-}
-
-/// Levenshtein's distance in one row of memory. Cost a.size() * b.size().
-std::size_t edit_distance(std::string_view a, std::string_view b) {
-  std::vector<std::size_t> row(b.size() + 1);
-  for (std::size_t j = 0; j < row.size(); ++j) row[j] = j;
-  for (std::size_t i = 0; i < a.size(); ++i) {
-    std::size_t diagonal = std::exchange(row[0], i + 1);
-    for (std::size_t j = 0; j < b.size(); ++j) {
-      const std::size_t replaced = diagonal + (a[i] == b[j] ? 0 : 1);
-      diagonal = row[j + 1];
-      row[j + 1] = std::min({replaced, row[j] + 1, row[j + 1] + 1});
-    }
-  }
-  return row.back();
 }
 
 /// The name that differs from `wanted` by the fewest letters; empty when there is none. Gives up

@@ -3,8 +3,8 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <numeric>
 
+#include "formats/edit_distance.h"
 #include "headscope/model.h"
 
 namespace headscope {
@@ -20,21 +20,6 @@ struct Family {
 
 constexpr Family kFamilies[] = {{"bert", bert}, {"distilbert", distilbert}, {"roberta", roberta}};
 
-// Levenshtein's distance, for "did you mean".
-std::size_t distance(std::string_view a, std::string_view b) {
-  std::vector<std::size_t> row(b.size() + 1);
-  std::iota(row.begin(), row.end(), std::size_t{0});
-  for (std::size_t i = 1; i <= a.size(); ++i) {
-    std::size_t corner = row[0]++;
-    for (std::size_t j = 1; j <= b.size(); ++j) {
-      const std::size_t above = row[j];
-      row[j] = std::min({row[j] + 1, row[j - 1] + 1, corner + (a[i - 1] == b[j - 1] ? 0 : 1)});
-      corner = above;
-    }
-  }
-  return row.back();
-}
-
 }  // namespace
 
 Blueprint read_blueprint(const json::Value& config) {
@@ -47,7 +32,7 @@ Blueprint read_blueprint(const json::Value& config) {
       check(b);
       return b;
     }
-    const std::size_t d = distance(std::string_view(type).substr(0, 64), family.model_type);
+    const std::size_t d = edit_distance(std::string_view(type).substr(0, 64), family.model_type);
     if (d < least) {
       least = d;
       nearest = &family;
