@@ -36,21 +36,32 @@ struct FocusOptions {
   View<const float, 4> bias;             ///< [B or 1, H or 1, Tq or 1, Tk]; no data: none
   View<const float, 1> slopes;           ///< [H], ALiBi (Press 2022); no data: none
   View<const float, 1> sinks;  ///< [H], a score that takes weight and gives nothing; no data: none
+  /// [B,T]: a row sees only keys with its own number (Tq = Tk = T); no data: all
+  View<const std::int32_t, 2> segments;
+  /// [N+1] each, with B = 1: N sequences lie one behind the other, rows cu_seqlens_q[n] up to
+  /// cu_seqlens_q[n+1] and keys likewise. Nobody sees another sequence, positions start anew in each, and
+  /// query_offset is taken from its own lengths. No data: one sequence.
+  View<const std::int32_t, 1> cu_seqlens_q;
+  View<const std::int32_t, 1> cu_seqlens_k;
 };
 
-/// What step 3 reads. The last axis of q, k, v is contiguous, the others may be strided.
-struct FocusInput {
-  View<const float, 4> q;  ///< [B,H,Tq,D]
-  View<const float, 4> k;  ///< [B,G,Tk,D]
-  View<const float, 4> v;  ///< [B,G,Tk,Dv]
+/// What step 3 reads, f32 or bf16. The last axis of q, k, v is contiguous, the others may be strided.
+template <typename T>
+struct FocusInputOf {
+  View<const T, 4> q;  ///< [B,H,Tq,D]
+  View<const T, 4> k;  ///< [B,G,Tk,D]
+  View<const T, 4> v;  ///< [B,G,Tk,Dv]
   FocusOptions options;
 };
+using FocusInput = FocusInputOf<float>;
 
 /// What step 3 writes.
-struct FocusOutput {
-  View<float, 4> out;  ///< [B,H,Tq,Dv], last axis contiguous
+template <typename T>
+struct FocusOutputOf {
+  View<T, 4> out;      ///< [B,H,Tq,Dv], last axis contiguous
   View<float, 3> lse;  ///< [B,H,Tq] in nats; no data: not wanted
 };
+using FocusOutput = FocusOutputOf<float>;
 
 /// What to record about heads while they work. An empty Sight costs nothing.
 struct Sight {
@@ -119,11 +130,20 @@ void focus(const FocusInput& in,
            const FocusOutput& out,
            const Sight* sight = nullptr,
            FocusRecord* record = nullptr);
+/// The same for bf16 numbers: sums and statistics are f32, and out is rounded once.
+void focus(const FocusInputOf<bf16>& in,
+           const FocusOutputOf<bf16>& out,
+           const Sight* sight = nullptr,
+           FocusRecord* record = nullptr);
 
 /// The same in double precision, row by row and without any cleverness: what every fast path is
 /// compared with. Always built. Cost  about 50 times that of focus.
 void focus_reference(const FocusInput& in,
                      const FocusOutput& out,
+                     const Sight* sight = nullptr,
+                     FocusRecord* record = nullptr);
+void focus_reference(const FocusInputOf<bf16>& in,
+                     const FocusOutputOf<bf16>& out,
                      const Sight* sight = nullptr,
                      FocusRecord* record = nullptr);
 

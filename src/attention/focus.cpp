@@ -123,7 +123,59 @@ void focus_with(const kernels::Table& table,
   run(table, in, out, &recorder);
 }
 
+Tensor widen(const View<const bf16, 4>& from) {
+  Tensor to(DType::kF32, Shape(from.shape.begin(), from.shape.end()));
+  const auto rows = to.view<float, 4>();
+  parallel_for(from.shape[0] * from.shape[1], [&](std::int64_t n) {
+    const auto in = from[n / from.shape[1]][n % from.shape[1]];
+    const auto row = rows[n / from.shape[1]][n % from.shape[1]];
+    for (std::int64_t j = 0; j < from.shape[2]; ++j) {
+      for (std::int64_t d = 0; d < from.shape[3]; ++d) row(j, d) = to_f32(in(j, d));
+    }
+  });
+  return to;
+}
+
+void focus_with(const kernels::Table& table,
+                const FocusInputOf<bf16>& in,
+                const FocusOutputOf<bf16>& out,
+                const Sight* sight,
+                FocusRecord* record) {
+  check_focus(in, &out, sight);
+  const Tensor q = widen(in.q);
+  const Tensor k = widen(in.k);
+  const Tensor v = widen(in.v);
+  Tensor wide(DType::kF32, Shape(out.out.shape.begin(), out.out.shape.end()));
+  const auto z = wide.view<float, 4>();
+  focus_with(table,
+             {q.view<float, 4>(), k.view<float, 4>(), v.view<float, 4>(), in.options},
+             {z, out.lse},
+             sight,
+             record);
+  for (std::int64_t b = 0; b < z.shape[0]; ++b) {
+    for (std::int64_t h = 0; h < z.shape[1]; ++h) {
+      for (std::int64_t i = 0; i < z.shape[2]; ++i) {
+        for (std::int64_t c = 0; c < z.shape[3]; ++c) out.out(b, h, i, c) = to_bf16(z(b, h, i, c));
+      }
+    }
+  }
+}
+
 }  // namespace
+
+void focus(const FocusInputOf<bf16>& in,
+           const FocusOutputOf<bf16>& out,
+           const Sight* sight,
+           FocusRecord* record) {
+  focus_with(kernels::table(), in, out, sight, record);
+}
+
+void focus_reference(const FocusInputOf<bf16>& in,
+                     const FocusOutputOf<bf16>& out,
+                     const Sight* sight,
+                     FocusRecord* record) {
+  focus_with(kernels::scalar_table(), in, out, sight, record);
+}
 
 void focus(const FocusInput& in, const FocusOutput& out, const Sight* sight, FocusRecord* record) {
   focus_with(kernels::table(), in, out, sight, record);

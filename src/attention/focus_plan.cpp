@@ -35,10 +35,45 @@ void check_axis(const char* what, std::int64_t stride, std::int64_t size) {
 // An axis of the bias may be 1: the same for all.
 bool spreads(std::int64_t size, std::int64_t full) { return size == 1 || size == full; }
 
-void check_options(const FocusInput& in) {
-  const FocusOptions& o = in.options;
-  const auto [B, H, Tq, D] = in.q.shape;
-  const std::int64_t Tk = in.k.shape[2];
+// Where sequences of a packed batch begin: rising numbers from 0 to `rows`.
+void check_sequences(const char* what, const View<const std::int32_t, 1>& cu, std::int64_t rows) {
+  check_axis(what, cu.stride[0], cu.shape[0]);
+  const std::int64_t last = cu.shape[0] - 1;
+  bool rises = last >= 0 && cu(0) == 0 && cu(last) == rows;
+  for (std::int64_t n = 0; rises && n < last; ++n) rises = cu(n) <= cu(n + 1);
+  if (!rises) {
+    throw Error(ErrorCode::kRange,
+                fmt::format("[focus] expected {} to rise from 0 to {}, found {} numbers{}",
+                            what,
+                            rows,
+                            cu.shape[0],
+                            last < 0 ? "" : fmt::format(" from {} to {}", cu(0), cu(last))));
+  }
+}
+
+void check_packing(const FocusOptions& o, std::int64_t B, std::int64_t Tq, std::int64_t Tk) {
+  if (o.segments.data != nullptr) {
+    if (Tq != Tk || o.segments.shape != std::array{B, Tk})
+      shape_error("segments", std::array{B, Tq}, o.segments.shape);
+    check_axis("segments", o.segments.stride[1], Tk);
+  }
+  const bool q = o.cu_seqlens_q.data != nullptr;
+  if (!q && o.cu_seqlens_k.data == nullptr) return;
+  if (B != 1 || !q || o.cu_seqlens_q.shape != o.cu_seqlens_k.shape) {
+    throw Error(ErrorCode::kShape,
+                fmt::format("[focus] expected cu_seqlens_q and cu_seqlens_k of one length with a "
+                            "batch of 1, found {} and {} with {}",
+                            o.cu_seqlens_q.shape[0],
+                            o.cu_seqlens_k.shape[0],
+                            B));
+  }
+  check_sequences("cu_seqlens_q", o.cu_seqlens_q, Tq);
+  check_sequences("cu_seqlens_k", o.cu_seqlens_k, Tk);
+}
+
+void check_options(
+    const FocusOptions& o, std::int64_t B, std::int64_t H, std::int64_t Tq, std::int64_t Tk) {
+  check_packing(o, B, Tq, Tk);
   if (o.key_mask.data != nullptr && o.key_mask.shape != std::array{B, Tk}) {
     shape_error("key_mask", Sizes{B, Tk}, o.key_mask.shape);
   }
@@ -102,7 +137,8 @@ void check_sight(const Sight& sight, std::int64_t heads) {
 
 }  // namespace
 
-void check_focus(const FocusInput& in, const FocusOutput* out, const Sight* sight) {
+template <typename T>
+void check_focus(const FocusInputOf<T>& in, const FocusOutputOf<T>* out, const Sight* sight) {
   const auto [B, H, Tq, D] = in.q.shape;
   const auto [kb, G, Tk, kd] = in.k.shape;
   if (kb != B || kd != D || G < 1 || H < 1) shape_error("k", Sizes{B, G, Tk, D}, in.k.shape);
@@ -127,9 +163,11 @@ void check_focus(const FocusInput& in, const FocusOutput* out, const Sight* sigh
       shape_error("lse", rows, out->lse.shape);
     if (out->lse.data != nullptr) check_axis("lse", out->lse.stride[2], Tq);
   }
-  check_options(in);
+  check_options(in.options, B, H, Tq, Tk);
   if (sight != nullptr) check_sight(*sight, H);
 }
+template void check_focus(const FocusInput&, const FocusOutput*, const Sight*);
+template void check_focus(const FocusInputOf<bf16>&, const FocusOutputOf<bf16>*, const Sight*);
 
 kernels::FocusTask task_of(const FocusInput& in, std::int64_t b, std::int64_t h) {
   const FocusOptions& o = in.options;

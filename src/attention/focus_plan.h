@@ -9,7 +9,8 @@ namespace headscope {
 
 /// Checks shapes, strides and options of a call. Errors: kShape, kRange, with `[focus] expected
 /// ..., found ...`.
-void check_focus(const FocusInput& in, const FocusOutput* out, const Sight* sight);
+template <typename T>
+void check_focus(const FocusInputOf<T>& in, const FocusOutputOf<T>* out, const Sight* sight);
 
 /// The task of one head of one batch element: all rows, nothing recorded, no output set.
 kernels::FocusTask task_of(const FocusInput& in, std::int64_t b, std::int64_t h);

@@ -78,8 +78,9 @@ struct Result {
   FocusRecord record;
 };
 
-template <typename Focus>
-Result run(Focus&& focus, const FocusInput& in, const Sight& sight) {
+using FocusFunction = void(const FocusInput&, const FocusOutput&, const Sight*, FocusRecord*);
+
+inline Result run(FocusFunction* focus, const FocusInput& in, const Sight& sight) {
   const std::int64_t B = in.q.shape[0];
   const std::int64_t H = in.q.shape[1];
   const std::int64_t Tq = in.q.shape[2];
