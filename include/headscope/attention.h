@@ -71,7 +71,9 @@ struct Sight {
   int pooled_rows = 0;       ///< rows of the pooled map, 0..256 (0: none)
   int pooled_columns = 0;    ///< columns of the pooled map, 0..256
   bool keep_qk = false;      ///< keep q and k, so that any weight can be recomputed exactly
-  std::vector<int> heads;    ///< which heads of the layer; empty: all
+  bool keep_bf16 =
+      false;  ///< round them to bf16: half the memory; weights are off by 2^-8 of a score
+  std::vector<int> heads;  ///< which heads of the layer; empty: all
 
   /// Everything that a viewer of a short or long text needs: stats, top-8, column mass, 64 x 64
   /// map, q and k.
@@ -98,7 +100,7 @@ struct FocusRecord {
   Tensor column_mass;    ///< [B,S,Tk] sum over rows
   Tensor pooled_mean;    ///< [B,S,R,C] blocks of ceil(Tq/R) x ceil(Tk/C) cells, the last cut short
   Tensor pooled_max;     ///< [B,S,R,C]
-  Tensor q;              ///< [B,S,Tq,D] as focus saw it (after rotary)
+  Tensor q;              ///< [B,S,Tq,D] as focus saw it (after rotary), of its dtype or bf16
   Tensor k;              ///< [B,G,Tk,D]
 
   /// The options of the call; the views inside point to `owned`, so that weights can be recomputed

@@ -1,7 +1,5 @@
 #include <algorithm>
 #include <cstdlib>
-#include <cstring>
-#include <limits>
 #include <memory>
 #include <vector>
 
@@ -14,154 +12,284 @@ namespace headscope {
 
 namespace {
 
+using kernels::FocusBody;
 using kernels::FocusTask;
+using kernels::HeadTask;
 
-// Rows of one head that one thread takes together.
+// Rows of query heads that share keys and values, and the keys that one thread takes with them.
 struct Piece {
-  std::int64_t b = 0;
-  std::int64_t h = 0;
-  std::int64_t row_begin = 0;
-  std::int64_t row_end = 0;
+  std::int64_t b = 0, g = 0;
+  std::int64_t h = 0, heads = 0;
+  Sequence sequence;
+  const FocusBody* body = nullptr;
+  std::int64_t row_begin = 0, row_end = 0;
+  std::int64_t key_begin = 0, key_end = 0;
+  std::int64_t parts = 1, part = 0;             // of split keys
+  std::ptrdiff_t keys_at = -1, values_at = -1;  // in the packed bytes; -1: where they lie
 };
 
-// Cuts the heads' rows into pieces by shapes alone, so that sums over rows join in the same order
-// on any number of threads. Sixteen pieces a head bound the memory of partial sums.
-std::vector<Piece> cut(const FocusInput& in, std::int64_t block) {
-  const auto [B, H, Tq, D] = in.q.shape;
-  constexpr std::int64_t kPieces = 16;
-  const std::int64_t blocks = (Tq + block - 1) / block;
-  const std::int64_t rows = std::max<std::int64_t>(1, (blocks + kPieces - 1) / kPieces) * block;
-  std::vector<Piece> pieces;
-  for (std::int64_t b = 0; b < B; ++b) {
-    for (std::int64_t h = 0; h < H; ++h) {
-      for (std::int64_t i = 0; i < Tq; i += rows)
-        pieces.push_back({b, h, i, std::min(i + rows, Tq)});
-    }
-  }
-  return pieces;
-}
-
 // A buffer that each thread keeps from task to task.
-float* scratch(std::size_t floats) {
+std::byte* scratch(std::size_t bytes) {
   struct Free {
-    void operator()(float* p) const { std::free(p); }
+    void operator()(std::byte* p) const { std::free(p); }
   };
-  thread_local std::unique_ptr<float, Free> buffer;
+  thread_local std::unique_ptr<std::byte, Free> buffer;
   thread_local std::size_t size = 0;
-  if (floats > size) {
+  if (bytes > size) {
     buffer.reset();
     size = 0;
-    const std::size_t bytes = (floats * sizeof(float) / 64 + 1) * 64;
-    buffer.reset(static_cast<float*>(std::aligned_alloc(64, bytes)));
+    const std::size_t whole = (bytes / 64 + 1) * 64;
+    buffer.reset(static_cast<std::byte*>(std::aligned_alloc(64, whole)));
     if (buffer == nullptr) throw Error(ErrorCode::kResources, "[focus] no memory for scratch");
-    size = floats;
+    size = bytes;
   }
   return buffer.get();
 }
 
-// Keys or values with rows side by side. Out of a projection they lie a whole row of qkv apart, a
-// stride that maps them onto few sets of the first cache. O(Tk) numbers a head, copied once for all rows.
-Tensor pack(const View<const float, 4>& from) {
-  const std::int64_t G = from.shape[1];
-  const std::int64_t T = from.shape[2];
-  const std::int64_t D = from.shape[3];
-  Tensor to(DType::kF32, {from.shape[0], G, T, D});
-  const auto rows = to.view<float, 4>();
-  parallel_for(from.shape[0] * G, [&](std::int64_t n) {
-    for (std::int64_t j = 0; j < T && D > 0; ++j) {
-      std::memcpy(&rows(n / G, n % G, j, 0),
-                  &from(n / G, n % G, j, 0),
-                  static_cast<std::size_t>(D) * sizeof(float));
+// One call of `focus`: cut into pieces by shapes alone, so that sums join in the same order on any number
+// of threads.
+template <typename T>
+class Run {
+ public:
+  Run(const kernels::Table& table,
+      const FocusInputOf<T>& in,
+      const FocusOutputOf<T>& out,
+      Recorder* recorder)
+      : in_(in), out_(out), recorder_(recorder) {
+    constexpr bool wide = std::is_same_v<T, float>;
+    tile_ = wide ? &table.f32 : &table.bf16;
+    few_ = wide ? &table.few_f32 : &table.few_bf16;
+    if (out.lse.data == nullptr) {
+      own_lse_ = Tensor(DType::kF32, {in.q.shape[0], in.q.shape[1], in.q.shape[2]});
+      out_.lse = own_lse_.template view<float, 3>();
     }
-  });
-  return to;
-}
-
-void run(const kernels::Table& table,
-         const FocusInput& in,
-         const FocusOutput& out,
-         Recorder* recorder) {
-  const std::vector<Piece> pieces = cut(in, table.focus_rows);
-  const auto [B, H, Tq, D] = in.q.shape;
-  Tensor own_lse = out.lse.data == nullptr ? Tensor(DType::kF32, {B, H, Tq}) : Tensor();
-  const View<float, 3> lse = out.lse.data == nullptr ? own_lse.view<float, 3>() : out.lse;
-  if (recorder != nullptr) recorder->expect(pieces.size());
-  parallel_for(static_cast<std::int64_t>(pieces.size()), [&](std::int64_t n) {
-    const Piece& piece = pieces[static_cast<std::size_t>(n)];
-    FocusTask task = task_of(in, piece.b, piece.h);
-    task.row_begin = piece.row_begin;
-    task.row_end = piece.row_end;
-    task.out = out.out[piece.b][piece.h].data;
-    task.out_stride = out.out.stride[2];
-    task.lse = lse[piece.b][piece.h].data;
-    if (recorder != nullptr) recorder->attach(static_cast<std::size_t>(n), piece.b, piece.h, task);
-    task.scratch = scratch(table.focus_scratch(task));
-    table.focus(task);
-  });
-  if (recorder != nullptr) recorder->join(lse);
-}
-
-void focus_with(const kernels::Table& table,
-                FocusInput in,
-                const FocusOutput& out,
-                const Sight* sight,
-                FocusRecord* record) {
-  check_focus(in, &out, sight);
-  constexpr std::int64_t kWorthwhile = 64;  // rows that share the copy
-  Tensor keys;
-  Tensor values;
-  if (in.q.shape[2] >= kWorthwhile && in.k.stride[2] != in.k.shape[3]) {
-    keys = pack(in.k);
-    in.k = keys.view<float, 4>();
+    cut();
   }
-  if (in.q.shape[2] >= kWorthwhile && in.v.stride[2] != in.v.shape[3]) {
-    values = pack(in.v);
-    in.v = values.view<float, 4>();
-  }
-  if (sight == nullptr || record == nullptr) return run(table, in, out, nullptr);
-  Recorder recorder(in, *sight, *record);
-  run(table, in, out, &recorder);
-}
 
-Tensor widen(const View<const bf16, 4>& from) {
-  Tensor to(DType::kF32, Shape(from.shape.begin(), from.shape.end()));
-  const auto rows = to.view<float, 4>();
-  parallel_for(from.shape[0] * from.shape[1], [&](std::int64_t n) {
-    const auto in = from[n / from.shape[1]][n % from.shape[1]];
-    const auto row = rows[n / from.shape[1]][n % from.shape[1]];
-    for (std::int64_t j = 0; j < from.shape[2]; ++j) {
-      for (std::int64_t d = 0; d < from.shape[3]; ++d) row(j, d) = to_f32(in(j, d));
+  void operator()() {
+    pack();
+    if (recorder_ != nullptr) {
+      std::vector<std::int64_t> groups;
+      for (const Piece& p : pieces_) groups.push_back(p.b * in_.k.shape[1] + p.g);
+      recorder_->expect(std::move(groups), split_.empty());
     }
-  });
-  return to;
-}
+    if (!split_.empty())
+      states_ = Tensor(DType::kU8, {static_cast<std::int64_t>(pieces_.size() * state_bytes_)});
+    each_piece([](const Piece& /*piece*/) { return true; },
+               [](const FocusBody& body, FocusTask& task) { body.focus(task); });
+    if (!split_.empty()) join();
+    if (recorder_ != nullptr) recorder_->join(out_.lse);
+  }
 
-void focus_with(const kernels::Table& table,
-                const FocusInputOf<bf16>& in,
-                const FocusOutputOf<bf16>& out,
-                const Sight* sight,
-                FocusRecord* record) {
-  check_focus(in, &out, sight);
-  const Tensor q = widen(in.q);
-  const Tensor k = widen(in.k);
-  const Tensor v = widen(in.v);
-  Tensor wide(DType::kF32, Shape(out.out.shape.begin(), out.out.shape.end()));
-  const auto z = wide.view<float, 4>();
-  focus_with(table,
-             {q.view<float, 4>(), k.view<float, 4>(), v.view<float, 4>(), in.options},
-             {z, out.lse},
-             sight,
-             record);
-  for (std::int64_t b = 0; b < z.shape[0]; ++b) {
-    for (std::int64_t h = 0; h < z.shape[1]; ++h) {
-      for (std::int64_t i = 0; i < z.shape[2]; ++i) {
-        for (std::int64_t c = 0; c < z.shape[3]; ++c) out.out(b, h, i, c) = to_bf16(z(b, h, i, c));
+ private:
+  // Pieces of all heads: the heads of a group together, so that what they record joins in one place.
+  void cut() {
+    const auto [B, H, Tq, D] = in_.q.shape;
+    const std::int64_t G = in_.k.shape[1];
+    const auto sequences = sequences_of(in_.options, Tq, in_.k.shape[2]);
+    for (std::int64_t b = 0; b < B; ++b) {
+      for (std::int64_t g = 0; g < G; ++g) {
+        for (const Sequence& s : sequences) cut_group({b, g, g * (H / G), H / G, s});
       }
     }
   }
+
+  // Few rows share one block with those of the other heads; others have blocks of their own.
+  void cut_group(Piece piece) {
+    const std::int64_t rows = piece.sequence.rows;
+    if (rows == 0) return;
+    const std::int64_t heads = piece.heads;
+    if (rows * heads <= few_->rows) {
+      piece.body = few_;
+      return cut_keys(piece);
+    }
+    piece.body = tile_;
+    lay_out(piece);
+    if (rows < tile_->rows) return cut_rows(piece);
+    piece.heads = 1;
+    for (std::int64_t h = 0; h < heads; ++h, ++piece.h) cut_rows(piece);
+  }
+
+  // Sixteen pieces bound the memory of partial sums.
+  void cut_rows(Piece piece) {
+    constexpr std::int64_t kPieces = 16;
+    const std::int64_t all = piece.sequence.rows * piece.heads;
+    const std::int64_t block = piece.body->rows;
+    const std::int64_t blocks = (all + block - 1) / block;
+    const std::int64_t rows = std::max<std::int64_t>(1, (blocks + kPieces - 1) / kPieces) * block;
+    piece.key_end = piece.sequence.keys;
+    for (std::int64_t r = 0; r < all; r += rows) {
+      piece.row_begin = r;
+      piece.row_end = std::min(r + rows, all);
+      pieces_.push_back(piece);
+    }
+  }
+
+  // A long cache is split among threads, the rows of a group going through each part together.
+  void cut_keys(Piece piece) {
+    constexpr std::int64_t kPart = 2048;
+    constexpr std::int64_t kParts = 16;
+    piece.row_end = piece.sequence.rows * piece.heads;
+    piece.key_end = piece.sequence.keys;
+    std::vector<HeadTask> heads(static_cast<std::size_t>(piece.heads));
+    const FocusTask task = task_of(in_, piece.sequence, piece.b, piece.h, heads);
+    const kernels::KeyRange range = kernels::key_range(task, 0, task.rows - 1);
+    const std::int64_t length = range.end - range.begin;
+    piece.parts =
+        piece.body->join == nullptr ? 1 : std::clamp<std::int64_t>(length / kPart, 1, kParts);
+    if (piece.parts == 1) {
+      pieces_.push_back(piece);
+      return;
+    }
+    split_.push_back(pieces_.size());
+    for (HeadTask& head : heads) head.record.top_k = recorder_ == nullptr ? 0 : recorder_->top_k();
+    state_bytes_ = std::max(state_bytes_, (piece.body->state_bytes(task) + 63) / 64 * 64);
+    const std::int64_t step = (length / piece.parts + 63) / 64 * 64;
+    const std::int64_t begin = range.begin / 64 * 64;
+    for (piece.part = 0; piece.part < piece.parts; ++piece.part) {
+      piece.key_begin = std::min(begin + piece.part * step, range.end / 64 * 64);
+      piece.key_end = piece.part + 1 == piece.parts
+                          ? range.end
+                          : std::min(begin + (piece.part + 1) * step, range.end / 64 * 64);
+      pieces_.push_back(piece);
+    }
+  }
+
+  // Decides whether keys and values of a group are packed, and where.
+  void lay_out(Piece& piece) {
+    constexpr std::int64_t kWorthwhile = 64;  // rows that share the copy
+    const FocusBody& body = *piece.body;
+    if (body.packed_bytes == nullptr) return;
+    const bool many = piece.sequence.rows * piece.heads >= kWorthwhile;
+    const auto place = [&](std::int64_t stride, std::int64_t width, bool values) {
+      if (!body.must_pack && (!many || stride == width)) return std::ptrdiff_t{-1};
+      const std::size_t at = packed_bytes_;
+      packed_bytes_ += (body.packed_bytes(piece.sequence.keys, width, values) + 63) / 64 * 64;
+      return static_cast<std::ptrdiff_t>(at);
+    };
+    piece.keys_at = place(in_.k.stride[2], in_.k.shape[3], false);
+    piece.values_at = place(in_.v.stride[2], in_.v.shape[3], true);
+    if (piece.keys_at >= 0 || piece.values_at >= 0) packed_pieces_.push_back(piece);
+  }
+
+  void pack() {
+    if (packed_bytes_ == 0) return;
+    packed_ = Tensor(DType::kU8, {static_cast<std::int64_t>(packed_bytes_)});
+    constexpr std::int64_t kChunk = 1024;
+    struct Chunk {
+      const Piece* piece;
+      std::int64_t begin;
+    };
+    std::vector<Chunk> chunks;
+    for (const Piece& piece : packed_pieces_) {
+      for (std::int64_t j = 0; j < piece.sequence.keys; j += kChunk) chunks.push_back({&piece, j});
+    }
+    parallel_for(static_cast<std::int64_t>(chunks.size()), [&](std::int64_t n) {
+      const auto [piece, begin] = chunks[static_cast<std::size_t>(n)];
+      HeadTask head;
+      const FocusTask task = task_of(in_, piece->sequence, piece->b, piece->h, {&head, 1});
+      const std::int64_t end = std::min(begin + kChunk, task.keys);
+      if (piece->keys_at >= 0)
+        piece->body->pack(task, false, begin, end, packed_.raw() + piece->keys_at);
+      if (piece->values_at >= 0)
+        piece->body->pack(task, true, begin, end, packed_.raw() + piece->values_at);
+    });
+  }
+
+  FocusTask task_for(const Piece& piece, std::span<HeadTask> heads) {
+    FocusTask task = task_of(in_, piece.sequence, piece.b, piece.h, heads);
+    task.row_begin = piece.row_begin;
+    task.row_end = piece.row_end;
+    task.key_begin = piece.key_begin;
+    task.key_end = piece.key_end;
+    task.split = piece.parts > 1;
+    // Packed f32 rows stand side by side; other layouts know their own strides.
+    if (piece.keys_at >= 0) {
+      task.k = packed_.raw() + piece.keys_at;
+      task.k_stride = task.width;
+    }
+    if (piece.values_at >= 0) {
+      task.v = packed_.raw() + piece.values_at;
+      task.v_stride = task.value_width;
+    }
+    task.out_stride = out_.out.stride[2];
+    for (std::size_t n = 0; n < heads.size(); ++n) {
+      const std::int64_t h = piece.h + static_cast<std::int64_t>(n);
+      heads[n].out = out_.out[piece.b][h].data + piece.sequence.row * task.out_stride;
+      heads[n].lse = out_.lse[piece.b][h].data + piece.sequence.row;
+    }
+    return task;
+  }
+
+  template <typename Wanted, typename F>
+  void each_piece(const Wanted& wanted, const F& work) {
+    parallel_for(static_cast<std::int64_t>(pieces_.size()), [&](std::int64_t n) {
+      const auto at = static_cast<std::size_t>(n);
+      const Piece& piece = pieces_[at];
+      if (!wanted(piece)) return;
+      std::vector<HeadTask> heads(static_cast<std::size_t>(piece.heads));
+      FocusTask task = task_for(piece, heads);
+      if (recorder_ != nullptr) {
+        recorder_->attach_rows(piece.b, piece.h, task, heads);
+        recorder_->attach_sums(at, piece.b, piece.h, task, heads);
+      }
+      if (task.split) task.state = states_.raw() + at * state_bytes_;
+      task.scratch = scratch(piece.body->scratch(task));
+      work(*piece.body, task);
+      if (recorder_ != nullptr) recorder_->done(at);
+    });
+  }
+
+  // Joins the parts of split keys; only then is lse known, and with it what they add to the maps.
+  void join() {
+    parallel_for(static_cast<std::int64_t>(split_.size()), [&](std::int64_t m) {
+      const std::size_t n = split_[static_cast<std::size_t>(m)];
+      const Piece& piece = pieces_[n];
+      std::vector<HeadTask> heads(static_cast<std::size_t>(piece.heads));
+      FocusTask task = task_for(piece, heads);
+      task.key_begin = 0;
+      task.key_end = task.keys;
+      if (recorder_ != nullptr) recorder_->attach_rows(piece.b, piece.h, task, heads);
+      task.scratch = scratch(piece.body->scratch(task));
+      piece.body->join(task, states_.raw() + n * state_bytes_, state_bytes_, piece.parts);
+    });
+    if (recorder_ == nullptr || !recorder_->wants_maps()) return;
+    each_piece([](const Piece& piece) { return piece.parts > 1; },
+               [](const FocusBody& body, FocusTask& task) { body.maps(task); });
+  }
+
+  const FocusInputOf<T>& in_;
+  FocusOutputOf<T> out_;
+  Recorder* recorder_;
+  const FocusBody* tile_ = nullptr;
+  const FocusBody* few_ = nullptr;
+  std::vector<Piece> pieces_;
+  std::vector<Piece> packed_pieces_;
+  std::size_t packed_bytes_ = 0;
+  std::vector<std::size_t> split_;  // first parts of split keys
+  std::size_t state_bytes_ = 0;     // of one part
+  Tensor packed_;
+  Tensor states_;
+  Tensor own_lse_;
+};
+
+template <typename T>
+void focus_with(const kernels::Table& table,
+                const FocusInputOf<T>& in,
+                const FocusOutputOf<T>& out,
+                const Sight* sight,
+                FocusRecord* record) {
+  check_focus(in, &out, sight);
+  if (sight == nullptr || record == nullptr) return Run<T>(table, in, out, nullptr)();
+  Recorder recorder(in, *sight, *record);
+  Run<T>(table, in, out, &recorder)();
 }
 
 }  // namespace
+
+void focus(const FocusInput& in, const FocusOutput& out, const Sight* sight, FocusRecord* record) {
+  focus_with(kernels::table(), in, out, sight, record);
+}
 
 void focus(const FocusInputOf<bf16>& in,
            const FocusOutputOf<bf16>& out,
@@ -170,19 +298,15 @@ void focus(const FocusInputOf<bf16>& in,
   focus_with(kernels::table(), in, out, sight, record);
 }
 
-void focus_reference(const FocusInputOf<bf16>& in,
-                     const FocusOutputOf<bf16>& out,
+void focus_reference(const FocusInput& in,
+                     const FocusOutput& out,
                      const Sight* sight,
                      FocusRecord* record) {
   focus_with(kernels::scalar_table(), in, out, sight, record);
 }
 
-void focus(const FocusInput& in, const FocusOutput& out, const Sight* sight, FocusRecord* record) {
-  focus_with(kernels::table(), in, out, sight, record);
-}
-
-void focus_reference(const FocusInput& in,
-                     const FocusOutput& out,
+void focus_reference(const FocusInputOf<bf16>& in,
+                     const FocusOutputOf<bf16>& out,
                      const Sight* sight,
                      FocusRecord* record) {
   focus_with(kernels::scalar_table(), in, out, sight, record);

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <string>
 
 namespace headscope {
@@ -73,6 +74,12 @@ void check_packing(const FocusOptions& o, std::int64_t B, std::int64_t Tq, std::
 
 void check_options(
     const FocusOptions& o, std::int64_t B, std::int64_t H, std::int64_t Tq, std::int64_t Tk) {
+  constexpr std::int64_t kMost = std::numeric_limits<std::int32_t>::max();
+  if (Tq > kMost || Tk > kMost) {
+    throw Error(
+        ErrorCode::kRange,
+        fmt::format("[focus] expected at most 2^31 - 1 rows and keys, found {} and {}", Tq, Tk));
+  }
   check_packing(o, B, Tq, Tk);
   if (o.key_mask.data != nullptr && o.key_mask.shape != std::array{B, Tk}) {
     shape_error("key_mask", Sizes{B, Tk}, o.key_mask.shape);
@@ -169,42 +176,76 @@ void check_focus(const FocusInputOf<T>& in, const FocusOutputOf<T>* out, const S
 template void check_focus(const FocusInput&, const FocusOutput*, const Sight*);
 template void check_focus(const FocusInputOf<bf16>&, const FocusOutputOf<bf16>*, const Sight*);
 
-kernels::FocusTask task_of(const FocusInput& in, std::int64_t b, std::int64_t h) {
+std::vector<Sequence> sequences_of(const FocusOptions& o, std::int64_t Tq, std::int64_t Tk) {
+  if (o.cu_seqlens_q.data == nullptr) return {{0, Tq, 0, Tk}};
+  std::vector<Sequence> all;
+  for (std::int64_t n = 0; n + 1 < o.cu_seqlens_q.shape[0]; ++n) {
+    const std::int64_t row = o.cu_seqlens_q(n);
+    const std::int64_t key = o.cu_seqlens_k(n);
+    all.push_back({row, o.cu_seqlens_q(n + 1) - row, key, o.cu_seqlens_k(n + 1) - key});
+  }
+  return all;
+}
+
+template <typename T>
+kernels::FocusTask task_of(const FocusInputOf<T>& in,
+                           const Sequence& sequence,
+                           std::int64_t b,
+                           std::int64_t h,
+                           std::span<kernels::HeadTask> head) {
   const FocusOptions& o = in.options;
   const std::int64_t g = h / (in.q.shape[1] / in.k.shape[1]);
   kernels::FocusTask t;
-  t.rows = in.q.shape[2];
-  t.keys = in.k.shape[2];
+  t.number = std::is_same_v<T, bf16> ? kernels::Number::kBF16 : kernels::Number::kF32;
+  t.head = head.data();
+  t.heads = static_cast<std::int64_t>(head.size());
+  t.rows = sequence.rows;
+  t.keys = sequence.keys;
+  t.row_base = sequence.row;
+  t.key_base = sequence.key;
   t.width = in.q.shape[3];
   t.value_width = in.v.shape[3];
-  t.q = in.q[b][h].data;
-  t.k = in.k[b][g].data;
+  t.k = in.k[b][g].data + sequence.key * in.k.stride[2];
   t.q_stride = in.q.stride[2];
   t.k_stride = in.k.stride[2];
   if (in.v.data != nullptr) {
-    t.v = in.v[b][g].data;
+    t.v = in.v[b][g].data + sequence.key * in.v.stride[2];
     t.v_stride = in.v.stride[2];
   }
-  t.row_end = t.rows;
+  t.row_end = t.rows * t.heads;
+  t.key_end = t.keys;
   t.scale = o.scale.value_or(1.0F / std::sqrt(static_cast<float>(t.width)));
   t.causal = o.causal;
   t.window_left = std::min(o.window_left, kFar);
   t.window_right = std::min(o.window_right, kFar);
   t.prefix = std::min(o.prefix, kFar);
   t.softcap = o.softcap;
-  if (o.slopes.data != nullptr) t.slope = o.slopes(h);
-  if (o.sinks.data != nullptr) t.sink = &o.sinks(h);
-  if (o.key_mask.data != nullptr) t.key_mask = o.key_mask[b].data;
+  if (o.key_mask.data != nullptr) t.key_mask = o.key_mask[b].data + sequence.key;
+  if (o.segments.data != nullptr) t.segments = o.segments[b].data;
   const bool from_the_end = o.causal || o.window_left >= 0 || o.slopes.data != nullptr;
   t.offset = o.query_offset.value_or(from_the_end ? t.keys - t.rows : 0);
-  if (o.bias.data != nullptr) {
+  for (std::size_t n = 0; n < head.size(); ++n) {
+    kernels::HeadTask& one = head[n];
+    const std::int64_t number = h + static_cast<std::int64_t>(n);
+    one = {};
+    one.q = in.q[b][number].data + sequence.row * in.q.stride[2];
+    if (o.slopes.data != nullptr) one.slope = o.slopes(number);
+    if (o.sinks.data != nullptr) one.sink = &o.sinks(number);
+    if (o.bias.data == nullptr) continue;
     const auto pick = [&](std::size_t axis, std::int64_t i) {
       return o.bias.shape[axis] == 1 ? 0 : i * o.bias.stride[axis];
     };
-    t.bias = o.bias.data + pick(0, b) + pick(1, h);
+    one.bias = o.bias.data + pick(0, b) + pick(1, number) + pick(2, sequence.row) + sequence.key;
     t.bias_row_stride = pick(2, 1);
   }
   return t;
 }
+template kernels::FocusTask task_of(
+    const FocusInput&, const Sequence&, std::int64_t, std::int64_t, std::span<kernels::HeadTask>);
+template kernels::FocusTask task_of(const FocusInputOf<bf16>&,
+                                    const Sequence&,
+                                    std::int64_t,
+                                    std::int64_t,
+                                    std::span<kernels::HeadTask>);
 
 }  // namespace headscope

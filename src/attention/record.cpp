@@ -16,19 +16,29 @@ namespace {
 
 std::int64_t up(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
 
-Tensor copy_rows(const View<const float, 4>& from, std::span<const int> heads) {
-  const std::int64_t T = from.shape[2];
+void copy_row(const float* from, std::int64_t n, float* to) {
+  std::memcpy(to, from, static_cast<std::size_t>(n) * sizeof(float));
+}
+void copy_row(const bf16* from, std::int64_t n, bf16* to) {
+  std::memcpy(to, from, static_cast<std::size_t>(n) * sizeof(bf16));
+}
+void copy_row(const float* from, std::int64_t n, bf16* to) {
+  for (std::int64_t d = 0; d < n; ++d) to[d] = to_bf16(from[d]);
+}
+
+// The chosen heads (all when empty) as contiguous numbers of type To.
+template <typename To, typename T>
+Tensor copy_rows(const View<const T, 4>& from, std::span<const int> heads) {
+  const std::int64_t rows = from.shape[2];
   const std::int64_t D = from.shape[3];
   const std::int64_t S = heads.empty() ? from.shape[1] : static_cast<std::int64_t>(heads.size());
-  Tensor to(DType::kF32, {from.shape[0], S, T, D});
-  const auto rows = to.view<float, 4>();
+  Tensor to(kDTypeOf<To>, {from.shape[0], S, rows, D});
+  const auto out = to.template view<To, 4>();
   parallel_for(from.shape[0] * S, [&](std::int64_t n) {
     const std::int64_t b = n / S;
     const std::int64_t h = heads.empty() ? n % S : heads[static_cast<std::size_t>(n % S)];
-    for (std::int64_t i = 0; i < T && D > 0; ++i) {
-      std::memcpy(
-          &rows(b, n % S, i, 0), &from(b, h, i, 0), static_cast<std::size_t>(D) * sizeof(float));
-    }
+    for (std::int64_t i = 0; i < rows && D > 0; ++i)
+      copy_row(&from(b, h, i, 0), D, &out(b, n % S, i, 0));
   });
   return to;
 }
@@ -63,7 +73,8 @@ Sight Sight::everything() {
   return sight;
 }
 
-Recorder::Recorder(const FocusInput& in, const Sight& sight, FocusRecord& record)
+template <typename T>
+Recorder::Recorder(const FocusInputOf<T>& in, const Sight& sight, FocusRecord& record)
     : before_(record.owned), sight_(sight), record_(record) {
   const auto [B, H, Tq, D] = in.q.shape;
   const std::int64_t Tk = in.k.shape[2];
@@ -77,11 +88,22 @@ Recorder::Recorder(const FocusInput& in, const Sight& sight, FocusRecord& record
   record.heads = sight.heads;
   for (int h = 0; record.heads.size() < static_cast<std::size_t>(H) && sight.heads.empty(); ++h)
     record.heads.push_back(h);
-  const auto S = static_cast<std::int64_t>(record.heads.size());
   slot_of_.assign(static_cast<std::size_t>(H), -1);
-  for (std::int64_t s = 0; s < S; ++s)
-    slot_of_[static_cast<std::size_t>(record.heads[static_cast<std::size_t>(s)])] = s;
+  for (std::size_t s = 0; s < record.heads.size(); ++s)
+    slot_of_[static_cast<std::size_t>(record.heads[s])] = static_cast<std::int64_t>(s);
+  allocate();
+  keep(in);
+}
+template Recorder::Recorder(const FocusInputOf<float>&, const Sight&, FocusRecord&);
+template Recorder::Recorder(const FocusInputOf<bf16>&, const Sight&, FocusRecord&);
 
+void Recorder::allocate() {
+  const Sight& sight = sight_;
+  FocusRecord& record = record_;
+  const std::int64_t B = record.batch;
+  const std::int64_t Tq = record.rows;
+  const std::int64_t Tk = record.keys;
+  const auto S = static_cast<std::int64_t>(record.heads.size());
   record.lse = Tensor(DType::kF32, {B, S, Tq});
   if (sight.stats) {
     for (Tensor* t : {&record.entropy,
@@ -108,10 +130,10 @@ Recorder::Recorder(const FocusInput& in, const Sight& sight, FocusRecord& record
     record.pooled_mean = Tensor::zeros(DType::kF32, {B, S, cell_rows_, cell_columns_});
     record.pooled_max = Tensor::zeros(DType::kF32, {B, S, cell_rows_, cell_columns_});
   }
-  keep(in);
 }
 
-void Recorder::keep(const FocusInput& in) {
+template <typename T>
+void Recorder::keep(const FocusInputOf<T>& in) {
   record_.options = in.options;
   record_.options.scale =
       in.options.scale.value_or(1.0F / std::sqrt(static_cast<float>(record_.width)));
@@ -120,60 +142,117 @@ void Recorder::keep(const FocusInput& in) {
       sight_.keep_qk ? keep_copy(in.options.bias, record_.owned) : View<const float, 4>();
   record_.options.slopes = keep_copy(in.options.slopes, record_.owned);
   record_.options.sinks = keep_copy(in.options.sinks, record_.owned);
+  record_.options.segments = keep_copy(in.options.segments, record_.owned);
+  record_.options.cu_seqlens_q = keep_copy(in.options.cu_seqlens_q, record_.owned);
+  record_.options.cu_seqlens_k = keep_copy(in.options.cu_seqlens_k, record_.owned);
   if (!sight_.keep_qk) return;
-  record_.q = copy_rows(in.q, sight_.heads);
-  record_.k = copy_rows(in.k, {});
+  if (sight_.keep_bf16) {
+    record_.q = copy_rows<bf16>(in.q, sight_.heads);
+    record_.k = copy_rows<bf16>(in.k, {});
+  } else {
+    record_.q = copy_rows<T>(in.q, sight_.heads);
+    record_.k = copy_rows<T>(in.k, {});
+  }
 }
 
-void Recorder::expect(std::size_t tasks) { partials_.assign(tasks, {}); }
+void Recorder::expect(std::vector<std::int64_t> groups, bool early) {
+  early_ = early;
+  partials_.resize(groups.size());
+  const std::int64_t most = record_.batch * record_.groups;
+  left_ = std::make_unique<std::atomic<std::int64_t>[]>(static_cast<std::size_t>(most));
+  for (std::int64_t g : groups) ++left_[static_cast<std::size_t>(g)];
+  groups_ = std::move(groups);
+}
 
-void Recorder::attach(std::size_t n, std::int64_t b, std::int64_t h, kernels::FocusTask& task) {
-  const std::int64_t s = slot_of_[static_cast<std::size_t>(h)];
-  if (s < 0) return;
-  Partial& partial = partials_[n];
-  partial.b = b;
-  partial.slot = s;
-  partial.row_begin = task.row_begin;
-  partial.row_end = task.row_end;
-  kernels::RowRecord& r = task.record;
-  const auto rows = [&](Tensor& t) { return t.empty() ? nullptr : t.view<float, 3>()[b][s].data; };
-  r.entropy = rows(record_.entropy);
-  r.max_weight = rows(record_.max_weight);
-  r.argmax = record_.argmax.empty() ? nullptr : record_.argmax.view<std::int32_t, 3>()[b][s].data;
-  r.distance_mean = rows(record_.distance_mean);
-  r.distance_var = rows(record_.distance_var);
-  r.first_mass = rows(record_.first_mass);
-  r.self_mass = rows(record_.self_mass);
-  r.previous_mass = rows(record_.previous_mass);
-  if (!record_.top_keys.empty()) {
+void Recorder::attach_rows(std::int64_t b,
+                           std::int64_t h,
+                           const kernels::FocusTask& task,
+                           std::span<kernels::HeadTask> heads) {
+  for (std::size_t n = 0; n < heads.size(); ++n) {
+    const std::int64_t s = slot_of_[static_cast<std::size_t>(h) + n];
+    if (s < 0) continue;
+    kernels::RowRecord& r = heads[n].record;
+    const auto rows = [&](Tensor& t) {
+      return t.empty() ? nullptr : t.view<float, 3>()[b][s].data + task.row_base;
+    };
+    r.entropy = rows(record_.entropy);
+    r.max_weight = rows(record_.max_weight);
+    r.distance_mean = rows(record_.distance_mean);
+    r.distance_var = rows(record_.distance_var);
+    r.first_mass = rows(record_.first_mass);
+    r.self_mass = rows(record_.self_mass);
+    r.previous_mass = rows(record_.previous_mass);
+    if (!record_.argmax.empty())
+      r.argmax = record_.argmax.view<std::int32_t, 3>()[b][s].data + task.row_base;
+    if (record_.top_keys.empty()) continue;
     r.top_k = sight_.top_k;
-    r.top_keys = record_.top_keys.view<std::int32_t, 4>()[b][s].data;
-    r.top_weights = record_.top_weights.view<float, 4>()[b][s].data;
+    r.top_keys = record_.top_keys.view<std::int32_t, 4>()[b][s].data + task.row_base * r.top_k;
+    r.top_weights = record_.top_weights.view<float, 4>()[b][s].data + task.row_base * r.top_k;
   }
-  if (!record_.column_mass.empty()) {
-    partial.column_mass.assign(static_cast<std::size_t>(record_.keys), 0.0F);
-    r.column_mass = partial.column_mass.data();
-  }
-  if (!record_.pooled_mean.empty()) {
-    const std::int64_t lines =
-        (task.row_end - 1) / rows_per_cell_ - task.row_begin / rows_per_cell_ + 1;
-    partial.pooled_sum.assign(static_cast<std::size_t>(lines * cell_columns_), 0.0F);
-    partial.pooled_max.assign(static_cast<std::size_t>(lines * cell_columns_), 0.0F);
+}
+
+void Recorder::attach_sums(std::size_t n,
+                           std::int64_t b,
+                           std::int64_t h,
+                           const kernels::FocusTask& task,
+                           std::span<kernels::HeadTask> heads) {
+  if (!wants_maps()) return;
+  std::vector<Partial>& partials = partials_[n];
+  partials.resize(heads.size());
+  for (std::size_t m = 0; m < heads.size(); ++m) {
+    Partial& partial = partials[m];
+    partial.b = b;
+    partial.slot = slot_of_[static_cast<std::size_t>(h) + m];
+    if (partial.slot < 0) continue;
+    kernels::RowRecord& r = heads[m].record;
+    partial.key = task.key_base + task.key_begin;
+    if (!record_.column_mass.empty()) {
+      partial.column_mass.resize(static_cast<std::size_t>(task.key_end - task.key_begin));
+      r.column_mass = partial.column_mass.data();
+    }
+    if (record_.pooled_mean.empty()) continue;
+    partial.first_cell = (task.row_base + task.row_of(task.row_begin)) / rows_per_cell_;
+    const std::int64_t last = (task.row_base + task.row_of(task.row_end - 1)) / rows_per_cell_;
+    const std::int64_t cells = (last - partial.first_cell + 1) * cell_columns_;
+    partial.pooled_sum.resize(static_cast<std::size_t>(cells));
+    partial.pooled_max.resize(static_cast<std::size_t>(cells));
     r.pooled_sum = partial.pooled_sum.data();
     r.pooled_max = partial.pooled_max.data();
     r.rows_per_cell = rows_per_cell_;
     r.keys_per_cell = keys_per_cell_;
     r.pooled_columns = cell_columns_;
+    r.first_cell = partial.first_cell;
   }
 }
 
+void Recorder::done(std::size_t n) {
+  if (!early_ || !wants_maps()) return;
+  const std::int64_t group = groups_[n];
+  if (--left_[static_cast<std::size_t>(group)] > 0) return;
+  const auto [first, last] = std::equal_range(groups_.begin(), groups_.end(), group);
+  for (auto at = first; at != last; ++at)
+    join_partials(partials_[static_cast<std::size_t>(at - groups_.begin())]);
+}
+
+void Recorder::join_partials(std::vector<Partial>& partials) {
+  for (const Partial& partial : partials) {
+    if (partial.slot < 0) continue;
+    if (!partial.column_mass.empty()) {
+      const auto mass = record_.column_mass.view<float, 3>()[partial.b][partial.slot];
+      for (std::size_t j = 0; j < partial.column_mass.size(); ++j)
+        mass(partial.key + static_cast<std::int64_t>(j)) += partial.column_mass[j];
+    }
+    if (!partial.pooled_sum.empty()) join_pooled(partial);
+  }
+  std::vector<Partial>().swap(partials);
+}
+
 void Recorder::join_pooled(const Partial& partial) {
-  const std::int64_t first = partial.row_begin / rows_per_cell_;
   const auto mean = record_.pooled_mean.view<float, 4>()[partial.b][partial.slot];
   const auto max = record_.pooled_max.view<float, 4>()[partial.b][partial.slot];
   const auto lines = static_cast<std::int64_t>(partial.pooled_sum.size()) / cell_columns_;
   for (std::int64_t line = 0; line < lines; ++line) {
-    const std::int64_t r = first + line;
+    const std::int64_t r = partial.first_cell + line;
     const std::int64_t height = std::min(record_.rows - r * rows_per_cell_, rows_per_cell_);
     const float* sums = partial.pooled_sum.data() + line * cell_columns_;
     const float* most = partial.pooled_max.data() + line * cell_columns_;
@@ -186,15 +265,7 @@ void Recorder::join_pooled(const Partial& partial) {
 }
 
 void Recorder::join(View<const float, 3> lse) {
-  for (const Partial& partial : partials_) {
-    if (partial.slot < 0) continue;
-    if (!partial.column_mass.empty()) {
-      const auto mass = record_.column_mass.view<float, 3>()[partial.b][partial.slot];
-      for (std::int64_t j = 0; j < record_.keys; ++j)
-        mass(j) += partial.column_mass[static_cast<std::size_t>(j)];
-    }
-    if (!partial.pooled_sum.empty()) join_pooled(partial);
-  }
+  for (std::vector<Partial>& partials : partials_) join_partials(partials);
   const auto to = record_.lse.view<float, 3>();
   for (std::int64_t b = 0; b < record_.batch; ++b) {
     for (std::size_t s = 0; s < record_.heads.size(); ++s) {
@@ -202,6 +273,40 @@ void Recorder::join(View<const float, 3> lse) {
     }
   }
 }
+
+namespace {
+
+// A task about one recorded head, whose queries lie in slot s and whose keys in group g.
+template <typename T>
+kernels::FocusTask kept_task(const FocusRecord& r,
+                             const Sequence& sequence,
+                             std::int64_t b,
+                             std::int64_t s,
+                             std::int64_t g,
+                             int head,
+                             kernels::HeadTask& one) {
+  FocusInputOf<T> in;
+  const auto queries = r.q.template view<T, 4>()[b][s];
+  const auto keys = r.k.template view<T, 4>()[b][g];
+  in.q = View<const T, 4>(queries.data, {r.batch, r.query_heads, r.rows, r.width});
+  in.k = View<const T, 4>(keys.data, {r.batch, r.groups, r.keys, r.width});
+  in.v = View<const T, 4>(nullptr, {r.batch, r.groups, r.keys, 0});
+  in.options = r.options;
+  kernels::FocusTask task = task_of(in, sequence, b, head, {&one, 1});
+  one.q = queries.data + sequence.row * r.width;
+  task.k = keys.data + sequence.key * r.width;
+  return task;
+}
+
+// The sequence that row i is in.
+Sequence sequence_at(const FocusRecord& r, std::int64_t i) {
+  for (const Sequence& s : sequences_of(r.options, r.rows, r.keys)) {
+    if (i >= s.row && i < s.row + s.rows) return s;
+  }
+  return {};
+}
+
+}  // namespace
 
 std::int64_t FocusRecord::slot(int head) const {
   const auto found = std::find(heads.begin(), heads.end(), head);
@@ -242,24 +347,25 @@ void FocusRecord::row(
                             first,
                             first + n));
   }
-  // q has S heads, k has G: ask for this head with its own group.
   const std::int64_t g = head / (query_heads / groups);
-  FocusInput in;
-  const auto queries = q.view<float, 4>();
-  const auto all_keys = k.view<float, 4>();
-  in.q = View<const float, 4>(queries[b][s].data, {batch, query_heads, rows, width});
-  in.k = View<const float, 4>(all_keys[b][g].data, {batch, groups, keys, width});
-  in.v = View<const float, 4>(nullptr, {batch, groups, keys, 0});
-  in.options = options;
-  kernels::FocusTask task = task_of(in, b, head);
-  task.q = queries[b][s].data;
-  task.k = all_keys[b][g].data;
-  std::vector<double> scores(out.size());
-  kernels::scalar::score_row(task, i, first, n, scores.data());
+  const Sequence sequence = sequence_at(*this, i);
+  // Keys of other sequences weigh nothing.
+  const std::int64_t begin = std::clamp(sequence.key, first, first + n);
+  const std::int64_t end = std::clamp(sequence.key + sequence.keys, begin, first + n);
+  std::fill(out.begin(), out.end(), 0.0F);
+  if (begin == end) return;
+  kernels::HeadTask one;
+  const kernels::FocusTask task = q.dtype() == DType::kBF16
+                                      ? kept_task<bf16>(*this, sequence, b, s, g, head, one)
+                                      : kept_task<float>(*this, sequence, b, s, g, head, one);
+  std::vector<double> scores(static_cast<std::size_t>(end - begin));
+  kernels::scalar::score_row(
+      task, one, i - sequence.row, begin - sequence.key, end - begin, scores.data());
   const double lse_i = lse.view<float, 3>()(b, s, i);
-  const bool blind = std::isinf(lse_i) && lse_i < 0.0;
-  for (std::size_t m = 0; m < out.size(); ++m) {
-    out[m] = blind ? 0.0F : static_cast<float>(std::exp(scores[m] - lse_i));
+  if (std::isinf(lse_i) && lse_i < 0.0) return;
+  for (std::int64_t j = begin; j < end; ++j) {
+    out[static_cast<std::size_t>(j - first)] =
+        static_cast<float>(std::exp(scores[static_cast<std::size_t>(j - begin)] - lse_i));
   }
 }
 

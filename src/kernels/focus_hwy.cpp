@@ -14,7 +14,9 @@
 #define HWY_TARGET_INCLUDE "kernels/focus_hwy.cpp"
 #include "hwy/foreach_target.h"  // IWYU pragma: keep
 #include "hwy/highway.h"
+#include "kernels/focus_few-inl.h"
 #include "kernels/focus_record-inl.h"
+#include "kernels/focus_split-inl.h"
 #include "kernels/focus_state-inl.h"
 #include "kernels/focus_tile-inl.h"
 #include "kernels/pointwise-inl.h"
@@ -22,50 +24,68 @@
 HWY_BEFORE_NAMESPACE();
 namespace headscope::kernels::HWY_NAMESPACE {
 
+// Keys that the rows of a task can see at most, from the beginning of a block.
 std::int64_t strip_keys(const FocusTask& t) {
-  const KeyRange all = key_range(t, t.row_begin, t.row_end - 1);
-  return all.end - all.begin;
+  const KeyRange all = key_range(t, t.row_of(t.row_begin), t.row_of(t.row_end - 1));
+  const std::int64_t begin = larger(t.key_begin, all.begin) / kBlock * kBlock;
+  return larger(std::int64_t{0}, smaller(t.key_end, all.end) - begin);
 }
 
-std::size_t scratch_floats(const FocusTask& t) {
-  const std::int64_t keys = strip_keys(t);
-  const bool strip = wants_maps(t) && keys * kRowsI <= kStripFloats;
-  const std::int64_t columns = t.width + t.value_width + 2 * top_stride(t.record.top_k) +
-                               (strip ? keys + keys / kBlock + 2 : kBlock);
-  return static_cast<std::size_t>(columns * kRowsI);
+// Floats up to the next full cache line.
+inline std::size_t whole_lines(std::size_t floats) { return (floats + 15) / 16 * 16; }
+
+// Cuts the scratch of a task into its pieces; returns the floats in all. With base nullptr it only counts.
+template <class P>
+std::size_t cut_scratch(const FocusTask& t, float* base, Scratch<P>& s) {
+  constexpr std::size_t kRows = P::kRows;
+  const auto keys = static_cast<std::size_t>(strip_keys(t));
+  std::size_t used = 0;
+  const auto take = [&](std::size_t floats) {
+    float* at = base + used;
+    used += whole_lines(floats);
+    return at;
+  };
+  s.strip = wants_maps(t) && !t.split && static_cast<std::int64_t>(keys * kRows) <= kStripFloats;
+  s.q = take(P::query_floats(t));
+  s.o = take(P::sum_floats(t));
+  s.mix = take(P::mix_floats(t));
+  s.top = take(2 * static_cast<std::size_t>(top_stride(wanted(t).top_k)) * kRows);
+  s.weights = take((s.strip ? keys + kBlock : kBlock) * kRows);
+  s.block_max = take(s.strip ? (keys / kBlock + 2) * kRows : 0);
+  return used;
 }
 
-Scratch cut_scratch(const FocusTask& t) {
-  const std::int64_t keys = strip_keys(t);
-  Scratch s{};
-  s.strip = wants_maps(t) && keys * kRowsI <= kStripFloats;
-  s.qt = t.scratch;
-  s.o = s.qt + t.width * kRowsI;
-  s.top = s.o + t.value_width * kRowsI;
-  s.weights = s.top + 2 * top_stride(t.record.top_k) * kRowsI;
-  s.block_max = s.weights + (s.strip ? keys : kBlock) * kRowsI;
-  return s;
+template <class P>
+std::size_t scratch_bytes(const FocusTask& t) {
+  Scratch<P> s{};
+  return cut_scratch<P>(t, nullptr, s) * sizeof(float);
 }
 
-// qt[d][lane] = scale * q[row + lane][d]; lanes past the last row are zero.
-void load_queries(const FocusTask& t, std::int64_t row, std::int64_t count, float* qt) {
-  const float scale = t.scale;
-  for (std::int64_t i = 0; i < kRowsI; ++i) {
-    const float* q = t.q + (row + i) * t.q_stride;
-    for (std::int64_t d = 0; d < t.width; ++d) qt[d * kRowsI + i] = i < count ? q[d] * scale : 0.0F;
-  }
+template <class P, typename T>
+void load_rows(const FocusTask& t, const Rows<P::kRows>& rows, float* q) {
+  const T* from[P::kRows];
+  for (std::size_t lane = 0; lane < P::kRows; ++lane)
+    from[lane] = static_cast<const T*>(rows.head[lane]->q) + rows.at[lane] * t.q_stride;
+  P::load_queries(t, from, rows.count, q);
 }
 
-// Raises the maximum that the sums are taken at when scores outgrew it; returns whether they did.
-bool raise_max(const float* top, std::int64_t value_width, float* o, Lanes& lanes) {
+// Raises the maximum that the sums are taken at when scores outgrew it.
+template <class P>
+void raise_max(const FocusTask& t,
+               const Rows<P::kRows>& rows,
+               const float* top,
+               float* o,
+               Lanes<P::kRows>& lanes) {
   const D d;
   bool grew = false;
-  for (std::size_t lane = 0; lane < kRows; lane += kLanes) {
+  for (std::size_t lane = 0; lane < rows.used; lane += kLanes) {
     const V limit = hn::Add(hn::Load(d, lanes.max + lane), hn::Set(d, kSlack));
     grew = grew || !hn::AllTrue(d, hn::Le(hn::Load(d, top + lane), limit));
   }
-  if (!grew) return false;
-  for (std::size_t lane = 0; lane < kRows; lane += kLanes) {
+  if (!grew) return;
+  alignas(64) float factors[P::kRows];
+  fill(factors, factors + P::kRows, 1.0F);
+  for (std::size_t lane = 0; lane < rows.used; lane += kLanes) {
     const V old = hn::Load(d, lanes.max + lane);
     const V now = at_least(old, hn::Load(d, top + lane));
     const V step = at_least(hn::Set(d, kLeastExponent), hn::Sub(old, now));
@@ -77,12 +97,9 @@ bool raise_max(const float* top, std::int64_t value_width, float* o, Lanes& lane
               d,
               lanes.moment + lane);
     hn::Store(hn::Mul(hn::Load(d, lanes.spread + lane), factor), d, lanes.spread + lane);
-    for (std::int64_t c = 0; c < value_width; ++c) {
-      float* at = o + static_cast<std::size_t>(c) * kRows + lane;
-      hn::Store(hn::Mul(hn::Load(d, at), factor), d, at);
-    }
+    hn::Store(factor, d, factors + lane);
   }
-  return true;
+  P::rescale(t, factors, o);
 }
 
 // Sums of one block over its keys, a row a lane: of p, of p * (s - max), and of p times the distance and
@@ -91,23 +108,24 @@ struct Sums {
   V weight, moment, distance, square;
 };
 
-// Scores become p = e^(s - max), in place. `side` is -1 for keys left of all rows, 1 right of them: then
+// Scores s * factor become p = e^(s * factor - max), in place. `side` is -1 for keys left of all rows, 1 right of them: then
 // distances grow by one from key to key, and two running sums give their moments without a product:
 // with keys in the order far to near, c += p, f += c, g += f ends with sum p, sum p * (d + 1) and
 // sum p * (d + 1) * (d + 2) / 2. Side 0 is the block that the rows themselves stand in.
-template <bool kStats>
-HWY_INLINE Sums weigh_lanes(std::int64_t n, float* s, V max, int side, V p_minus_j0) {
+template <bool kStats, std::size_t kRows>
+HWY_INLINE Sums weigh_lanes(std::int64_t n, float* s, float factor, V max, int side, V p_minus_j0) {
   const D d;
   V weight = hn::Zero(d);
   V moment = hn::Zero(d);
   V once = hn::Zero(d);
   V twice = hn::Zero(d);
-  const bool backwards = kStats && side > 0;
+  const bool backwards = side > 0;  // seen or not, sums are added in one order
   for (std::int64_t step = 0; step < n; ++step) {
     const std::int64_t m = backwards ? n - 1 - step : step;
     float* at = s + static_cast<std::size_t>(m) * kRows;
     // Below -88.2 the weight is exactly 0; clamping here keeps 0 * -inf out of the moment.
-    const V x = at_least(hn::Set(d, kLeastExponent), hn::Sub(hn::Load(d, at), max));
+    const V score = hn::Load(d, at);
+    const V x = at_least(hn::Set(d, kLeastExponent), hn::MulSub(score, hn::Set(d, factor), max));
     const V p = exp_from_least(x);
     hn::Store(p, d, at);
     weight = hn::Add(weight, p);
@@ -131,24 +149,22 @@ HWY_INLINE Sums weigh_lanes(std::int64_t n, float* s, V max, int side, V p_minus
   return {weight, moment, distance, square};
 }
 
-// The scores of n keys become p = e^(s - max), in place; the running sums go on. Without kStats only the
-// sum of p is kept.
-template <bool kStats>
-void weigh(const FocusTask& t,
-           std::int64_t row,
-           std::int64_t count,
+// The scores of n keys become p = e^(s * factor - max), in place; the running sums go on. Without kStats
+// only the sum of p is kept.
+template <bool kStats, std::size_t kRows>
+void weigh(const Rows<kRows>& rows,
            std::int64_t j0,
            std::int64_t n,
+           float factor,
            float* s,
-           Lanes& lanes) {
+           Lanes<kRows>& lanes) {
   const D d;
-  const std::int64_t p_first = row + t.offset;
-  const int side = j0 + n - 1 <= p_first ? -1 : (j0 >= p_first + count - 1 ? 1 : 0);
-  for (std::size_t lane = 0; lane < kRows; lane += kLanes) {
+  const int side = j0 + n - 1 <= rows.first_position ? -1 : (j0 >= rows.last_position ? 1 : 0);
+  for (std::size_t lane = 0; lane < rows.used; lane += kLanes) {
     const V p_minus_j0 =
-        hn::Iota(d, static_cast<float>(p_first - j0 + static_cast<std::int64_t>(lane)));
-    const Sums sums =
-        weigh_lanes<kStats>(n, s + lane, hn::Load(d, lanes.max + lane), side, p_minus_j0);
+        hn::Sub(hn::Load(d, rows.position + lane), hn::Set(d, static_cast<float>(j0)));
+    const Sums sums = weigh_lanes<kStats, kRows>(
+        n, s + lane, factor, hn::Load(d, lanes.max + lane), side, p_minus_j0);
     const V before = hn::Load(d, lanes.sum + lane);
     const V after = hn::Add(before, sums.weight);
     hn::Store(after, d, lanes.sum + lane);
@@ -174,129 +190,269 @@ void weigh(const FocusTask& t,
   }
 }
 
-void block_top(const float* s, std::int64_t n, float* top) {
+// The largest of n scores of every row.
+template <std::size_t kRows>
+void block_top(const Rows<kRows>& rows, const float* s, float factor, std::int64_t n, float* top) {
   const D d;
-  for (std::size_t lane = 0; lane < kRows; lane += kLanes) {
+  for (std::size_t lane = 0; lane < rows.used; lane += kLanes) {
     V best = hn::Load(d, s + lane);
     for (std::int64_t m = 1; m < n; ++m) {
       best = at_least(best, hn::Load(d, s + static_cast<std::size_t>(m) * kRows + lane));
     }
-    hn::Store(best, d, top + lane);
+    hn::Store(hn::Mul(best, hn::Set(d, factor)), d, top + lane);
   }
+}
+
+// What the sums of the rows become once all keys are in. Everything is taken relative to `top`, the larger
+// of maximum and sink, so that scores of any size keep their differences.
+template <std::size_t kRows>
+struct alignas(64) Ending {
+  float top[kRows];
+  float inverse[kRows];  // 1 / total, 0 for rows without weights
+  float scale[kRows];    // of the sums to `top`
+  float sink[kRows];     // e^(sink - top)
+  double above[kRows];   // lse - top
+};
+
+template <std::size_t kRows>
+void end_sums(const FocusTask& t, Rows<kRows>& rows, const Lanes<kRows>& lanes, Ending<kRows>& e) {
+  (void)t;
+  for (std::size_t i = 0; i < rows.used; ++i) {
+    const bool blind = lanes.sum[i] == 0.0F;
+    const float* sink = rows.head[i]->sink;
+    double top = static_cast<double>(lanes.max[i]);
+    double scale = blind ? 0.0 : 1.0;
+    double sink_part = 0.0;
+    if (sink != nullptr) {
+      top = blind ? static_cast<double>(*sink) : larger(top, static_cast<double>(*sink));
+      scale = blind ? 0.0 : std::exp(static_cast<double>(lanes.max[i]) - top);
+      sink_part = std::exp(static_cast<double>(*sink) - top);
+    }
+    const double total = static_cast<double>(lanes.sum[i]) * scale + sink_part;
+    e.above[i] = std::log(total);
+    const double lse = blind && sink == nullptr ? static_cast<double>(kNone) : top + e.above[i];
+    if (static_cast<std::int64_t>(i) < rows.count)
+      rows.head[i]->lse[rows.at[i]] = static_cast<float>(lse);
+    rows.lse[i] = blind ? -kLowest : static_cast<float>(lse);
+    e.top[i] = static_cast<float>(top);
+    e.scale[i] = static_cast<float>(scale);
+    e.sink[i] = static_cast<float>(sink_part);
+    e.inverse[i] = blind ? 0.0F : static_cast<float>(1.0 / total);
+  }
+}
+
+// Weights of the scores `from`, a row a lane.
+template <std::size_t kRows>
+void end_weights(const Rows<kRows>& rows, const Ending<kRows>& e, const float* from, float* to) {
+  const D d;
+  for (std::size_t lane = 0; lane < rows.used; lane += kLanes) {
+    const V x = hn::Sub(hn::Load(d, from + lane), hn::Load(d, e.top + lane));
+    hn::Store(hn::Mul(exp(x), hn::Load(d, e.inverse + lane)), d, to + lane);
+  }
+}
+
+template <std::size_t kRows>
+void end_stats(const FocusTask& t,
+               const Rows<kRows>& rows,
+               const Lanes<kRows>& lanes,
+               const Ending<kRows>& e) {
+  alignas(64) float most[kRows];
+  alignas(64) float first[kRows];
+  alignas(64) float self[kRows];
+  alignas(64) float previous[kRows];
+  end_weights(rows, e, lanes.best, most);
+  end_weights(rows, e, lanes.first, first);
+  end_weights(rows, e, lanes.self, self);
+  end_weights(rows, e, lanes.previous, previous);
+  for (std::int64_t i = 0; i < rows.count; ++i) {
+    const RowRecord& r = rows.head[i]->record;
+    if (r.entropy == nullptr) continue;
+    const std::int64_t at = rows.at[i];
+    const bool blind = lanes.sum[i] == 0.0F;
+    // -sum w ln w = sum w (lse - s), over the keys and the sink.
+    const double total = 1.0 / (blind ? 1.0 : static_cast<double>(e.inverse[i]));
+    const double to_lse = e.above[i] + (static_cast<double>(e.top[i]) - lanes.max[i]);
+    const double keys_part = static_cast<double>(lanes.sum[i]) * to_lse - lanes.moment[i];
+    const double sink_part =
+        e.sink[i] == 0.0F
+            ? 0.0
+            : e.sink[i] * (e.above[i] + (static_cast<double>(e.top[i]) - *rows.head[i]->sink));
+    const double entropy = blind ? 0.0 : (keys_part * e.scale[i] + sink_part) / total;
+    r.entropy[at] = static_cast<float>(entropy < 0.0 ? 0.0 : entropy);
+    r.max_weight[at] = most[i];
+    r.argmax[at] =
+        lanes.best_key[i] < 0 ? -1 : lanes.best_key[i] + static_cast<std::int32_t>(t.key_base);
+    r.distance_mean[at] = blind ? 0.0F : lanes.mean[i];
+    r.distance_var[at] = blind ? 0.0F : larger(0.0F, lanes.spread[i] / lanes.sum[i]);
+    r.first_mass[at] = first[i];
+    r.self_mass[at] = self[i];
+    r.previous_mass[at] = previous[i];
+  }
+}
+
+template <std::size_t kRows>
+void end_top(const FocusTask& t, const Rows<kRows>& rows, float* lists, const Ending<kRows>& e) {
+  const D d;
+  for (std::int64_t i = 0; i < rows.count; ++i) {
+    const RowRecord& r = rows.head[i]->record;
+    if (r.top_k == 0) continue;
+    float* scores = top_scores(lists, r.top_k, i);
+    const std::int32_t* keys = top_keys(lists, r.top_k, i);
+    for (std::size_t k = 0; k < static_cast<std::size_t>(r.top_k); k += kLanes) {
+      const V x = hn::Sub(hn::Load(d, scores + k), hn::Set(d, e.top[i]));
+      hn::Store(hn::Mul(exp(x), hn::Set(d, e.inverse[i])), d, scores + k);
+    }
+    for (std::int64_t k = 0; k < r.top_k; ++k) {
+      const bool none = keys[k] < 0;
+      r.top_keys[rows.at[i] * r.top_k + k] =
+          none ? -1 : keys[k] + static_cast<std::int32_t>(t.key_base);
+      r.top_weights[rows.at[i] * r.top_k + k] = none ? 0.0F : scores[k];
+    }
+  }
+}
+
+template <class P, typename T>
+void store_rows(const FocusTask& t,
+                const Rows<P::kRows>& rows,
+                const float* o,
+                const float* factor) {
+  T* to[P::kRows];
+  for (std::size_t lane = 0; lane < P::kRows; ++lane)
+    to[lane] = static_cast<T*>(rows.head[lane]->out) + rows.at[lane] * t.out_stride;
+  P::store(t, o, factor, rows.count, to);
 }
 
 // Writes out, lse and the statistics of the block's rows.
+template <class P>
 void finish(const FocusTask& t,
-            std::int64_t row,
-            std::int64_t count,
-            const Scratch& scratch,
-            Lanes& lanes) {
-  const RowRecord& r = t.record;
-  for (std::int64_t i = 0; i < kRowsI; ++i) {
-    if (i >= count) {
-      lanes.lse[i] = -kLowest;
-      continue;
-    }
-    const std::int64_t at = row + i;
-    // Everything is taken relative to `top`, so that scores of any size keep their differences.
-    const double max = lanes.max[i];
-    const double sum = lanes.sum[i];
-    const bool blind = sum == 0.0;
-    double top = max;
-    double scale = blind ? 0.0 : 1.0;  // of the sums to `top`
-    double sink_part = 0.0;
-    if (t.sink != nullptr) {
-      top = blind ? *t.sink : larger(max, static_cast<double>(*t.sink));
-      scale = blind ? 0.0 : std::exp(max - top);
-      sink_part = std::exp(*t.sink - top);
-    }
-    const double total = sum * scale + sink_part;
-    const double above = std::log(total);  // lse - top
-    const double lse =
-        blind && t.sink == nullptr ? -std::numeric_limits<double>::infinity() : top + above;
-    t.lse[at] = static_cast<float>(lse);
-    lanes.lse[i] = blind ? -kLowest : static_cast<float>(lse);
-    const float inverse = blind ? 0.0F : static_cast<float>(scale / total);
-    for (std::int64_t c = 0; c < t.value_width; ++c) {
-      t.out[at * t.out_stride + c] = blind ? 0.0F : scratch.o[c * kRowsI + i] * inverse;
-    }
-    const auto weight = [&](float score) {
-      return blind ? 0.0F : static_cast<float>(std::exp(static_cast<double>(score) - top) / total);
-    };
-    if (r.entropy != nullptr) {
-      // -sum w ln w = sum w (lse - s), over the keys and the sink.
-      const double keys_part =
-          blind ? 0.0 : sum * (above + top - max) - static_cast<double>(lanes.moment[i]);
-      const double sink_term = sink_part == 0.0 ? 0.0 : sink_part / total * (above + top - *t.sink);
-      const double entropy = blind ? 0.0 : keys_part * scale / total + sink_term;
-      r.entropy[at] = static_cast<float>(entropy < 0.0 ? 0.0 : entropy);
-      r.max_weight[at] = weight(lanes.best[i]);
-      r.argmax[at] = lanes.best_key[i];
-      r.distance_mean[at] = blind ? 0.0F : lanes.mean[i];
-      r.distance_var[at] = blind ? 0.0F : larger(0.0F, lanes.spread[i] / lanes.sum[i]);
-      r.first_mass[at] = weight(lanes.first[i]);
-      r.self_mass[at] = weight(lanes.self[i]);
-      r.previous_mass[at] = weight(lanes.previous[i]);
-    }
-    const float* scores = top_scores(t, scratch, i);
-    const std::int32_t* keys = top_keys(t, scratch, i);
-    for (int k = 0; k < r.top_k; ++k) {
-      r.top_keys[at * r.top_k + k] = keys[k];
-      r.top_weights[at * r.top_k + k] = keys[k] < 0 ? 0.0F : weight(scores[k]);
-    }
-  }
+            Rows<P::kRows>& rows,
+            const Scratch<P>& scratch,
+            const Lanes<P::kRows>& lanes) {
+  constexpr std::size_t kRows = P::kRows;
+  Ending<kRows> e;
+  end_sums(t, rows, lanes, e);
+  alignas(64) float factor[kRows] = {};
+  for (std::size_t i = 0; i < rows.used; ++i) factor[i] = e.scale[i] * e.inverse[i];
+  if (t.number == Number::kF32)
+    store_rows<P, float>(t, rows, scratch.o, factor);
+  else if constexpr (P::kBf16)
+    store_rows<P, bf16>(t, rows, scratch.o, factor);
+  const RowRecord& r = wanted(t);
+  if (r.entropy != nullptr) end_stats(t, rows, lanes, e);
+  if (r.top_k > 0) end_top(t, rows, scratch.top, e);
 }
 
-void start(Lanes& lanes) {
+template <std::size_t kRows>
+void start(Lanes<kRows>& lanes) {
   fill(lanes.max, lanes.max + kRows, kLowest);
   for (float* zero : {lanes.sum, lanes.moment, lanes.mean, lanes.spread})
     fill(zero, zero + kRows, 0.0F);
-  constexpr float kNone = -std::numeric_limits<float>::infinity();
   for (float* none : {lanes.best, lanes.first, lanes.self, lanes.previous})
     fill(none, none + kRows, kNone);
   fill(lanes.best_key, lanes.best_key + kRows, -1);
 }
 
-// One block of rows against all keys that they may see.
-void focus_block(const FocusTask& t, std::int64_t row, std::int64_t count, const Scratch& scratch) {
-  Lanes lanes;
-  start(lanes);
-  if (t.record.top_k > 0) start_top(t, scratch, count, lanes);
-  load_queries(t, row, count, scratch.qt);
-  fill(scratch.o, scratch.o + t.value_width * kRowsI, 0.0F);
-  const KeyRange range = key_range(t, row, row + count - 1);
+// The keys [rows.range) of a block of rows: scores, what is recorded of them, weights, mixed values.
+template <class P>
+void walk_keys(const FocusTask& t,
+               const Rows<P::kRows>& rows,
+               const Scratch<P>& scratch,
+               Lanes<P::kRows>& lanes) {
+  constexpr std::size_t kRows = P::kRows;
+  const RowRecord& r = wanted(t);
   alignas(64) float top[kRows];
-  for (std::int64_t j0 = range.begin; j0 < range.end; j0 += kBlock) {
-    const std::int64_t n = smaller(kBlock, range.end - j0);
-    float* s = scratch.weights + (scratch.strip ? (j0 - range.begin) * kRowsI : 0);
-    score_block(scratch.qt, t.k + j0 * t.k_stride, t.k_stride, t.width, n, s);
-    if (!plain(t, row, count, j0, n)) bend(t, row, count, j0, n, s);
-    block_top(s, n, top);
-    if (t.record.entropy != nullptr) {
-      note_places(t, row, count, j0, n, s, lanes);
-      note_best(count, j0, n, s, top, lanes);
+  fill(top, top + kRows, kNone);
+  for (std::int64_t j0 = rows.range.begin; j0 < rows.range.end; j0 += kBlock) {
+    const std::int64_t n = smaller(kBlock, rows.range.end - j0);
+    float* s = scratch.weights;
+    if (scratch.strip) s += static_cast<std::size_t>(j0 - rows.range.begin) * kRows;
+    P::score(t, scratch.q, rows.count, j0, n, s);
+    const bool as_it_is = plain(t, rows, j0, n);
+    if (!as_it_is) bend(t, rows, j0, n, s);
+    const float factor = as_it_is ? t.scale : 1.0F;
+    block_top(rows, s, factor, n, top);
+    if (r.entropy != nullptr) {
+      note_places(rows, j0, n, s, factor, lanes);
+      note_best(rows, j0, n, s, factor, top, lanes);
     }
-    if (t.record.top_k > 0) note_top(t, count, j0, n, s, top, scratch, lanes);
-    raise_max(top, t.value_width, scratch.o, lanes);
-    if (t.record.entropy != nullptr)
-      weigh<true>(t, row, count, j0, n, s, lanes);
+    if (r.top_k > 0) note_top(rows, r.top_k, j0, n, s, factor, top, scratch.top, lanes);
+    raise_max<P>(t, rows, top, scratch.o, lanes);
+    if (r.entropy != nullptr)
+      weigh<true>(rows, j0, n, factor, s, lanes);
     else
-      weigh<false>(t, row, count, j0, n, s, lanes);
+      weigh<false>(rows, j0, n, factor, s, lanes);
     if (scratch.strip) {
-      copy<float>(
-          lanes.max, lanes.max + kRows, scratch.block_max + (j0 - range.begin) / kBlock * kRowsI);
+      const std::int64_t block = (j0 - rows.range.begin) / kBlock;
+      copy<float>(lanes.max,
+                  lanes.max + kRows,
+                  scratch.block_max + static_cast<std::size_t>(block) * kRows);
     }
-    mix_block(s, n, t.v + j0 * t.v_stride, t.v_stride, t.value_width, scratch.o);
+    P::mix(t, s, rows.count, j0, n, scratch.o, scratch.mix);
   }
-  finish(t, row, count, scratch, lanes);
-  if (wants_maps(t)) map_weights(t, row, count, range, scratch, lanes);
 }
 
+template <class P>
+void load_block(const FocusTask& t, const Rows<P::kRows>& rows, const Scratch<P>& scratch) {
+  if (t.number == Number::kF32)
+    load_rows<P, float>(t, rows, scratch.q);
+  else if constexpr (P::kBf16)
+    load_rows<P, bf16>(t, rows, scratch.q);
+}
+
+// One block of rows against all keys that they may see.
+template <class P>
+void focus_block(const FocusTask& t,
+                 std::int64_t row,
+                 std::int64_t count,
+                 const Scratch<P>& scratch) {
+  Rows<P::kRows> rows;
+  set_rows(t, row, count, rows);
+  Lanes<P::kRows> lanes;
+  start(lanes);
+  if (wanted(t).top_k > 0) start_top(wanted(t).top_k, count, scratch.top, lanes);
+  load_block(t, rows, scratch);
+  fill(scratch.o, scratch.o + P::sum_floats(t), 0.0F);
+  walk_keys(t, rows, scratch, lanes);
+  if (t.split) return leave(t, scratch, lanes);
+  finish(t, rows, scratch, lanes);
+  if (wants_maps(t)) map_weights<P>(t, rows, scratch);
+}
+
+template <class P>
 void focus(const FocusTask& t) noexcept {
-  const Scratch scratch = cut_scratch(t);
-  for (std::int64_t row = t.row_begin; row < t.row_end; row += kRowsI) {
-    focus_block(t, row, smaller(kRowsI, t.row_end - row), scratch);
+  Scratch<P> scratch{};
+  cut_scratch<P>(t, reinterpret_cast<float*>(t.scratch), scratch);
+  constexpr auto kStep = static_cast<std::int64_t>(P::kRows);
+  for (std::int64_t row = t.row_begin; row < t.row_end; row += kStep) {
+    focus_block<P>(t, row, smaller(kStep, t.row_end - row), scratch);
   }
+}
+
+template <class P>
+constexpr FocusBody body() {
+  FocusBody b;
+  b.rows = static_cast<std::int64_t>(P::kRows);
+  b.focus = focus<P>;
+  b.scratch = scratch_bytes<P>;
+  return b;
+}
+
+// Reads f32 rows where they lie; bf16 rows are widened once for all rows that share them.
+constexpr FocusBody row_body(bool must_pack) {
+  FocusBody b = body<RowProducts>();
+  b.packed_bytes = packed_row_bytes;
+  b.pack = pack_rows;
+  b.must_pack = must_pack;
+  return b;
+}
+
+template <class P>
+constexpr FocusBody few_body() {
+  FocusBody b = body<P>();
+  b.state_bytes = state_bytes<P>;
+  b.join = join<P>;
+  b.maps = maps<P>;
+  return b;
 }
 
 const Table* table_here() {
@@ -312,7 +468,8 @@ const Table* table_here() {
 #else
     "portable", "portable vectors in plain C++",
 #endif
-        focus, scratch_floats, kRowsI, activate, layer_norm, fma_peak
+        row_body(false), row_body(true), few_body<FewProducts<float>>(),
+        few_body<FewProducts<bf16>>(), activate, layer_norm, fma_peak
   };
   return &kTable;
 }

@@ -17,42 +17,73 @@ namespace headscope::kernels::HWY_NAMESPACE {
 
 namespace hn = hwy::HWY_NAMESPACE;
 
-inline bool wants_maps(const FocusTask& t) {
-  return t.record.column_mass != nullptr || t.record.pooled_sum != nullptr;
+// The pieces of a task's scratch, in floats.
+template <class P>
+struct Scratch {
+  float* q;          // as the products want it
+  float* o;          // sums of values
+  float* mix;        // what the second product needs
+  float* weights;    // [strip or kBlock][kRows]
+  float* block_max;  // [blocks][kRows], with the strip
+  float* top;        // [kRows][2 * top_stride]: scores, then keys, of the largest so far
+  bool strip;
+};
+
+// What the recorded heads of a task want; all of them want the same.
+inline const RowRecord& wanted(const FocusTask& t) {
+  for (std::int64_t h = 0; h + 1 < t.heads; ++h) {
+    const RowRecord& r = t.head[h].record;
+    if (r.entropy != nullptr || r.top_k > 0 || r.column_mass != nullptr || r.pooled_sum != nullptr)
+      return r;
+  }
+  return t.head[t.heads - 1].record;
 }
 
-// Weights at known places, read off the raw scores.
-inline void note_places(const FocusTask& t,
-                        std::int64_t row,
-                        std::int64_t count,
-                        std::int64_t j0,
-                        std::int64_t n,
-                        const float* s,
-                        Lanes& lanes) {
-  if (j0 == 0) copy(s, s + count, lanes.first);
-  const std::int64_t p_first = row + t.offset;
-  if (j0 > p_first + count - 1 || j0 + n < p_first) return;
-  for (std::int64_t i = 0; i < count; ++i) {
-    const std::int64_t m = p_first + i - j0;
-    if (m >= 0 && m < n) lanes.self[i] = s[m * kRowsI + i];
-    if (m >= 1 && m <= n) lanes.previous[i] = s[(m - 1) * kRowsI + i];
+inline bool wants_maps(const FocusTask& t) {
+  const RowRecord& r = wanted(t);
+  return r.column_mass != nullptr || r.pooled_sum != nullptr;
+}
+
+// Weights at known places, read off the raw scores, which `factor` scales.
+template <std::size_t kRows>
+void note_places(const Rows<kRows>& rows,
+                 std::int64_t j0,
+                 std::int64_t n,
+                 const float* s,
+                 float factor,
+                 Lanes<kRows>& lanes) {
+  constexpr auto kRowsI = static_cast<std::int64_t>(kRows);
+  for (std::int64_t i = 0; j0 == 0 && i < rows.count; ++i) lanes.first[i] = s[i] * factor;
+  if (j0 > rows.last_position || j0 + n < rows.first_position) return;
+  for (std::int64_t i = 0; i < rows.count; ++i) {
+    const std::int64_t m =
+        rows.at[i] - rows.at[0] + rows.first_position - j0;  // key at the row's own position
+    if (m >= 0 && m < n) lanes.self[i] = s[m * kRowsI + i] * factor;
+    if (m >= 1 && m <= n) lanes.previous[i] = s[(m - 1) * kRowsI + i] * factor;
   }
 }
 
 // Where the largest score of a row moved into this block: its first key there.
-inline void note_best(std::int64_t count,
-                      std::int64_t j0,
-                      std::int64_t n,
-                      const float* s,
-                      const float* top,
-                      Lanes& lanes) {
-  for (std::int64_t i = 0; i < count; ++i) {
-    if (!(top[i] > lanes.best[i])) continue;
-    lanes.best[i] = top[i];
-    for (std::int64_t m = 0; m < n; ++m) {
-      if (s[m * kRowsI + i] == top[i]) {
-        lanes.best_key[i] = static_cast<std::int32_t>(j0 + m);
-        break;
+template <std::size_t kRows>
+void note_best(const Rows<kRows>& rows,
+               std::int64_t j0,
+               std::int64_t n,
+               const float* s,
+               float factor,
+               const float* top,
+               Lanes<kRows>& lanes) {
+  const D d;
+  for (std::size_t base = 0; base < rows.used; base += kLanes) {
+    const V best = hn::Load(d, lanes.best + base);
+    if (hn::AllFalse(d, hn::Gt(hn::Load(d, top + base), best))) continue;
+    for (std::size_t i = base; i < base + kLanes; ++i) {
+      if (!(top[i] > lanes.best[i])) continue;
+      lanes.best[i] = top[i];
+      for (std::int64_t m = 0; m < n; ++m) {
+        if (s[static_cast<std::size_t>(m) * kRows + i] * factor == top[i]) {
+          lanes.best_key[i] = static_cast<std::int32_t>(j0 + m);
+          break;
+        }
       }
     }
   }
@@ -81,8 +112,13 @@ inline void insert(float score, std::int32_t key, int top_k, float* scores, std:
 
 // The same for all keys of a block whose bit is set, with a list of at most one vector: it stays in
 // registers, where a step takes a few cycles instead of a trip through memory.
-HWY_INLINE void insert_all(
-    std::uint64_t bits, const float* column, std::int64_t j0, float* scores, std::int32_t* keys) {
+template <std::size_t kRows>
+HWY_INLINE void insert_all(std::uint64_t bits,
+                           const float* column,
+                           float factor,
+                           std::int64_t j0,
+                           float* scores,
+                           std::int32_t* keys) {
   const D d;
   const hn::RebindToSigned<D> di;
   alignas(64) std::int32_t up_one[kLanes];
@@ -96,7 +132,7 @@ HWY_INLINE void insert_all(
   auto own_key = hn::Load(di, keys);
   for (; bits != 0; bits &= bits - 1) {
     const std::int64_t m = __builtin_ctzll(bits);
-    const V x = hn::Set(d, column[m * kRowsI]);
+    const V x = hn::Set(d, column[static_cast<std::size_t>(m) * kRows] * factor);
     const V before = hn::IfThenElse(first, no_limit, hn::TableLookupLanes(own, up));
     const auto key_before = hn::TableLookupLanes(own_key, up_keys);
     const auto moves = hn::RebindMask(di, hn::Gt(x, own));
@@ -110,24 +146,21 @@ HWY_INLINE void insert_all(
 }
 
 // Where the list of a row begins.
-inline float* top_scores(const FocusTask& t, const Scratch& scratch, std::int64_t lane) {
-  return scratch.top + 2 * lane * top_stride(t.record.top_k) + static_cast<std::int64_t>(kLanes);
+inline float* top_scores(float* lists, int top_k, std::int64_t lane) {
+  return lists + 2 * lane * top_stride(top_k) + static_cast<std::int64_t>(kLanes);
 }
-inline std::int32_t* top_keys(const FocusTask& t, const Scratch& scratch, std::int64_t lane) {
-  return reinterpret_cast<std::int32_t*>(top_scores(t, scratch, lane) + top_stride(t.record.top_k));
+inline std::int32_t* top_keys(float* lists, int top_k, std::int64_t lane) {
+  return reinterpret_cast<std::int32_t*>(top_scores(lists, top_k, lane) + top_stride(top_k));
 }
 
-inline void start_top(const FocusTask& t,
-                      const Scratch& scratch,
-                      std::int64_t count,
-                      Lanes& lanes) {
-  constexpr float kNone = -std::numeric_limits<float>::infinity();
+template <std::size_t kRows>
+void start_top(int top_k, std::int64_t count, float* lists, Lanes<kRows>& lanes) {
   fill(lanes.kth, lanes.kth + kRows, -kNone);  // rows that are not there take no key
   fill(lanes.kth, lanes.kth + count, kNone);
-  const std::int64_t list = top_stride(t.record.top_k) - static_cast<std::int64_t>(kLanes);
+  const std::int64_t list = top_stride(top_k) - static_cast<std::int64_t>(kLanes);
   for (std::int64_t i = 0; i < count; ++i) {
-    float* scores = top_scores(t, scratch, i);
-    std::int32_t* keys = top_keys(t, scratch, i);
+    float* scores = top_scores(lists, top_k, i);
+    std::int32_t* keys = top_keys(lists, top_k, i);
     scores[-1] = -kNone;
     keys[-1] = -1;
     fill(scores, scores + list, kNone);
@@ -137,11 +170,11 @@ inline void start_top(const FocusTask& t,
 
 // A score that at least top_k of the first n keys reach, a row a lane: the least of the maxima of top_k
 // groups. Spares most insertions into lists that are still empty.
-inline void reached_by_top(std::int64_t n, int top_k, const float* s, float* reached) {
+template <std::size_t kRows>
+void reached_by_top(std::int64_t n, int top_k, const float* s, float factor, float* reached) {
   const D d;
   const std::int64_t group = n / top_k;
   for (std::size_t base = 0; base < kRows; base += kLanes) {
-    constexpr float kNone = -std::numeric_limits<float>::infinity();
     V least = hn::Set(d, group == 0 ? kNone : -kNone);
     for (std::int64_t m = 0; m < group * top_k; m += group) {
       V most = hn::Load(d, s + static_cast<std::size_t>(m) * kRows + base);
@@ -150,20 +183,23 @@ inline void reached_by_top(std::int64_t n, int top_k, const float* s, float* rea
       }
       least = hn::Min(least, most);
     }
-    hn::Store(least, d, reached + base);
+    hn::Store(hn::Mul(least, hn::Set(d, factor)), d, reached + base);
   }
 }
 
 // Which of n <= 64 keys enter the list of which row: bit m of enters[lane]. Comparisons leave a word of
 // lanes a key, and one more comparison a lane turns the words: no branch depends on a score.
-inline void entering(std::int64_t n, const float* s, V kth, V reached, std::uint64_t* enters) {
+template <std::size_t kRows>
+void entering(
+    std::int64_t n, const float* s, float factor, V kth, V reached, std::uint64_t* enters) {
   using Word = hwy::UnsignedFromSize<(kLanes + 7) / 8>;
   const D d;
   const hn::CappedTag<Word, kBlock> dw;
   constexpr std::size_t kWords = hn::MaxLanes(hn::CappedTag<Word, kBlock>());
   alignas(64) Word words[kBlock] = {};
   for (std::int64_t m = 0; m < n; ++m) {
-    const V score = hn::Load(d, s + static_cast<std::size_t>(m) * kRows);
+    const V score =
+        hn::Mul(hn::Load(d, s + static_cast<std::size_t>(m) * kRows), hn::Set(d, factor));
     const M enters_here = hn::And(hn::Gt(score, kth), hn::Ge(score, reached));
     hn::StoreMaskBits(d, enters_here, reinterpret_cast<std::uint8_t*>(words + m));
   }
@@ -182,131 +218,195 @@ inline void entering(std::int64_t n, const float* s, V kth, V reached, std::uint
 }
 
 // Keeps the top_k largest scores of each row.
-inline void note_top(const FocusTask& t,
-                     std::int64_t count,
-                     std::int64_t j0,
-                     std::int64_t n,
-                     const float* s,
-                     const float* top,
-                     const Scratch& scratch,
-                     Lanes& lanes) {
+template <std::size_t kRows>
+void note_top(const Rows<kRows>& rows,
+              int top_k,
+              std::int64_t j0,
+              std::int64_t n,
+              const float* s,
+              float factor,
+              const float* top,
+              float* lists,
+              Lanes<kRows>& lanes) {
   static_assert(kBlock == 64, "a bit for every key of a block");
   const D d;
-  const int top_k = t.record.top_k;
   std::uint64_t enters[kRows] = {};
   alignas(64) float reached[kRows];
-  fill(reached, reached + kRows, -std::numeric_limits<float>::infinity());
-  if (lanes.kth[0] < kLowest) reached_by_top(n, top_k, s, reached);
-  for (std::size_t base = 0; base < kRows; base += kLanes) {
+  fill(reached, reached + kRows, kNone);
+  if (lanes.kth[0] < kLowest) reached_by_top<kRows>(n, top_k, s, factor, reached);
+  for (std::size_t base = 0; base < rows.used; base += kLanes) {
     const V kth = hn::Load(d, lanes.kth + base);
     if (hn::AllFalse(d, hn::Gt(hn::Load(d, top + base), kth))) continue;
-    entering(n, s + base, kth, hn::Load(d, reached + base), enters + base);
+    entering<kRows>(n, s + base, factor, kth, hn::Load(d, reached + base), enters + base);
   }
-  for (std::int64_t i = 0; i < count; ++i) {
+  for (std::int64_t i = 0; i < rows.count; ++i) {
     if (enters[i] == 0) continue;
-    float* scores = top_scores(t, scratch, i);
-    std::int32_t* keys = top_keys(t, scratch, i);
+    float* scores = top_scores(lists, top_k, i);
+    std::int32_t* keys = top_keys(lists, top_k, i);
     if (top_k <= static_cast<int>(kLanes)) {
-      insert_all(enters[i], s + i, j0, scores, keys);
+      insert_all<kRows>(enters[i], s + i, factor, j0, scores, keys);
     } else {
       for (std::uint64_t bits = enters[i]; bits != 0; bits &= bits - 1) {
         const std::int64_t m = __builtin_ctzll(bits);
-        const float score = s[m * kRowsI + i];
-        if (score > scores[top_k - 1]) {
+        const float score = s[m * static_cast<std::int64_t>(kRows) + i] * factor;
+        if (score > scores[top_k - 1])
           insert(score, static_cast<std::int32_t>(j0 + m), top_k, scores, keys);
-        }
       }
     }
     lanes.kth[i] = scores[top_k - 1];
   }
 }
 
-// Adds the lanes of one cell column to the pooled map of the task; cell[i] is where row i's line begins.
-inline void flush_cell(const RowRecord& r,
-                       std::int64_t count,
-                       std::int64_t column,
-                       const std::int64_t* cell,
-                       float* sum,
-                       float* max) {
-  for (std::int64_t i = 0; i < count; ++i) {
-    const std::int64_t at = cell[i] + column;
-    r.pooled_sum[at] += sum[i];
-    r.pooled_max[at] = larger(r.pooled_max[at], max[i]);
+// Where the lines of a block's rows lie in the pooled maps of their heads.
+template <std::size_t kRows>
+struct Cells {
+  float* sum[kRows];
+  float* max[kRows];
+};
+
+template <std::size_t kRows>
+void set_cells(const FocusTask& t, const Rows<kRows>& rows, Cells<kRows>& cells) {
+  for (std::int64_t i = 0; i < rows.count; ++i) {
+    const RowRecord& r = rows.head[i]->record;
+    cells.sum[i] = nullptr;
+    if (r.pooled_sum == nullptr) continue;
+    const std::int64_t line = (t.row_base + rows.at[i]) / r.rows_per_cell - r.first_cell;
+    cells.sum[i] = r.pooled_sum + line * r.pooled_columns;
+    cells.max[i] = r.pooled_max + line * r.pooled_columns;
+  }
+}
+
+// Adds the lanes of one cell column to the pooled maps.
+template <std::size_t kRows>
+void flush_cell(const Rows<kRows>& rows,
+                const Cells<kRows>& cells,
+                std::int64_t column,
+                float* sum,
+                float* max) {
+  for (std::int64_t i = 0; i < rows.count; ++i) {
+    if (cells.sum[i] == nullptr) continue;
+    cells.sum[i][column] += sum[i];
+    cells.max[i][column] = larger(cells.max[i][column], max[i]);
   }
   fill(sum, sum + kRows, 0.0F);
   fill(max, max + kRows, 0.0F);
 }
 
-// Second look at the weights, now that lse is known: column mass and pooled map.
-inline void map_weights(const FocusTask& t,
-                        std::int64_t row,
-                        std::int64_t count,
-                        KeyRange range,
-                        const Scratch& scratch,
-                        const Lanes& lanes) {
+// Column mass of n keys: the weights p times factor, summed over rows. With one head all lanes count.
+template <std::size_t kRows>
+void add_columns(const FocusTask& t,
+                 const Rows<kRows>& rows,
+                 std::int64_t j0,
+                 std::int64_t n,
+                 const float* p,
+                 const float* factor) {
   const D d;
-  const RowRecord& r = t.record;
+  if (t.heads > 1) {
+    for (std::int64_t i = 0; i < rows.count; ++i) {
+      float* mass = rows.head[i]->record.column_mass;
+      for (std::int64_t m = 0; mass != nullptr && m < n; ++m)
+        mass[j0 - t.key_begin + m] += p[static_cast<std::size_t>(m) * kRows + i] * factor[i];
+    }
+    return;
+  }
+  float* mass = rows.head[0]->record.column_mass + (j0 - t.key_begin);
+  for (std::int64_t m = 0; m < n; ++m) {
+    V total = hn::Zero(d);
+    for (std::size_t lane = 0; lane < rows.used; lane += kLanes) {
+      const V w = hn::Load(d, p + static_cast<std::size_t>(m) * kRows + lane);
+      total = hn::MulAdd(w, hn::Load(d, factor + lane), total);
+    }
+    mass[m] += hn::GetLane(hn::SumOfLanes(d, total));
+  }
+}
+
+// Sums and maxima of keys [from, to) of a block, a row a lane, added to those of the open cell.
+template <std::size_t kRows>
+void add_cell(const Rows<kRows>& rows,
+              std::int64_t from,
+              std::int64_t to,
+              const float* p,
+              const float* factor,
+              float* cell_sum,
+              float* cell_max) {
+  const D d;
+  for (std::size_t lane = 0; lane < rows.used; lane += kLanes) {
+    V sum = hn::Zero(d);
+    V most = hn::Zero(d);
+    for (std::int64_t m = from; m < to; ++m) {
+      const V w = hn::Load(d, p + static_cast<std::size_t>(m) * kRows + lane);
+      sum = hn::Add(sum, w);
+      most = at_least(most, w);
+    }
+    const V f = hn::Load(d, factor + lane);
+    hn::Store(hn::MulAdd(sum, f, hn::Load(d, cell_sum + lane)), d, cell_sum + lane);
+    hn::Store(hn::Max(hn::Mul(most, f), hn::Load(d, cell_max + lane)), d, cell_max + lane);
+  }
+}
+
+// The weights of n keys from q, k and lse, when there was no room to keep them.
+template <class P>
+void weigh_again(const FocusTask& t,
+                 const Rows<P::kRows>& rows,
+                 std::int64_t j0,
+                 std::int64_t n,
+                 const float* q,
+                 float* p) {
+  const D d;
+  P::score(t, q, rows.count, j0, n, p);
+  const bool as_it_is = plain(t, rows, j0, n);
+  if (!as_it_is) bend(t, rows, j0, n, p);
+  const V factor = hn::Set(d, as_it_is ? t.scale : 1.0F);
+  for (std::size_t lane = 0; lane < rows.used; lane += kLanes) {
+    const V lse = hn::Load(d, rows.lse + lane);
+    for (std::int64_t m = 0; m < n; ++m) {
+      float* at = p + static_cast<std::size_t>(m) * P::kRows + lane;
+      hn::Store(exp(hn::MulSub(hn::Load(d, at), factor, lse)), d, at);
+    }
+  }
+}
+
+// Second look at the weights, now that lse is known: column mass and pooled map.
+template <class P>
+void map_weights(const FocusTask& t, const Rows<P::kRows>& rows, const Scratch<P>& scratch) {
+  constexpr std::size_t kRows = P::kRows;
+  const D d;
+  const RowRecord& r = wanted(t);
+  const bool pooled = r.pooled_sum != nullptr;
   alignas(64) float factor[kRows];
   alignas(64) float cell_sum[kRows] = {};
   alignas(64) float cell_max[kRows] = {};
-  std::int64_t cell[kRows] = {};
-  for (std::int64_t i = 0; i < count && r.pooled_sum != nullptr; ++i) {
-    cell[i] = ((row + i) / r.rows_per_cell - t.row_begin / r.rows_per_cell) * r.pooled_columns;
-  }
-  // Without a pooled map keys_per_cell is 1 and every key ends a cell that nobody keeps: make it endless.
-  const std::int64_t cell_keys = r.pooled_sum == nullptr ? range.end + 1 : r.keys_per_cell;
-  std::int64_t next_cell = range.begin / cell_keys * cell_keys + cell_keys;
-  for (std::int64_t j0 = range.begin; j0 < range.end; j0 += kBlock) {
-    const std::int64_t n = smaller(kBlock, range.end - j0);
-    const std::int64_t block = (j0 - range.begin) / kBlock;
-    float* p = scratch.weights + (scratch.strip ? (j0 - range.begin) * kRowsI : 0);
-    if (!scratch.strip) {
-      score_block(scratch.qt, t.k + j0 * t.k_stride, t.k_stride, t.width, n, p);
-      if (!plain(t, row, count, j0, n)) bend(t, row, count, j0, n, p);
+  Cells<kRows> cells{};
+  set_cells(t, rows, cells);
+  // Without a pooled map there is one endless cell.
+  const std::int64_t cell_keys = pooled ? r.keys_per_cell : rows.range.end + 1;
+  const std::int64_t base = pooled ? t.key_base : 0;
+  for (std::int64_t j0 = rows.range.begin; j0 < rows.range.end; j0 += kBlock) {
+    const std::int64_t n = smaller(kBlock, rows.range.end - j0);
+    const std::int64_t block = (j0 - rows.range.begin) / kBlock;
+    float* p = scratch.weights;
+    if (scratch.strip)
+      p += static_cast<std::size_t>(j0 - rows.range.begin) * kRows;
+    else
+      weigh_again<P>(t, rows, j0, n, scratch.q, p);
+    for (std::size_t lane = 0; lane < rows.used; lane += kLanes) {
+      const V lse = hn::Load(d, rows.lse + lane);
+      const float* at = scratch.block_max + static_cast<std::size_t>(block) * kRows + lane;
+      const V f = scratch.strip ? exp(hn::Sub(hn::Load(d, at), lse)) : hn::Set(d, 1.0F);
+      // Lanes without a row repeat one: they count for nothing.
+      const V lanes_here = hn::Iota(d, static_cast<float>(lane));
+      const auto there = hn::Lt(lanes_here, hn::Set(d, static_cast<float>(rows.count)));
+      hn::Store(hn::IfThenElseZero(there, f), d, factor + lane);
     }
-    for (std::size_t lane = 0; lane < kRows; lane += kLanes) {
-      const V lse = hn::Load(d, lanes.lse + lane);
-      const V at =
-          scratch.strip
-              ? hn::Load(d, scratch.block_max + static_cast<std::size_t>(block) * kRows + lane)
-              : lse;
-      hn::Store(exp(hn::Sub(at, lse)), d, factor + lane);
-    }
-    // Key by key, cell by cell: what a cell sums and its largest weight stay in registers.
-    for (std::int64_t j = j0; j < j0 + n;) {
-      const std::int64_t end = smaller(next_cell, j0 + n);
-      V sum[kVecs];
-      V most[kVecs];
-      HWY_UNROLL(3)
-      for (std::size_t v = 0; v < kVecs; ++v) {
-        sum[v] = hn::Load(d, cell_sum + v * kLanes);
-        most[v] = hn::Load(d, cell_max + v * kLanes);
-      }
-      for (; j < end; ++j) {
-        const float* line = p + (j - j0) * kRowsI;
-        V total = hn::Zero(d);
-        HWY_UNROLL(3)
-        for (std::size_t v = 0; v < kVecs; ++v) {
-          V w = hn::Load(d, line + v * kLanes);
-          if (!scratch.strip)
-            w = exp(hn::Sub(w, hn::Load(d, lanes.lse + v * kLanes)));
-          else
-            w = hn::Mul(w, hn::Load(d, factor + v * kLanes));
-          total = hn::Add(total, w);
-          sum[v] = hn::Add(sum[v], w);
-          most[v] = hn::Max(most[v], w);
-        }
-        if (r.column_mass != nullptr) r.column_mass[j] += hn::GetLane(hn::SumOfLanes(d, total));
-      }
-      HWY_UNROLL(3)
-      for (std::size_t v = 0; v < kVecs; ++v) {
-        hn::Store(sum[v], d, cell_sum + v * kLanes);
-        hn::Store(most[v], d, cell_max + v * kLanes);
-      }
-      if (r.pooled_sum != nullptr && (j == next_cell || j == range.end)) {
-        flush_cell(r, count, next_cell / cell_keys - 1, cell, cell_sum, cell_max);
-      }
-      if (j == next_cell) next_cell += cell_keys;
+    if (r.column_mass != nullptr) add_columns(t, rows, j0, n, p, factor);
+    for (std::int64_t j = j0; pooled && j < j0 + n;) {
+      const std::int64_t column = (base + j) / cell_keys;
+      const std::int64_t cell_end = (column + 1) * cell_keys - base;
+      const std::int64_t end = smaller(cell_end, j0 + n);
+      add_cell(rows, j - j0, end - j0, p, factor, cell_sum, cell_max);
+      if (end == cell_end || end == rows.range.end)
+        flush_cell(rows, cells, column, cell_sum, cell_max);
+      j = end;
     }
   }
 }

@@ -4,6 +4,8 @@
 #include <cmath>
 #include <limits>
 
+#include "headscope/tensor.h"
+
 namespace headscope::kernels {
 
 namespace scalar {
@@ -12,10 +14,20 @@ namespace {
 
 constexpr double kMinusInf = -std::numeric_limits<double>::infinity();
 
+// Element n of f32 or bf16 numbers.
+double number_at(const FocusTask& t, const void* from, std::int64_t n) {
+  if (t.number == Number::kF32) return static_cast<double>(static_cast<const float*>(from)[n]);
+  return static_cast<double>(to_f32(static_cast<const bf16*>(from)[n]));
+}
+
 // Statistics of one row from its weights; w[j] sums to 1 (with a sink: to less).
-void record_stats(
-    const FocusTask& t, std::int64_t i, const double* s, const double* w, double lse) {
-  const RowRecord& r = t.record;
+void record_stats(const FocusTask& t,
+                  const HeadTask& head,
+                  std::int64_t i,
+                  const double* s,
+                  const double* w,
+                  double lse) {
+  const RowRecord& r = head.record;
   const double p = static_cast<double>(i + t.offset);
   double entropy = 0.0;
   double sum = 0.0;
@@ -32,7 +44,8 @@ void record_stats(
       arg = static_cast<std::int32_t>(j);
     }
   }
-  if (t.sink != nullptr) entropy += std::exp(*t.sink - lse) * (lse - static_cast<double>(*t.sink));
+  if (head.sink != nullptr)
+    entropy += std::exp(*head.sink - lse) * (lse - static_cast<double>(*head.sink));
   mean = sum > 0.0 ? mean / sum : 0.0;
   double var = 0.0;
   for (std::int64_t j = 0; j < t.keys; ++j) {
@@ -45,7 +58,7 @@ void record_stats(
   };
   r.entropy[i] = arg < 0 ? 0.0F : static_cast<float>(entropy);
   r.max_weight[i] = static_cast<float>(best);
-  r.argmax[i] = arg;
+  r.argmax[i] = arg < 0 ? -1 : arg + static_cast<std::int32_t>(t.key_base);
   r.distance_mean[i] = static_cast<float>(mean);
   r.distance_var[i] = sum > 0.0 ? static_cast<float>(var / sum) : 0.0F;
   r.first_mass[i] = at(0);
@@ -53,8 +66,8 @@ void record_stats(
   r.previous_mass[i] = at(self - 1);
 }
 
-void record_top(const FocusTask& t, std::int64_t i, const double* s, const double* w) {
-  const RowRecord& r = t.record;
+void record_top(
+    const FocusTask& t, const RowRecord& r, std::int64_t i, const double* s, const double* w) {
   float* weights = r.top_weights + i * r.top_k;
   std::int32_t* keys = r.top_keys + i * r.top_k;
   double scores[kMaxTop];
@@ -70,81 +83,88 @@ void record_top(const FocusTask& t, std::int64_t i, const double* s, const doubl
     keys[at] = static_cast<std::int32_t>(j);
   }
   for (int m = 0; m < r.top_k; ++m) {
-    if (m >= n) keys[m] = -1;
     weights[m] = m < n ? static_cast<float>(w[keys[m]]) : 0.0F;
+    keys[m] = m < n ? keys[m] + static_cast<std::int32_t>(t.key_base) : -1;
   }
 }
 
-void record_maps(const FocusTask& t, std::int64_t i, const double* w) {
-  const RowRecord& r = t.record;
-  const std::int64_t cell_row = i / r.rows_per_cell - t.row_begin / r.rows_per_cell;
+void record_maps(const FocusTask& t, const RowRecord& r, std::int64_t i, const double* w) {
+  const std::int64_t cell_row = (t.row_base + i) / r.rows_per_cell - r.first_cell;
   for (std::int64_t j = 0; j < t.keys; ++j) {
     const auto weight = static_cast<float>(w[j]);
     if (r.column_mass != nullptr) r.column_mass[j] += weight;
     if (r.pooled_sum == nullptr) continue;
-    const std::int64_t cell = cell_row * r.pooled_columns + j / r.keys_per_cell;
+    const std::int64_t cell = cell_row * r.pooled_columns + (t.key_base + j) / r.keys_per_cell;
     r.pooled_sum[cell] += weight;
     r.pooled_max[cell] = std::max(r.pooled_max[cell], weight);
   }
 }
 
-void focus_row(const FocusTask& t, std::int64_t i, double* s, double* w) {
-  score_row(t, i, 0, t.keys, s);
-  double top = t.sink != nullptr ? static_cast<double>(*t.sink) : kMinusInf;
+void focus_row(const FocusTask& t, const HeadTask& head, std::int64_t i, double* s, double* w) {
+  score_row(t, head, i, 0, t.keys, s);
+  double top = head.sink != nullptr ? static_cast<double>(*head.sink) : kMinusInf;
   for (std::int64_t j = 0; j < t.keys; ++j) top = s[j] > top || std::isnan(s[j]) ? s[j] : top;
   double sum = 0.0;
   if (top != kMinusInf) {
     for (std::int64_t j = 0; j < t.keys; ++j) sum += std::exp(s[j] - top);
-    if (t.sink != nullptr) sum += std::exp(static_cast<double>(*t.sink) - top);
+    if (head.sink != nullptr) sum += std::exp(static_cast<double>(*head.sink) - top);
   }
   const double lse = top == kMinusInf ? kMinusInf : top + std::log(sum);
-  t.lse[i] = static_cast<float>(lse);
+  head.lse[i] = static_cast<float>(lse);
   for (std::int64_t j = 0; j < t.keys; ++j)
     w[j] = top == kMinusInf ? 0.0 : std::exp(s[j] - top) / sum;
   for (std::int64_t n = 0; n < t.value_width; ++n) {
-    double sum_n = 0.0;
+    double mixed = 0.0;
     for (std::int64_t j = 0; j < t.keys; ++j) {
-      if (s[j] != kMinusInf) sum_n += w[j] * static_cast<double>(t.v[j * t.v_stride + n]);
+      if (s[j] != kMinusInf) mixed += w[j] * number_at(t, t.v, j * t.v_stride + n);
     }
-    t.out[i * t.out_stride + n] = static_cast<float>(sum_n);
+    const std::int64_t at = i * t.out_stride + n;
+    if (t.number == Number::kF32)
+      static_cast<float*>(head.out)[at] = static_cast<float>(mixed);
+    else
+      static_cast<bf16*>(head.out)[at] = to_bf16(static_cast<float>(mixed));
   }
-  if (t.record.entropy != nullptr) record_stats(t, i, s, w, lse);
-  if (t.record.top_k > 0) record_top(t, i, s, w);
-  record_maps(t, i, w);
+  const RowRecord& r = head.record;
+  if (r.entropy != nullptr) record_stats(t, head, i, s, w, lse);
+  if (r.top_k > 0) record_top(t, r, i, s, w);
+  record_maps(t, r, i, w);
 }
 
 }  // namespace
 
-void score_row(
-    const FocusTask& t, std::int64_t i, std::int64_t first, std::int64_t n, double* s) noexcept {
-  const float* q = t.q + i * t.q_stride;
+void score_row(const FocusTask& t,
+               const HeadTask& head,
+               std::int64_t i,
+               std::int64_t first,
+               std::int64_t n,
+               double* s) noexcept {
   for (std::int64_t m = 0; m < n; ++m) {
     const std::int64_t j = first + m;
     if (!visible(t, i, j)) {
       s[m] = kMinusInf;
       continue;
     }
-    const float* k = t.k + j * t.k_stride;
     double dot = 0.0;
     for (std::int64_t d = 0; d < t.width; ++d)
-      dot += static_cast<double>(q[d]) * static_cast<double>(k[d]);
+      dot += number_at(t, head.q, i * t.q_stride + d) * number_at(t, t.k, j * t.k_stride + d);
     double x = dot * static_cast<double>(t.scale);
     if (t.softcap > 0.0F)
       x = static_cast<double>(t.softcap) * std::tanh(x / static_cast<double>(t.softcap));
-    if (t.slope != 0.0F)
-      x -= static_cast<double>(t.slope) * std::abs(static_cast<double>(i + t.offset - j));
-    if (t.bias != nullptr) x += static_cast<double>(t.bias[i * t.bias_row_stride + j]);
+    if (head.slope != 0.0F)
+      x -= static_cast<double>(head.slope) * std::abs(static_cast<double>(i + t.offset - j));
+    if (head.bias != nullptr) x += static_cast<double>(head.bias[i * t.bias_row_stride + j]);
     s[m] = x;
   }
 }
 
 std::size_t focus_scratch(const FocusTask& task) {
-  return 4 * static_cast<std::size_t>(task.keys) + 16;
+  return 2 * static_cast<std::size_t>(task.keys) * sizeof(double) + 64;
 }
 
 void focus(const FocusTask& t) noexcept {
   auto* s = reinterpret_cast<double*>(t.scratch);
-  for (std::int64_t i = t.row_begin; i < t.row_end; ++i) focus_row(t, i, s, s + t.keys);
+  for (std::int64_t r = t.row_begin; r < t.row_end; ++r)
+    focus_row(t, t.head_of(r), t.row_of(r), s, s + t.keys);
 }
 
 void activate(Activation kind, float* x, std::int64_t n) noexcept {
@@ -205,14 +225,22 @@ double fma_peak(std::int64_t rounds) noexcept {
 }  // namespace scalar
 
 const Table& scalar_table() {
-  static constexpr Table kTable{"scalar",
-                                "plain C++ in double precision, the reference",
-                                scalar::focus,
-                                scalar::focus_scratch,
-                                1,
-                                scalar::activate,
-                                scalar::layer_norm,
-                                scalar::fma_peak};
+  static constexpr Table kTable = [] {
+    FocusBody rows;
+    rows.focus = scalar::focus;
+    rows.scratch = scalar::focus_scratch;
+    FocusBody none;
+    none.rows = 0;
+    return Table{"scalar",
+                 "plain C++ in double precision, the reference",
+                 rows,
+                 rows,
+                 none,
+                 none,
+                 scalar::activate,
+                 scalar::layer_norm,
+                 scalar::fma_peak};
+  }();
   return kTable;
 }
 

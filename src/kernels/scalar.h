@@ -5,9 +5,13 @@
 /// The plain reference of every kernel: double precision, one row after the other, no cleverness.
 namespace headscope::kernels::scalar {
 
-/// Scores s_ij of row i for keys [first, first + n), in double; -inf where invisible.
-void score_row(
-    const FocusTask& task, std::int64_t i, std::int64_t first, std::int64_t n, double* s) noexcept;
+/// Scores s_ij of row i of a head of the task for keys [first, first + n), in double; -inf where invisible.
+void score_row(const FocusTask& task,
+               const HeadTask& head,
+               std::int64_t i,
+               std::int64_t first,
+               std::int64_t n,
+               double* s) noexcept;
 
 void focus(const FocusTask& task) noexcept;
 std::size_t focus_scratch(const FocusTask& task);

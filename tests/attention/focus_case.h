@@ -18,12 +18,6 @@ class FocusCase {
   explicit FocusCase(const std::filesystem::path& file)
       : file_(Safetensors::open(file)), json_(nlohmann::json::parse(file_.metadata().at("case"))) {}
 
-  /// "" when this engine can run the case, else what it needs.
-  [[nodiscard]] std::string missing() const {
-    if (given("segments")) return "segments";
-    if (has("cu_seqlens_q")) return "packed sequences";
-    return "";
-  }
   [[nodiscard]] bool given(const char* option) const {
     if (!json_.contains(option)) return false;
     const auto& value = json_.at(option);
@@ -55,6 +49,12 @@ class FocusCase {
     if (has("bias")) o.bias = view<float, 4>("bias");
     if (has("slopes")) o.slopes = view<float, 1>("slopes");
     if (has("sinks")) o.sinks = view<float, 1>("sinks");
+    if (has("segments")) o.segments = {view<std::int32_t, 1>("segments").data, {1, in.q.shape[2]}};
+    if (has("cu_seqlens_q")) {
+      o.query_offset.reset();  // each sequence has its own
+      o.cu_seqlens_q = view<std::int32_t, 1>("cu_seqlens_q");
+      o.cu_seqlens_k = view<std::int32_t, 1>("cu_seqlens_k");
+    }
     return in;
   }
 

@@ -83,6 +83,30 @@ TEST(Focus, EqualsTheReferenceOnRandomCalls) {
   kernels::use("auto");
 }
 
+// The same for bf16: inputs are exact, so only the rounding of the result and, on paths with bf16 products,
+// of the weights comes on top.
+TEST(Focus, Bf16EqualsTheReferenceOnRandomCalls) {
+  for (unsigned seed = 5000; seed < 5100; ++seed) {
+    RandomCall c(seed);
+    const testing_support::Bf16Call half(c);
+    const Result expected = run(focus_reference, c.in, c.sight);
+    for (const kernels::Table* table : kernels::tables()) {
+      SCOPED_TRACE("seed " + std::to_string(seed) + " on " + std::string(table->name));
+      kernels::use(table->name);
+      const Result found = half.run(focus, c.sight);
+      const double t = 4.0 * score_error(c, expected);
+      expect_near(found.out, expected.out, (t + 8e-3) * largest(c.v), "out");
+      expect_near(found.lse, expected.lse, t, "lse");
+      expect_near(found.record.max_weight, expected.record.max_weight, t, "max_weight");
+      expect_near(found.record.top_weights, expected.record.top_weights, t, "top_weights");
+      expect_near(found.record.pooled_max, expected.record.pooled_max, t, "pooled_max");
+      EXPECT_EQ(found.record.q.dtype(), DType::kBF16);
+      if (HasFatalFailure()) return kernels::use("auto");
+    }
+  }
+  kernels::use("auto");
+}
+
 // Past the strip in L2 the weights are computed twice, and keys come in many blocks.
 TEST(Focus, EqualsTheReferenceOnALongText) {
   std::mt19937 generator(5);
@@ -149,11 +173,13 @@ TEST(Focus, NumberOfThreadsChangesNoBit) {
 }
 
 TEST(Focus, LookingChangesNoBitOfTheOutput) {
-  const RandomCall c(17);
-  const Result seen = run(focus, c.in, Sight::everything());
-  Tensor blind(DType::kF32, seen.out.shape());
-  focus(c.in, {blind.view<float, 4>(), {}});
-  EXPECT_EQ(std::memcmp(blind.raw(), seen.out.raw(), blind.bytes()), 0);
+  for (unsigned seed = 0; seed < 60; ++seed) {
+    const RandomCall c(seed);
+    const Result seen = run(focus, c.in, Sight::everything());
+    Tensor blind(DType::kF32, seen.out.shape());
+    focus(c.in, {blind.view<float, 4>(), {}});
+    EXPECT_EQ(std::memcmp(blind.raw(), seen.out.raw(), blind.bytes()), 0) << "seed " << seed;
+  }
 }
 
 TEST(Focus, RowWithNoVisibleKeyIsZero) {

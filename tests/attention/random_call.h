@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <random>
 
 #include "headscope/attention.h"
@@ -13,9 +14,21 @@ inline Tensor noise(Shape shape, std::mt19937& generator, float gain = 1.0F) {
   return t;
 }
 
+/// Where N sequences begin in T tokens; some may be empty.
+inline Tensor cuts(std::int64_t T, std::int64_t N, std::mt19937& generator) {
+  Tensor t(DType::kI32, {N + 1});
+  const auto at = t.span<std::int32_t>();
+  at.front() = 0;
+  for (std::size_t n = 1; n < at.size(); ++n)
+    at[n] = std::uniform_int_distribution<std::int32_t>(0, static_cast<std::int32_t>(T))(generator);
+  at.back() = static_cast<std::int32_t>(T);
+  std::sort(at.begin(), at.end());
+  return t;
+}
+
 /// A call of `focus` with random shapes and options, reproducible from its seed.
 struct RandomCall {
-  Tensor q, k, v, bias, mask, slopes, sinks;
+  Tensor q, k, v, bias, mask, slopes, sinks, segments, cu_q, cu_k;
   FocusInput in;
   Sight sight;
 
@@ -25,11 +38,12 @@ struct RandomCall {
       return std::uniform_int_distribution<std::int64_t>(low, high)(generator);
     };
     const auto often = [&](double p) { return std::bernoulli_distribution(p)(generator); };
-    const std::int64_t B = pick(1, 2);
+    const bool packed = often(0.15);
+    const std::int64_t B = packed ? 1 : pick(1, 2);
     const std::int64_t G = pick(1, 3);
     const std::int64_t H = G * pick(1, 3);
     const std::int64_t Tq = often(0.2) ? 1 : pick(1, 150);
-    const std::int64_t Tk = often(0.6) ? Tq : pick(1, 150);
+    const std::int64_t Tk = often(0.6) ? Tq : (often(0.06) ? pick(4096, 9000) : pick(1, 150));
     const std::int64_t D = pick(1, 70);
     const std::int64_t Dv = often(0.7) ? D : pick(1, 70);
     const float gain = often(0.2) ? 6.0F : 1.0F;
@@ -63,6 +77,20 @@ struct RandomCall {
       sinks = noise({H}, generator);
       o.sinks = sinks.view<float, 1>();
     }
+    if (Tq == Tk && often(0.15)) {
+      segments = Tensor(DType::kI32, {B, Tk});
+      std::int32_t number = 0;
+      for (std::int32_t& x : segments.span<std::int32_t>())
+        x = often(0.1) ? ++number : (often(0.02) ? 0 : number);
+      o.segments = segments.view<std::int32_t, 2>();
+    }
+    if (packed) {
+      const std::int64_t N = pick(1, 4);
+      cu_q = cuts(Tq, N, generator);
+      cu_k = Tq == Tk && often(0.7) ? cu_q.clone() : cuts(Tk, N, generator);
+      o.cu_seqlens_q = cu_q.view<std::int32_t, 1>();
+      o.cu_seqlens_k = cu_k.view<std::int32_t, 1>();
+    }
     sight.top_k = static_cast<int>(pick(0, 32));
     sight.column_mass = often(0.7);
     sight.pooled_rows = often(0.6) ? static_cast<int>(pick(1, 20)) : 0;
@@ -88,5 +116,40 @@ inline Result run(FocusFunction* focus, const FocusInput& in, const Sight& sight
   focus(in, FocusOutput{r.out.view<float, 4>(), r.lse.view<float, 3>()}, &sight, &r.record);
   return r;
 }
+
+/// The call in bf16; rounds q, k and v of the f32 call too, so that both mean the same numbers.
+struct Bf16Call {
+  Tensor q, k, v;
+  FocusInputOf<bf16> in;
+
+  explicit Bf16Call(RandomCall& c) {
+    const auto half = [](Tensor& from) {
+      Tensor to(DType::kBF16, from.shape());
+      for (std::size_t n = 0; n < from.span<float>().size(); ++n) {
+        const bf16 x = to_bf16(from.span<float>()[n]);
+        to.span<bf16>()[n] = x;
+        from.span<float>()[n] = to_f32(x);
+      }
+      return to;
+    };
+    q = half(c.q);
+    k = half(c.k);
+    v = half(c.v);
+    in = {q.view<bf16, 4>(), k.view<bf16, 4>(), v.view<bf16, 4>(), c.in.options};
+  }
+
+  using Function = void(const FocusInputOf<bf16>&,
+                        const FocusOutputOf<bf16>&,
+                        const Sight*,
+                        FocusRecord*);
+  Result run(Function* focus, const Sight& sight) const {
+    const auto [B, H, Tq, D] = in.q.shape;
+    Tensor out(DType::kBF16, {B, H, Tq, in.v.shape[3]});
+    Result r{Tensor(), Tensor(DType::kF32, {B, H, Tq}), {}};
+    focus(in, {out.view<bf16, 4>(), r.lse.view<float, 3>()}, &sight, &r.record);
+    r.out = Tensor::f32_from(out.any());
+    return r;
+  }
+};
 
 }  // namespace headscope::testing_support
