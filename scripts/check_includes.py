@@ -16,6 +16,7 @@ PUBLIC = {
     "threads.h": "tensor",
     "linear.h": "kernels",
     "attention.h": "attention",
+    "split.h": "attention",
     "safetensors.h": "formats",
     "sighting.h": "sight",
     "tokenizer.h": "tokenizers",

@@ -6,6 +6,7 @@
 #include <span>
 #include <vector>
 
+#include "headscope/split.h"
 #include "headscope/tensor.h"
 
 /// Multi-head attention in five steps: project, split, focus, merge, output.
@@ -175,6 +176,8 @@ struct AttentionWeights {
   std::int64_t groups = 0;
   std::int64_t width = 0;        ///< D
   std::int64_t value_width = 0;  ///< Dv
+  HeadNorm norm = {};            ///< of q and k, before they turn
+  Rotary rotary = {};            ///< how q and k turn with their positions
 };
 
 /// Every number of the five steps of one call, for the walk and for tests. Filled when asked for.
@@ -198,6 +201,10 @@ struct AttentionCall {
   const Sight* sight = nullptr;
   FocusRecord* record = nullptr;
   AttentionTrace* trace = nullptr;
+  /// [B,T] or [1,T], where rotary tokens sit. No data: they count from first_position, anew in each
+  /// sequence of options.cu_seqlens_q.
+  View<const std::int64_t, 2> positions;
+  std::int64_t first_position = 0;  ///< of a call that goes on where another ended
 };
 
 /// The five steps in order. Shapes  x [B,T,C], out [B,T,C]; both contiguous.
@@ -217,8 +224,11 @@ struct Slices {
 /// Step 1 of 5, project: x becomes queries, keys and values. Shapes  [B,T,C] -> [B,T,(H+G)*D +
 /// G*Dv].
 void project(const AttentionWeights& weights, View<const float, 3> x, View<float, 3> qkv);
-/// Step 2 of 5, split: every head gets its own slice. Costs nothing.
-Slices split(const AttentionWeights& weights, View<const float, 3> qkv);
+/// Step 2 of 5, split: every head gets its own slice. Where weights.norm and weights.rotary ask for it, q
+/// and k are normed and turned where they lie; v stays. Of `call` only the positions count.
+/// Cost    nothing, or one pass over q and k for each of the two.
+/// Errors  kShape, kRange, kUsage (numbers that do not fit or are not finite).
+Slices split(const AttentionWeights& weights, View<float, 3> qkv, const AttentionCall& call = {});
 /// Where step 3 writes so that step 4 costs nothing: [B,T,H*Dv] seen as [B,H,T,Dv].
 View<float, 4> as_heads(View<float, 3> merged, std::int64_t heads);
 /// Step 4 of 5, merge: the heads' findings lie side by side in [B,T,H*Dv]; edits act here.

@@ -13,7 +13,7 @@ void attention(const AttentionWeights& weights,
   Workspace work(weights, x, out, call);
 
   project(weights, x, work.qkv());
-  const Slices slices = split(weights, work.qkv());
+  const Slices slices = split(weights, work.qkv(), call);
   focus({slices.q, slices.k, slices.v, call.options},
         {as_heads(work.merged(), weights.heads), work.lse()},
         call.sight,

@@ -192,7 +192,7 @@ TEST(Merge, AnEditThatNamesNoHeadOrRowIsRefused) {
 
 TEST(Split, MovesNoNumber) {
   const Layer layer;
-  const Tensor qkv = Tensor::zeros(DType::kF32, {2, 15, 84});
+  Tensor qkv = Tensor::zeros(DType::kF32, {2, 15, 84});
   const Slices s = split(layer.weights, qkv.view<float, 3>());
   EXPECT_EQ(s.q.data, qkv.span<float>().data());
   EXPECT_EQ(s.k.data, s.q.data + 48);
