@@ -43,15 +43,18 @@ void check_view(const char* what,
                             to_string(expected)));
   }
   if (shape[N - 1] > 1 && stride[N - 1] != 1) {
-    throw Error(ErrorCode::kShape,
-                fmt::format("[focus_backward] expected the last axis of {} contiguous, found stride {}",
-                            what,
-                            stride[N - 1]));
+    throw Error(
+        ErrorCode::kShape,
+        fmt::format("[focus_backward] expected the last axis of {} contiguous, found stride {}",
+                    what,
+                    stride[N - 1]));
   }
 }
 
 template <typename T, std::size_t N, int M>
-void check_view(const char* what, const View<T, M>& view, const std::array<std::int64_t, N>& expected) {
+void check_view(const char* what,
+                const View<T, M>& view,
+                const std::array<std::int64_t, N>& expected) {
   check_view<T, N>(what, view.data, view.shape, view.stride, expected);
 }
 
@@ -133,7 +136,10 @@ struct Part {
   std::int64_t key = 0, keys = 0;
 };
 
-std::vector<Part> parts_of(const FocusOptions& o, std::int64_t B, std::int64_t Tq, std::int64_t Tk) {
+std::vector<Part> parts_of(const FocusOptions& o,
+                           std::int64_t B,
+                           std::int64_t Tq,
+                           std::int64_t Tk) {
   std::vector<Part> parts;
   if (o.cu_seqlens_q.data == nullptr) {
     for (std::int64_t b = 0; b < B; ++b) parts.push_back({b, 0, Tq, 0, Tk});
@@ -158,8 +164,8 @@ class Backward {
         in_(forward),
         dout_(dout),
         out_(out),
-        parts_(parts_of(
-            forward.options, forward.q.shape[0], forward.q.shape[2], forward.k.shape[2])) {
+        parts_(
+            parts_of(forward.options, forward.q.shape[0], forward.q.shape[2], forward.k.shape[2])) {
     const auto [B, H, Tq, D] = in_.q.shape;
     group_ = H / in_.k.shape[1];
     cut();
@@ -190,8 +196,8 @@ class Backward {
           delta(b, h, i) = static_cast<float>(sum);
           lse(b, h, i) = blind ? kernels::kBlindRow : l;
           if (out_.dsinks.data != nullptr && !blind)
-            dsink -= std::exp(static_cast<double>(in_.options.sinks(h)) - static_cast<double>(l)) *
-                     sum;
+            dsink -=
+                std::exp(static_cast<double>(in_.options.sinks(h)) - static_cast<double>(l)) * sum;
         }
       }
       if (out_.dsinks.data != nullptr) out_.dsinks(h) = static_cast<float>(dsink);
@@ -290,7 +296,9 @@ class Backward {
 
   // Element (row, key) of part, head h in a view like bias, and the step from row to row.
   template <typename T>
-  static std::pair<T*, std::int64_t> bias_at(const View<T, 4>& x, const Part& part, std::int64_t h) {
+  static std::pair<T*, std::int64_t> bias_at(const View<T, 4>& x,
+                                             const Part& part,
+                                             std::int64_t h) {
     const auto step = [&](std::size_t axis) { return x.shape[axis] == 1 ? 0 : x.stride[axis]; };
     return {x.data + part.b * step(0) + h * step(1) + part.row * step(2) + part.key, step(2)};
   }

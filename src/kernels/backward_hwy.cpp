@@ -19,7 +19,7 @@ namespace backward {
 
 // The pieces of a task's scratch.
 struct Scratch {
-  float* q;     // [rows][width], times scale
+  float* q;     // [rows][width]
   float* dout;  // [rows][value_width]
   float* kt;    // [width][kKeys]
   float* vt;    // [value_width][kKeys]
@@ -63,8 +63,7 @@ inline void fill(float* to, std::int64_t n, float x) {
 
 void pack_rows(const BackwardTask& t, const Scratch& s) {
   for (std::int64_t i = 0; i < t.rows; ++i) {
-    for (std::int64_t d = 0; d < t.width; ++d)
-      s.q[i * t.width + d] = t.q[i * t.q_stride + d] * t.scale;
+    for (std::int64_t d = 0; d < t.width; ++d) s.q[i * t.width + d] = t.q[i * t.q_stride + d];
     for (std::int64_t c = 0; c < t.value_width; ++c)
       s.dout[i * t.value_width + c] = t.dout[i * t.dout_stride + c];
   }
@@ -97,8 +96,9 @@ bool pack_keys(const BackwardTask& t, std::int64_t j0, std::int64_t n, const Scr
   return true;
 }
 
-// to[n][d] (+)= from[d][n].
+// to[n][d] (+)= scale * from[d][n].
 void turn_back(const float* from,
+               float scale,
                std::int64_t width,
                std::int64_t n,
                bool add,
@@ -106,7 +106,7 @@ void turn_back(const float* from,
                std::int64_t stride) {
   for (std::int64_t m = 0; m < n; ++m) {
     for (std::int64_t d = 0; d < width; ++d) {
-      const float x = from[d * kKeys + m];
+      const float x = scale * from[d * kKeys + m];
       to[m * stride + d] = add ? to[m * stride + d] + x : x;
     }
   }
@@ -115,13 +115,14 @@ void turn_back(const float* from,
 // Whether a row and a key of the tile can be of one segment.
 bool may_meet(const BackwardTask& t, const Tile& tile) {
   if (t.segments == nullptr) return true;
-  const auto range = [&](std::int64_t first, std::int64_t n, std::int32_t& low, std::int32_t& high) {
-    low = high = t.segments[first];
-    for (std::int64_t i = first + 1; i < first + n; ++i) {
-      low = t.segments[i] < low ? t.segments[i] : low;
-      high = t.segments[i] > high ? t.segments[i] : high;
-    }
-  };
+  const auto range =
+      [&](std::int64_t first, std::int64_t n, std::int32_t& low, std::int32_t& high) {
+        low = high = t.segments[first];
+        for (std::int64_t i = first + 1; i < first + n; ++i) {
+          low = t.segments[i] < low ? t.segments[i] : low;
+          high = t.segments[i] > high ? t.segments[i] : high;
+        }
+      };
   std::int32_t row_low = 0;
   std::int32_t row_high = 0;
   std::int32_t key_low = 0;
@@ -136,7 +137,7 @@ void backward_tile(const BackwardTask& t, const Tile& tile, const Scratch& s) {
   const float* q = s.q + tile.row * t.width;
   const float* dout = s.dout + tile.row * t.value_width;
   const std::int64_t stride = padded(t.width);
-  // s = q k^T, dw = dout v^T
+  // w = q k^T, dw = dout v^T
   product<false, false>({q, t.width, s.kt, kKeys, s.w, kKeys, t.width, tile.rows, kKeys});
   product<false, false>(
       {dout, t.value_width, s.vt, kKeys, s.ds, kKeys, t.value_width, tile.rows, kKeys});
@@ -163,8 +164,8 @@ void backward_keys(const BackwardTask& t, std::int64_t j0, std::int64_t n, const
       if (may_meet(t, tile)) backward_tile(t, tile, s);
     }
   }
-  turn_back(s.dkt, t.width, n, t.add, t.dk + j0 * t.dk_stride, t.dk_stride);
-  turn_back(s.dvt, t.value_width, n, t.add, t.dv + j0 * t.dv_stride, t.dv_stride);
+  turn_back(s.dkt, t.scale, t.width, n, t.add, t.dk + j0 * t.dk_stride, t.dk_stride);
+  turn_back(s.dvt, 1.0F, t.value_width, n, t.add, t.dv + j0 * t.dv_stride, t.dv_stride);
 }
 
 void backward(const BackwardTask& t) noexcept {

@@ -25,8 +25,8 @@ struct BackwardTask {
   float* dk = nullptr;  // row j at dk + j * dk_stride, keys of this task only
   float* dv = nullptr;
   std::int64_t dk_stride = 0, dv_stride = 0;
-  bool add = false;                   // dk and dv: add to what is there (a further head of the group)
-  float* dbias = nullptr;             // added to, as `bias`; nullptr: not wanted
+  bool add = false;        // dk and dv: add to what is there (a further head of the group)
+  float* dbias = nullptr;  // added to, as `bias`; nullptr: not wanted
   std::int64_t dbias_row_stride = 0;  // 0: one row for all, the sum over rows
 
   float scale = 1.0F;

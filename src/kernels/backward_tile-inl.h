@@ -21,7 +21,8 @@ inline constexpr std::int64_t kLines = kRegisters >= 32 ? 12 : 6;
 
 /// c[m][n] (+)= sum over k < depth of a[m][k] * b[k][n], for m < lines and n < columns (whole pairs).
 struct Product {
-  const float* a = nullptr;  // kAcross: a[m][k] at a + k * a_stride + m, else at a + m * a_stride + k
+  const float* a =
+      nullptr;  // kAcross: a[m][k] at a + k * a_stride + m, else at a + m * a_stride + k
   std::int64_t a_stride = 0;
   const float* b = nullptr;
   std::int64_t b_stride = 0;
