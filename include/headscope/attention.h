@@ -150,6 +150,47 @@ void focus_reference(const FocusInputOf<bf16>& in,
                      const Sight* sight = nullptr,
                      FocusRecord* record = nullptr);
 
+/// What the backward pass of step 3 reads: the call, what it gave, and the gradients that come in.
+template <typename T>
+struct FocusGradientInputOf {
+  FocusInputOf<T> forward;
+  View<const T, 4> out;       ///< [B,H,Tq,Dv] as focus wrote it, last axis contiguous
+  View<const float, 3> lse;   ///< [B,H,Tq] as focus wrote it
+  View<const T, 4> dout;      ///< [B,H,Tq,Dv] gradient by out, last axis contiguous
+  View<const float, 3> dlse;  ///< [B,H,Tq] gradient by lse; no data: none
+};
+using FocusGradientInput = FocusGradientInputOf<float>;
+
+/// What it writes: the gradients by every input of the call.
+template <typename T>
+struct FocusGradientOf {
+  View<T, 4> dq;          ///< [B,H,Tq,D], last axis contiguous
+  View<T, 4> dk;          ///< [B,G,Tk,D], last axis contiguous
+  View<T, 4> dv;          ///< [B,G,Tk,Dv], last axis contiguous
+  View<float, 4> dbias;   ///< as bias, summed over its axes of size 1; no data: not wanted
+  View<float, 1> dsinks;  ///< [H]; no data: not wanted
+};
+using FocusGradient = FocusGradientOf<float>;
+
+/// Backward pass of step 3; the weights are computed again from q, k and lse.
+///   w_ij = e^(s_ij - lse_i),   delta_i = dout_i . out_i - dlse_i,   ds_ij = w_ij (dout_i . v_j - delta_i)
+///   dv_j = sum w_ij dout_i,   dq_i = sum ds'_ij k_j,   dk_j = sum ds'_ij q_i,   dbias_ij = ds_ij,
+///   dsink = -sum e^(sink - lse_i) delta_i,   ds' = ds * scale * cap'(scale * q_i . k_j)
+/// Shapes  as in FocusGradientInput and FocusGradient; dk and dv are sums over the heads of a group.
+/// Cost    2*H*Tq*Tk*(3*D+2*Dv) flop; O(B*H*(Tq+Tk)) rows of memory, dq up to 8 times; no Tq x Tk buffer.
+/// Threads results do not depend on their number: work is cut by shapes, partial sums join in order.
+/// Numerics f32, compared with focus_backward_reference; bf16 results are rounded once, at the end.
+///         A row with no visible key gives zeros. Values of hidden keys must be finite.
+/// Errors  kShape, kRange before any write; kUsage for dbias or dsinks of a call without bias or sinks.
+/// Source  Dao 2023 (FlashAttention-2) Alg. 2.
+void focus_backward(const FocusGradientInput& in, const FocusGradient& out);
+void focus_backward(const FocusGradientInputOf<bf16>& in, const FocusGradientOf<bf16>& out);
+
+/// The same in double precision, row by row and without any cleverness: what every fast path is
+/// compared with. Always built. Cost  about 50 times that of focus_backward.
+void focus_backward_reference(const FocusGradientInput& in, const FocusGradient& out);
+void focus_backward_reference(const FocusGradientInputOf<bf16>& in, const FocusGradientOf<bf16>& out);
+
 /// A change to the findings of one head, made in `merge`, on the input of `output`.
 struct Edit {
   enum class Kind {

@@ -58,6 +58,8 @@ class FocusCase {
     return in;
   }
 
+  /// The case's options as they were made.
+  [[nodiscard]] const nlohmann::json& json() const { return json_; }
   /// Largest |score| of a visible pair.
   [[nodiscard]] double largest_score() const { return json_.at("largest_score").get<double>(); }
   /// What the rounding of one score does to a weight: u * (4 + largest score + sqrt(D)), u = 2^-24.
