@@ -52,26 +52,6 @@ void check_sequences(const char* what, const View<const std::int32_t, 1>& cu, st
   }
 }
 
-void check_packing(const FocusOptions& o, std::int64_t B, std::int64_t Tq, std::int64_t Tk) {
-  if (o.segments.data != nullptr) {
-    if (Tq != Tk || o.segments.shape != std::array{B, Tk})
-      shape_error("segments", std::array{B, Tq}, o.segments.shape);
-    check_axis("segments", o.segments.stride[1], Tk);
-  }
-  const bool q = o.cu_seqlens_q.data != nullptr;
-  if (!q && o.cu_seqlens_k.data == nullptr) return;
-  if (B != 1 || !q || o.cu_seqlens_q.shape != o.cu_seqlens_k.shape) {
-    throw Error(ErrorCode::kShape,
-                fmt::format("[focus] expected cu_seqlens_q and cu_seqlens_k of one length with a "
-                            "batch of 1, found {} and {} with {}",
-                            o.cu_seqlens_q.shape[0],
-                            o.cu_seqlens_k.shape[0],
-                            B));
-  }
-  check_sequences("cu_seqlens_q", o.cu_seqlens_q, Tq);
-  check_sequences("cu_seqlens_k", o.cu_seqlens_k, Tk);
-}
-
 void check_options(
     const FocusOptions& o, std::int64_t B, std::int64_t H, std::int64_t Tq, std::int64_t Tk) {
   constexpr std::int64_t kMost = std::numeric_limits<std::int32_t>::max();
@@ -143,6 +123,26 @@ void check_sight(const Sight& sight, std::int64_t heads) {
 }
 
 }  // namespace
+
+void check_packing(const FocusOptions& o, std::int64_t B, std::int64_t Tq, std::int64_t Tk) {
+  if (o.segments.data != nullptr) {
+    if (Tq != Tk || o.segments.shape != std::array{B, Tk})
+      shape_error("segments", std::array{B, Tq}, o.segments.shape);
+    check_axis("segments", o.segments.stride[1], Tk);
+  }
+  const bool q = o.cu_seqlens_q.data != nullptr;
+  if (!q && o.cu_seqlens_k.data == nullptr) return;
+  if (B != 1 || !q || o.cu_seqlens_q.shape != o.cu_seqlens_k.shape) {
+    throw Error(ErrorCode::kShape,
+                fmt::format("[focus] expected cu_seqlens_q and cu_seqlens_k of one length with a "
+                            "batch of 1, found {} and {} with {}",
+                            o.cu_seqlens_q.shape[0],
+                            o.cu_seqlens_k.shape[0],
+                            B));
+  }
+  check_sequences("cu_seqlens_q", o.cu_seqlens_q, Tq);
+  check_sequences("cu_seqlens_k", o.cu_seqlens_k, Tk);
+}
 
 template <typename T>
 void check_focus(const FocusInputOf<T>& in, const FocusOutputOf<T>* out, const Sight* sight) {

@@ -14,6 +14,9 @@ namespace headscope {
 template <typename T>
 void check_focus(const FocusInputOf<T>& in, const FocusOutputOf<T>* out, const Sight* sight);
 
+/// Checks segments and cu_seqlens of B batch elements with Tq rows and Tk keys. Errors: kShape, kRange.
+void check_packing(const FocusOptions& o, std::int64_t B, std::int64_t Tq, std::int64_t Tk);
+
 /// One sequence of a call: the whole call, or one of a packed batch.
 struct Sequence {
   std::int64_t row = 0, rows = 0;  // on the row axis of the call

@@ -105,11 +105,4 @@ inline KeyRange key_range(const FocusTask& t, std::int64_t first, std::int64_t l
   return {key_range(t, first).begin, key_range(t, last).end};
 }
 
-inline bool visible(const FocusTask& t, std::int64_t i, std::int64_t j) {
-  const KeyRange range = key_range(t, i);
-  if (j < range.begin || j >= range.end) return false;
-  if (t.segments != nullptr && t.segments[i] != t.segments[j]) return false;
-  return t.key_mask == nullptr || t.key_mask[j] != 0;
-}
-
 }  // namespace headscope::kernels

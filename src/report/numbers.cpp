@@ -111,6 +111,11 @@ void add_options(Collector& numbers, int layer, const FocusOptions& options) {
 bool recorded(const FocusRecord& record) { return record.rows > 0 && !record.heads.empty(); }
 
 void check_record(int layer, const FocusRecord& record) {
+  if (record.options.segments.data != nullptr || record.options.cu_seqlens_q.data != nullptr) {
+    throw Error(ErrorCode::kUnsupported,
+                "[report] expected one sequence in layer " + std::to_string(layer) +
+                    ", found several packed into one: record them one by one");
+  }
   if (record.q.empty() || record.k.empty() || record.lse.empty()) {
     throw Error(ErrorCode::kUsage,
                 "[report] expected q, k and lse of layer " + std::to_string(layer) +

@@ -4,6 +4,7 @@
 
 #include <map>
 
+#include "attention/focus_plan.h"
 #include "formats/json.h"
 #include "headscope/safetensors.h"
 #include "headscope/sighting.h"
@@ -173,7 +174,9 @@ void read_tensors(const Safetensors& file, std::size_t layer, FocusRecord& r) {
     const std::string name = fmt::format("{}.{}", layer, field.name);
     const AnyView* found = file.find(name);
     if (found == nullptr) continue;
-    if (found->dtype != field.dtype || !fits(r, field, found->shape)) {
+    const bool kept = field.axes == Field::kRowsByWidth || field.axes == Field::kGroupsByWidth;
+    const bool same = found->dtype == field.dtype || (kept && found->dtype == DType::kBF16);
+    if (!same || !fits(r, field, found->shape)) {
       bad(file.name(),
           fmt::format("expected {} to be {} and fit its layer, found {} {}",
                       name,
@@ -189,6 +192,8 @@ void read_tensors(const Safetensors& file, std::size_t layer, FocusRecord& r) {
             fmt::format("expected keys -1..{} in {}, found {}", r.keys - 1, name, key));
     }
   }
+  if (!r.q.empty() && !r.k.empty() && r.q.dtype() != r.k.dtype())
+    bad(file.name(), "expected q and k of one type, found f32 and bf16");
   if (r.width < 1 && !(r.q.empty() && r.k.empty()))
     bad(file.name(), "expected q and k with a width, found none");
   if (r.lse.empty()) bad(file.name(), fmt::format("expected {}.lse, found none", layer));
@@ -239,6 +244,9 @@ void Sighting::save(const std::filesystem::path& path) const {
     if (r.options.bias.data != nullptr) put("bias", any(r.options.bias));
     if (r.options.slopes.data != nullptr) put("slopes", any(r.options.slopes));
     if (r.options.sinks.data != nullptr) put("sinks", any(r.options.sinks));
+    if (r.options.segments.data != nullptr) put("segments", any(r.options.segments));
+    if (r.options.cu_seqlens_q.data != nullptr) put("cu_seqlens_q", any(r.options.cu_seqlens_q));
+    if (r.options.cu_seqlens_k.data != nullptr) put("cu_seqlens_k", any(r.options.cu_seqlens_k));
   }
   write_safetensors(path, tensors, {{kKey, about}});
 }
@@ -271,6 +279,14 @@ Sighting Sighting::load(const std::filesystem::path& path) {
     read_view(file, fmt::format("{}.bias", n), {r.batch, r.query_heads, r.rows, r.keys}, r, o.bias);
     read_view(file, fmt::format("{}.slopes", n), {r.query_heads}, r, o.slopes);
     read_view(file, fmt::format("{}.sinks", n), {r.query_heads}, r, o.sinks);
+    read_view(file, fmt::format("{}.segments", n), {r.batch, r.keys}, r, o.segments);
+    for (const auto& [name, to] :
+         {std::pair{"cu_seqlens_q", &o.cu_seqlens_q}, std::pair{"cu_seqlens_k", &o.cu_seqlens_k}}) {
+      const std::string full = fmt::format("{}.{}", n, name);
+      const AnyView* found = file.find(full);
+      if (found != nullptr) read_view(file, full, {found->size()}, r, *to);
+    }
+    check_packing(o, r.batch, r.rows, r.keys);
   }
   check_labels(s, file.name());
   return s;

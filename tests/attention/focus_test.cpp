@@ -288,5 +288,26 @@ TEST(Focus, ARecordCanBeFilledFromItsOwnOptions) {
   EXPECT_EQ(std::memcmp(before.raw(), r.record.lse.raw(), before.bytes()), 0);
 }
 
+TEST(Focus, WrongPackingIsNamed) {
+  RandomCall c(1);
+  std::mt19937 generator(2);
+  c.q = noise({1, 1, 9, 8}, generator);
+  c.k = noise({1, 1, 9, 8}, generator);
+  c.v = noise({1, 1, 9, 8}, generator);
+  c.in = {c.q.view<float, 4>(), c.k.view<float, 4>(), c.v.view<float, 4>(), {}};
+  const std::int32_t wrong[][3] = {{0, 10, 9}, {1, 4, 9}, {0, 4, 8}, {0, -2, 9}};
+  for (const auto& cu : wrong) {
+    c.in.options.cu_seqlens_q = View<const std::int32_t, 1>(cu, {3});
+    c.in.options.cu_seqlens_k = c.in.options.cu_seqlens_q;
+    EXPECT_THROW(run(focus, c.in, {}), Error);
+  }
+  const std::int32_t right[] = {0, 4, 9};
+  c.in.options.cu_seqlens_q = View<const std::int32_t, 1>(right, {3});
+  c.in.options.cu_seqlens_k = View<const std::int32_t, 1>(right, {2});
+  EXPECT_THROW(run(focus, c.in, {}), Error);
+  c.in.options.cu_seqlens_k = c.in.options.cu_seqlens_q;
+  EXPECT_NO_THROW(run(focus, c.in, {}));
+}
+
 }  // namespace
 }  // namespace headscope

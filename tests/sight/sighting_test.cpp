@@ -156,6 +156,50 @@ TEST(SightFile, RoundTripKeepsEveryNumber) {
   EXPECT_TRUE(same(s.map(1, 3), back.map(1, 3)));
 }
 
+// Rows of a packed batch see their own sequence, before and after a file; q and k may be bf16.
+TEST(SightFile, PackedSequencesInBf16ComeBack) {
+  std::mt19937 generator(9);
+  std::normal_distribution<float> normal;
+  const auto noise = [&](Shape shape) {
+    Tensor t(DType::kBF16, std::move(shape));
+    for (bf16& x : t.span<bf16>()) x = to_bf16(normal(generator));
+    return t;
+  };
+  const Tensor q = noise({1, 2, 50, 16});
+  const Tensor k = noise({1, 1, 50, 16});
+  const Tensor v = noise({1, 1, 50, 16});
+  Tensor cu(DType::kI32, {4});
+  const std::int32_t starts[] = {0, 7, 7, 50};
+  std::copy(std::begin(starts), std::end(starts), cu.span<std::int32_t>().begin());
+  FocusInputOf<bf16> in{q.view<bf16, 4>(), k.view<bf16, 4>(), v.view<bf16, 4>(), {}};
+  in.options.causal = true;
+  in.options.cu_seqlens_q = cu.view<std::int32_t, 1>();
+  in.options.cu_seqlens_k = cu.view<std::int32_t, 1>();
+  Tensor out(DType::kBF16, {1, 2, 50, 16});
+  Sighting s;
+  const Sight sight = Sight::everything();
+  s.layers.resize(1);
+  focus(in, {out.view<bf16, 4>(), {}}, &sight, &s.layers[0]);
+  const Scratch folder;
+  s.save(folder / "packed.sight");
+  const Sighting back = Sighting::load(folder / "packed.sight");
+  EXPECT_EQ(back.layers[0].q.dtype(), DType::kBF16);
+  std::vector<float> row(50);
+  std::vector<float> again(50);
+  for (std::int64_t i : {0, 6, 7, 20, 49}) {
+    s.layers[0].row(0, 1, i, row);
+    back.layers[0].row(0, 1, i, again);
+    EXPECT_EQ(row, again);
+    double sum = 0.0;
+    for (std::int64_t j = 0; j < 50; ++j) {
+      const bool own = i < 7 ? j <= i : j >= 7 && j <= i;
+      if (!own) EXPECT_EQ(row[static_cast<std::size_t>(j)], 0.0F) << i << " " << j;
+      sum += double{row[static_cast<std::size_t>(j)]};
+    }
+    EXPECT_NEAR(sum, 1.0, 2e-6);
+  }
+}
+
 TEST(SightFile, EveryPrefixIsAnError) {
   const Scratch scratch;
   record(6).save(scratch / "run.sight");
