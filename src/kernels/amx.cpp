@@ -70,12 +70,18 @@ bool has_avx512_bf16() {
   return found;
 }
 
+bool fast_avx512_bf16() {
+  const Leaf maker = cpuid(0, 0);
+  return has_avx512_bf16() && maker.ebx == signature_AMD_ebx && maker.ecx == signature_AMD_ecx;
+}
+
 bool has_amx_bf16() {
   static const bool found = has_avx512_bf16() && find_amx_bf16();
   return found;
 }
 #else
 bool has_avx512_bf16() { return false; }
+bool fast_avx512_bf16() { return false; }
 bool has_amx_bf16() { return false; }
 #endif
 

@@ -28,6 +28,7 @@ HWY_INLINE V load_wide(const bf16* p) {
 /// Products of at most one vector of rows: q [rows][width], s [64][kRows], o [rows][value_width].
 template <typename T>
 struct FewProducts {
+  static constexpr bool kF32 = sizeof(T) == 4;
   static constexpr bool kBf16 = sizeof(T) == 2;
   static constexpr std::size_t kVecs = 1;
   static constexpr std::size_t kRows = kLanes;

@@ -5,15 +5,28 @@
 #include <cmath>
 #include <cstdint>
 #include <limits>
+#include <vector>
 
+#include "kernels/amx.h"
 #include "kernels/focus_task.h"
 #include "kernels/highway.h"
 #include "kernels/scalar.h"
+
+#ifndef HEADSCOPE_FOCUS_HWY_ONCE
+#define HEADSCOPE_FOCUS_HWY_ONCE
+namespace headscope::kernels {
+struct Bf16Tables {
+  const Table* pairs;
+  const Table* tiles;
+};
+}  // namespace headscope::kernels
+#endif
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "kernels/focus_hwy.cpp"
 #include "hwy/foreach_target.h"  // IWYU pragma: keep
 #include "hwy/highway.h"
+#include "kernels/focus_bf16-inl.h"
 #include "kernels/focus_few-inl.h"
 #include "kernels/focus_record-inl.h"
 #include "kernels/focus_split-inl.h"
@@ -333,10 +346,11 @@ void finish(const FocusTask& t,
   end_sums(t, rows, lanes, e);
   alignas(64) float factor[kRows] = {};
   for (std::size_t i = 0; i < rows.used; ++i) factor[i] = e.scale[i] * e.inverse[i];
-  if (t.number == Number::kF32)
-    store_rows<P, float>(t, rows, scratch.o, factor);
-  else if constexpr (P::kBf16)
-    store_rows<P, bf16>(t, rows, scratch.o, factor);
+  if (t.number == Number::kF32) {
+    if constexpr (P::kF32) store_rows<P, float>(t, rows, scratch.o, factor);
+  } else {
+    if constexpr (P::kBf16) store_rows<P, bf16>(t, rows, scratch.o, factor);
+  }
   const RowRecord& r = wanted(t);
   if (r.entropy != nullptr) end_stats(t, rows, lanes, e);
   if (r.top_k > 0) end_top(t, rows, scratch.top, e);
@@ -393,10 +407,11 @@ void walk_keys(const FocusTask& t,
 
 template <class P>
 void load_block(const FocusTask& t, const Rows<P::kRows>& rows, const Scratch<P>& scratch) {
-  if (t.number == Number::kF32)
-    load_rows<P, float>(t, rows, scratch.q);
-  else if constexpr (P::kBf16)
-    load_rows<P, bf16>(t, rows, scratch.q);
+  if (t.number == Number::kF32) {
+    if constexpr (P::kF32) load_rows<P, float>(t, rows, scratch.q);
+  } else {
+    if constexpr (P::kBf16) load_rows<P, bf16>(t, rows, scratch.q);
+  }
 }
 
 // One block of rows against all keys that they may see.
@@ -455,23 +470,64 @@ constexpr FocusBody few_body() {
   return b;
 }
 
+constexpr Table make_table(const char* name, const char* what, const FocusBody& bf16_body) {
+  return {name,
+          what,
+          row_body(false),
+          bf16_body,
+          few_body<FewProducts<float>>(),
+          few_body<FewProducts<bf16>>(),
+          activate,
+          layer_norm,
+          fma_peak};
+}
+
 const Table* table_here() {
-  static constexpr Table kTable {
+  static constexpr Table kTable =
 #if HWY_TARGET == HWY_AVX3
-    "avx512", "AVX-512, 16 lanes of f32",
+      make_table("avx512", "AVX-512, 16 lanes of f32", row_body(true));
 #elif HWY_TARGET == HWY_AVX2
-    "avx2", "AVX2 and FMA, 8 lanes of f32",
+      make_table("avx2", "AVX2 and FMA, 8 lanes of f32", row_body(true));
 #elif HWY_TARGET == HWY_SSE4
-    "sse4", "SSE4.2, 4 lanes of f32",
+      make_table("sse4", "SSE4.2, 4 lanes of f32", row_body(true));
 #elif HWY_TARGET == HWY_NEON
-    "neon", "NEON, 4 lanes of f32",
+      make_table("neon", "NEON, 4 lanes of f32", row_body(true));
 #else
-    "portable", "portable vectors in plain C++",
+      make_table("portable", "portable vectors in plain C++", row_body(true));
 #endif
-        row_body(false), row_body(true), few_body<FewProducts<float>>(),
-        few_body<FewProducts<bf16>>(), activate, layer_norm, fma_peak
-  };
   return &kTable;
+}
+
+#if HWY_TARGET == HWY_AVX2 || HWY_TARGET == HWY_AVX3
+template <class Form>
+constexpr FocusBody bf16_body() {
+  FocusBody b = body<Bf16Products<Form>>();
+  b.packed_bytes = Bf16Products<Form>::packed_bytes;
+  b.pack = Bf16Products<Form>::pack;
+  b.must_pack = true;
+  return b;
+}
+#endif
+
+// Tables whose bf16 products are made of pairs and of tiles; nullptr where there are none.
+Bf16Tables bf16_tables_here() {
+#if HWY_TARGET == HWY_AVX3
+  static constexpr Table kPairs = make_table(
+      "avx512bf16", "AVX-512 with bf16 dot products", bf16_body<PairProducts<NativePairDot>>());
+  static constexpr Table kTiles =
+      make_table("amx", "AVX-512 with bf16 tiles", bf16_body<TileProducts<AmxTiles>>());
+  return {&kPairs, &kTiles};
+#elif HWY_TARGET == HWY_AVX2
+  static constexpr Table kPairs = make_table("model-avx512bf16",
+                                             "AVX2 with a model of bf16 dot products, for tests",
+                                             bf16_body<PairProducts<ModelPairDot>>());
+  static constexpr Table kTiles = make_table("model-amx",
+                                             "AVX2 with a model of bf16 tiles, for tests",
+                                             bf16_body<TileProducts<ModelTiles>>());
+  return {&kPairs, &kTiles};
+#else
+  return {nullptr, nullptr};
+#endif
 }
 
 }  // namespace headscope::kernels::HWY_NAMESPACE
@@ -481,10 +537,12 @@ HWY_AFTER_NAMESPACE();
 namespace headscope::kernels {
 
 HWY_EXPORT(table_here);
+HWY_EXPORT(bf16_tables_here);
 
 std::vector<const Table*> highway_tables() {
   std::vector<const Table*> found;
 #ifndef HEADSCOPE_SCALAR
+  std::vector<const Table*> models;
   // Highway chooses by a global mask; walk it once over what this machine supports, best last.
   const std::int64_t all = hwy::SupportedTargets() & HWY_TARGETS;
   for (std::int64_t bit = std::int64_t{1} << 62; bit != 0; bit >>= 1) {
@@ -492,9 +550,17 @@ std::vector<const Table*> highway_tables() {
     hwy::SetSupportedTargetsForTest(bit);
     hwy::GetChosenTarget().Update(hwy::SupportedTargets());
     found.push_back(HWY_DYNAMIC_DISPATCH(table_here)());
+    const Bf16Tables bf16 = HWY_DYNAMIC_DISPATCH(bf16_tables_here)();
+    if (bit == HWY_AVX2) models = {bf16.tiles, bf16.pairs};
+    if (bit != HWY_AVX3) continue;
+    // Where a bf16 dot product is no faster than two of f32, the plain table stays ahead.
+    if (has_avx512_bf16())
+      found.insert(fast_avx512_bf16() ? found.end() : found.end() - 1, bf16.pairs);
+    if (has_amx_bf16()) found.push_back(bf16.tiles);
   }
   hwy::SetSupportedTargetsForTest(0);
   hwy::GetChosenTarget().Update(hwy::SupportedTargets());
+  found.insert(found.begin(), models.begin(), models.end());
 #endif
   return found;
 }

@@ -72,7 +72,7 @@ std::vector<Isa> list() {
     if (is) why += asked == "auto" ? "; the fastest here" : "; asked for by HEADSCOPE_ISA";
     rows.push_back({std::string(t->name), true, is, why});
   }
-  for (std::string_view absent : {"sse4", "avx2", "avx512"}) {
+  for (std::string_view absent : {"sse4", "avx2", "avx512", "avx512bf16", "amx"}) {
     if (find(absent) == nullptr)
       rows.push_back({std::string(absent), false, false, "not on this machine"});
   }
