@@ -189,7 +189,8 @@ void focus_backward(const FocusGradientInputOf<bf16>& in, const FocusGradientOf<
 /// The same in double precision, row by row and without any cleverness: what every fast path is
 /// compared with. Always built. Cost  about 50 times that of focus_backward.
 void focus_backward_reference(const FocusGradientInput& in, const FocusGradient& out);
-void focus_backward_reference(const FocusGradientInputOf<bf16>& in, const FocusGradientOf<bf16>& out);
+void focus_backward_reference(const FocusGradientInputOf<bf16>& in,
+                              const FocusGradientOf<bf16>& out);
 
 /// A change to the findings of one head, made in `merge`, on the input of `output`.
 struct Edit {
