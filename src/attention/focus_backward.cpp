@@ -141,14 +141,8 @@ std::vector<Part> parts_of(const FocusOptions& o,
                            std::int64_t Tq,
                            std::int64_t Tk) {
   std::vector<Part> parts;
-  if (o.cu_seqlens_q.data == nullptr) {
-    for (std::int64_t b = 0; b < B; ++b) parts.push_back({b, 0, Tq, 0, Tk});
-    return parts;
-  }
-  for (std::int64_t n = 0; n + 1 < o.cu_seqlens_q.shape[0]; ++n) {
-    const auto& q = o.cu_seqlens_q;
-    const auto& k = o.cu_seqlens_k;
-    parts.push_back({0, q(n), q(n + 1) - q(n), k(n), k(n + 1) - k(n)});
+  for (const Sequence& s : sequences_of(o, Tq, Tk)) {
+    for (std::int64_t b = 0; b < B; ++b) parts.push_back({b, s.row, s.rows, s.key, s.keys});
   }
   return parts;
 }
@@ -350,9 +344,12 @@ class Backward {
     if (o.slopes.data != nullptr) t.slope = o.slopes(h);
     const bool from_the_end = o.causal || o.window_left >= 0 || o.slopes.data != nullptr;
     const std::int64_t offset = from_the_end ? part.keys - part.rows : 0;
-    t.offset = o.cu_seqlens_q.data == nullptr ? o.query_offset.value_or(offset) : offset;
+    t.offset = o.query_offset.value_or(offset);
     if (o.key_mask.data != nullptr) t.key_mask = o.key_mask[part.b].data + part.key;
-    if (o.segments.data != nullptr) t.segments = o.segments[part.b].data + part.row;
+    if (o.segments.data != nullptr) {
+      t.row_segments = o.segments[part.b].data + part.row;
+      t.key_segments = o.segments[part.b].data + part.key;
+    }
     if (o.bias.data != nullptr) std::tie(t.bias, t.bias_row_stride) = bias_at(o.bias, part, h);
     if (out_.dbias.data != nullptr)
       std::tie(t.dbias, t.dbias_row_stride) = bias_at(out_.dbias, part, h);

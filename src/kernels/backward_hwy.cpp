@@ -112,24 +112,26 @@ void turn_back(const float* from,
   }
 }
 
+// The least and the greatest of n > 0 numbers.
+struct Extent {
+  std::int32_t low = 0;
+  std::int32_t high = 0;
+};
+inline Extent extent(const std::int32_t* x, std::int64_t n) {
+  Extent e{x[0], x[0]};
+  for (std::int64_t i = 1; i < n; ++i) {
+    e.low = x[i] < e.low ? x[i] : e.low;
+    e.high = x[i] > e.high ? x[i] : e.high;
+  }
+  return e;
+}
+
 // Whether a row and a key of the tile can be of one segment.
 bool may_meet(const BackwardTask& t, const Tile& tile) {
-  if (t.segments == nullptr) return true;
-  const auto range =
-      [&](std::int64_t first, std::int64_t n, std::int32_t& low, std::int32_t& high) {
-        low = high = t.segments[first];
-        for (std::int64_t i = first + 1; i < first + n; ++i) {
-          low = t.segments[i] < low ? t.segments[i] : low;
-          high = t.segments[i] > high ? t.segments[i] : high;
-        }
-      };
-  std::int32_t row_low = 0;
-  std::int32_t row_high = 0;
-  std::int32_t key_low = 0;
-  std::int32_t key_high = 0;
-  range(tile.row, tile.rows, row_low, row_high);
-  range(tile.key, tile.keys, key_low, key_high);
-  return row_low <= key_high && key_low <= row_high;
+  if (t.row_segments == nullptr) return true;
+  const Extent rows = extent(t.row_segments + tile.row, tile.rows);
+  const Extent keys = extent(t.key_segments + tile.key, tile.keys);
+  return rows.low <= keys.high && keys.low <= rows.high;
 }
 
 // The five products of one tile.

@@ -18,7 +18,7 @@ struct Sums {
 bool visible(const BackwardTask& t, std::int64_t i, std::int64_t j) {
   const Span seen = keys_of_row(t, i);
   if (j < seen.begin || j >= seen.end) return false;
-  if (t.segments != nullptr && t.segments[i] != t.segments[j]) return false;
+  if (t.row_segments != nullptr && t.row_segments[i] != t.key_segments[j]) return false;
   return t.key_mask == nullptr || t.key_mask[j] != 0;
 }
 

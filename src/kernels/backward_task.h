@@ -37,7 +37,8 @@ struct BackwardTask {
   const std::uint8_t* key_mask = nullptr;  // [keys]
   const float* bias = nullptr;             // element (i,j) at bias + i * bias_row_stride + j
   std::int64_t bias_row_stride = 0;
-  const std::int32_t* segments = nullptr;  // [rows], rows and keys alike
+  const std::int32_t* row_segments = nullptr;  // [rows]; nullptr: none, and so for keys
+  const std::int32_t* key_segments = nullptr;  // [keys]
 
   float* scratch = nullptr;  // floats that BackwardTable::scratch asks for, 64-byte aligned
 };

@@ -32,7 +32,7 @@ struct Tile {
 /// True when every row of the tile sees all of its keys as they are.
 inline bool plain(const BackwardTask& t, const Tile& tile) {
   if (tile.keys < kKeys || t.key_mask != nullptr || t.bias != nullptr || t.softcap > 0.0F ||
-      t.slope != 0.0F || t.segments != nullptr)
+      t.slope != 0.0F || t.row_segments != nullptr)
     return false;
   // Both ends of what a row sees only grow from row to row.
   const Span first = keys_of_row(t, tile.row);
@@ -104,10 +104,10 @@ seen_by(const BackwardTask& t, const Tile& tile, const Span& seen, std::int64_t 
   const auto end = static_cast<float>(most(0, least(seen.end - tile.key, kKeys)));
   M mask = hn::And(hn::Ge(number, hn::Set(d, begin)), hn::Lt(number, hn::Set(d, end)));
   mask = hn::And(mask, hn::Gt(hn::Load(d, tile.keep + n), hn::Zero(d)));
-  if (t.segments != nullptr) {
+  if (t.row_segments != nullptr) {
     HWY_ALIGN float same[kLanes];
     for (std::int64_t m = 0; m < static_cast<std::int64_t>(kLanes); ++m) {
-      const bool is = n + m < tile.keys && t.segments[tile.key + n + m] == t.segments[i];
+      const bool is = n + m < tile.keys && t.key_segments[tile.key + n + m] == t.row_segments[i];
       same[m] = is ? 1.0F : 0.0F;
     }
     mask = hn::And(mask, hn::Gt(hn::Load(d, same), hn::Zero(d)));

@@ -81,7 +81,7 @@ class BackwardCall {
     if (often(0.25)) o.window_left = pick(0, 40);
     if (often(0.25)) o.window_right = pick(0, 40);
     if (often(0.2)) o.prefix = pick(0, Tk_);
-    if (often(0.2) && !packed_) o.query_offset = pick(-5, Tk_);
+    if (often(0.2)) o.query_offset = pick(-5, Tk_);
     if (often(0.25)) {
       mask_ = Tensor(DType::kU8, {B_, Tk_});
       for (std::uint8_t& x : mask_.span<std::uint8_t>()) x = often(0.7) ? 1 : 0;

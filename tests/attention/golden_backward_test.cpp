@@ -2,8 +2,6 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
-#include <map>
-#include <optional>
 
 #include "attention/focus_case.h"
 #include "attention/gradients.h"
@@ -17,21 +15,6 @@ using golden::error;
 using golden::floats;
 using golden::FocusCase;
 using testing_support::Gradients;
-
-// The call of a case, with all that FocusOptions can say.
-FocusInput input_of(const FocusCase& c) {
-  FocusInput in = c.input();
-  if (c.has("segments")) {
-    const auto numbers = c.view<std::int32_t, 1>("segments");
-    in.options.segments = {numbers.data, {in.q.shape[0], numbers.shape[0]}, {0, 1}};
-  }
-  if (c.has("cu_seqlens_q")) {
-    in.options.cu_seqlens_q = c.view<std::int32_t, 1>("cu_seqlens_q");
-    in.options.cu_seqlens_k = c.view<std::int32_t, 1>("cu_seqlens_k");
-    in.options.query_offset.reset();
-  }
-  return in;
-}
 
 // Turns gradients back by the angles that rotary positions turned q and k by: the transposed rotation.
 void turn_back(const FocusCase& c, const char* positions, Tensor& gradient) {
@@ -107,7 +90,7 @@ int each_case(F&& run) {
 
 FocusGradientInput gradient_input(const FocusCase& c) {
   FocusGradientInput in;
-  in.forward = input_of(c);
+  in.forward = c.input();
   in.out = c.view<float, 4>("out");
   in.lse = c.view<float, 3>("lse");
   in.dout = c.view<float, 4>("dout");
