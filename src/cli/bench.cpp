@@ -22,12 +22,12 @@ namespace {
 using kernels::Peak;
 using kernels::Rate;
 
-constexpr std::string_view kGroups[] = {"limits", "focus", "decode"};
+constexpr std::string_view kGroups[] = {"limits", "focus", "decode", "backward"};
 
 /// One row to measure: what the machine can do at most, or a call of focus.
 struct Plan {
   std::string_view group;
-  FocusShape shape;          // focus, decode
+  FocusShape shape;          // focus, decode, backward
   std::optional<Peak> peak;  // limits; none: DRAM read
   int threads = 1;           // limits
 };
@@ -97,6 +97,18 @@ void plan_decode(std::vector<Plan>& plans, DType dtype, bool quick) {
   }
 }
 
+void plan_backward(std::vector<Plan>& plans, DType dtype, bool quick) {
+  FocusShape shape{.dtype = dtype};
+  shape.rows = shape.keys = quick ? 256 : 2048;
+  plans.push_back({"backward", shape, {}, threads()});
+  shape.options = "causal";
+  plans.push_back({"backward", shape, {}, threads()});
+  if (quick) return;
+  shape.options = "plain";
+  shape.width = 128;
+  plans.push_back({"backward", shape, {}, threads()});
+}
+
 std::vector<Plan> plan(const std::vector<std::string>& groups, bool quick) {
   const auto wanted = [&](std::string_view group) {
     return groups.empty() || std::find(groups.begin(), groups.end(), group) != groups.end();
@@ -108,6 +120,9 @@ std::vector<Plan> plan(const std::vector<std::string>& groups, bool quick) {
   }
   for (const DType dtype : {DType::kF32, DType::kBF16}) {
     if (wanted("decode")) plan_decode(plans, dtype, quick);
+  }
+  for (const DType dtype : {DType::kF32, DType::kBF16}) {
+    if (wanted("backward")) plan_backward(plans, dtype, quick);
   }
   return plans;
 }
@@ -135,11 +150,16 @@ class Measurer {
     row.peak = (decode ? dram().read(threads(), reads())
                        : kernels::peak_flops(plan.shape.dtype, peak_seconds()))
                    .per_second;
+    const bool backward = plan.group == "backward";
     FocusCase call(plan.shape);
+    if (backward) call.prepare_backward();
     row.seconds = kernels::median_seconds(
-        [&] { call.run(); },
+        [&] { backward ? call.run_backward() : call.run(); },
         {.seconds = quick_ ? 0.05 : 0.5, .least = quick_ ? 2 : 3, .most = quick_ ? 20 : 200});
-    row.value = (decode ? call.cache_bytes() : call.flop()) / row.seconds;
+    row.value = (decode     ? call.cache_bytes()
+                 : backward ? call.backward_flop()
+                            : call.flop()) /
+                row.seconds;
     return row;
   }
 
@@ -239,9 +259,10 @@ std::string table_of(const Screen& screen, const std::vector<Row>& rows) {
     if (row.plan.group != group) {
       if (!group.empty()) out += '\n';
       group = row.plan.group;
-      const Word title = group == "limits"  ? Word::kBenchLimits
-                         : group == "focus" ? Word::kBenchFocus
-                                            : Word::kBenchDecode;
+      const Word title = group == "limits"   ? Word::kBenchLimits
+                         : group == "focus"  ? Word::kBenchFocus
+                         : group == "decode" ? Word::kBenchDecode
+                                             : Word::kBenchBackward;
       out += paint(screen, Paint::kTitle, text(screen.lang, title)) + '\n';
     }
     out += line_of(screen, row);

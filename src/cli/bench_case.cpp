@@ -114,14 +114,44 @@ FocusCase::FocusCase(const FocusShape& shape)
 }
 
 template <typename T>
+FocusInputOf<T> FocusCase::input() const {
+  return {q_.view<T, 4>(), k_.view<T, 4>(), v_.view<T, 4>(), options_};
+}
+
+template <typename T>
 void FocusCase::run_as() {
-  const FocusInputOf<T> in{q_.view<T, 4>(), k_.view<T, 4>(), v_.view<T, 4>(), options_};
+  const FocusOutputOf<T> out{out_.view<T, 4>(),
+                             lse_.empty() ? View<float, 3>{} : lse_.view<float, 3>()};
   record_ = {};
   const bool look = shape_.sight != "none";
-  focus(in,
-        FocusOutputOf<T>{out_.view<T, 4>(), {}},
-        look ? &sight_ : nullptr,
-        look ? &record_ : nullptr);
+  focus(input<T>(), out, look ? &sight_ : nullptr, look ? &record_ : nullptr);
+}
+
+template <typename T>
+void FocusCase::run_backward_as() {
+  FocusGradientInputOf<T> in;
+  in.forward = input<T>();
+  in.out = out_.view<T, 4>();
+  in.lse = lse_.view<float, 3>();
+  in.dout = dout_.view<T, 4>();
+  focus_backward(in,
+                 FocusGradientOf<T>{dq_.view<T, 4>(), dk_.view<T, 4>(), dv_.view<T, 4>(), {}, {}});
+}
+
+void FocusCase::prepare_backward() {
+  lse_ = Tensor(DType::kF32, {1, shape_.heads, shape_.rows});
+  dout_ = noise(shape_.dtype, out_.shape(), 5);
+  dq_ = Tensor(shape_.dtype, q_.shape());
+  dk_ = Tensor(shape_.dtype, k_.shape());
+  dv_ = Tensor(shape_.dtype, v_.shape());
+  run();
+}
+
+void FocusCase::run_backward() {
+  if (shape_.dtype == DType::kF32)
+    run_backward_as<float>();
+  else
+    run_backward_as<bf16>();
 }
 
 void FocusCase::run() {

@@ -41,8 +41,13 @@ class FocusCase {
   /// Errors: kUsage for a word that is not in the lists above.
   explicit FocusCase(const FocusShape& shape);
   void run();
-  /// flop of the scores that count: masked ones are nobody's work.
+  /// The gradients by q, k and v of a run whose forward pass was made by prepare_backward().
+  void run_backward();
+  void prepare_backward();
+  /// flop of the scores that count: masked ones are nobody's work. Backward makes five products of
+  /// the two of a run.
   [[nodiscard]] double flop() const;
+  [[nodiscard]] double backward_flop() const { return 2.5 * flop(); }
   /// Bytes of K and V.
   [[nodiscard]] double cache_bytes() const;
   /// What the last run recorded.
@@ -50,10 +55,15 @@ class FocusCase {
 
  private:
   template <typename T>
+  [[nodiscard]] FocusInputOf<T> input() const;
+  template <typename T>
   void run_as();
+  template <typename T>
+  void run_backward_as();
 
   FocusShape shape_;
-  Tensor q_, k_, v_, out_, mask_, bias_, slopes_;
+  Tensor q_, k_, v_, out_, lse_, mask_, bias_, slopes_;
+  Tensor dout_, dq_, dk_, dv_;  // empty until prepare_backward()
   FocusOptions options_;
   Sight sight_;
   FocusRecord record_;

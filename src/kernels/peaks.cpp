@@ -1,48 +1,16 @@
 #include "kernels/peaks.h"
 
+#include "kernels/amx.h"
 #include "kernels/isa.h"
 
-#if defined(__x86_64__) && defined(__linux__)
-#include <cpuid.h>
+#if defined(__x86_64__)
 #include <immintrin.h>
-#include <sys/syscall.h>
-#include <unistd.h>
 #endif
 
 namespace headscope::kernels {
 
-#if defined(__x86_64__) && defined(__linux__)
+#if defined(__x86_64__)
 namespace {
-
-bool bit(unsigned word, int n) { return ((word >> n) & 1U) != 0; }
-
-// What the operating system saves for a thread; instructions that need more must not run.
-std::uint64_t saved_state() {
-  unsigned a = 0, b = 0, c = 0, d = 0;
-  if (__get_cpuid(1, &a, &b, &c, &d) == 0 || !bit(c, 27)) return 0;
-  unsigned low = 0, high = 0;
-  __asm__ volatile("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
-  return (std::uint64_t{high} << 32) | low;
-}
-
-bool can_dot_bf16() {
-  constexpr std::uint64_t kVectors = 0xE6;  // SSE, AVX and the three parts of AVX-512
-  unsigned a = 0, b = 0, c = 0, d = 0;
-  return (saved_state() & kVectors) == kVectors && __get_cpuid_count(7, 0, &a, &b, &c, &d) != 0 &&
-         bit(b, 16) && __get_cpuid_count(7, 1, &a, &b, &c, &d) != 0 && bit(a, 5);
-}
-
-bool can_amx_bf16() {
-  constexpr std::uint64_t kTiles = std::uint64_t{3} << 17;
-  unsigned a = 0, b = 0, c = 0, d = 0;
-  if ((saved_state() & kTiles) != kTiles || __get_cpuid_count(7, 0, &a, &b, &c, &d) == 0 ||
-      !bit(d, 22) || !bit(d, 24)) {
-    return false;
-  }
-  constexpr long kAskForState = 0x1023;  // ARCH_REQ_XCOMP_PERM
-  constexpr long kTileData = 18;
-  return ::syscall(SYS_arch_prctl, kAskForState, kTileData) == 0;
-}
 
 // Pairs of ones and sums that stay small: no number overflows in any number of rounds.
 __attribute__((target("avx512f,avx512bf16"))) double dot_bf16(std::int64_t rounds) noexcept {
@@ -107,9 +75,9 @@ __attribute__((target("amx-tile,amx-bf16"))) double amx_bf16(std::int64_t rounds
 std::vector<Peak> peaks() {
   const Table& chosen = table();
   std::vector<Peak> all{{"fma_f32", chosen.name, "flop", chosen.fma_peak}};
-#if defined(__x86_64__) && defined(__linux__)
-  if (can_dot_bf16()) all.push_back({"dot_bf16", "avx512bf16", "flop", dot_bf16});
-  if (can_amx_bf16()) all.push_back({"amx_bf16", "amx", "flop", amx_bf16});
+#if defined(__x86_64__)
+  if (has_avx512_bf16()) all.push_back({"dot_bf16", "avx512bf16", "flop", dot_bf16});
+  if (has_amx_bf16()) all.push_back({"amx_bf16", "amx", "flop", amx_bf16});
 #endif
   all.push_back({"exp_f32", best_vectors(), "exp", exp_peak});
   return all;

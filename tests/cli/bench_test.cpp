@@ -15,6 +15,20 @@ namespace {
 
 using Json = nlohmann::json;
 
+const std::set<std::string> kFlopKeys{"name",
+                                      "isa",
+                                      "dtype",
+                                      "heads",
+                                      "groups",
+                                      "T",
+                                      "D",
+                                      "options",
+                                      "sight",
+                                      "seconds",
+                                      "tflops",
+                                      "peak_tflops",
+                                      "share"};
+
 struct Outcome {
   int status = -1;
   std::string out, complaint;
@@ -43,20 +57,7 @@ TEST(Bench, QuickFocusRowsHaveTheirKeysAndAddUp) {
   const Json rows = Json::parse(outcome.out);
   std::set<std::string> dtypes, sights;
   for (const Json& row : rows) {
-    EXPECT_EQ(keys_of(row),
-              (std::set<std::string>{"name",
-                                     "isa",
-                                     "dtype",
-                                     "heads",
-                                     "groups",
-                                     "T",
-                                     "D",
-                                     "options",
-                                     "sight",
-                                     "seconds",
-                                     "tflops",
-                                     "peak_tflops",
-                                     "share"}));
+    EXPECT_EQ(keys_of(row), kFlopKeys);
     expect_positive(row, {"seconds", "tflops", "peak_tflops", "share"});
     const double share = row.at("tflops").get<double>() / row.at("peak_tflops").get<double>();
     EXPECT_NEAR(row.at("share").get<double>(), share, 1e-4 * share);
@@ -69,6 +70,21 @@ TEST(Bench, QuickFocusRowsHaveTheirKeysAndAddUp) {
   }
   EXPECT_EQ(dtypes, (std::set<std::string>{"bf16", "f32"}));
   EXPECT_EQ(sights, (std::set<std::string>{"everything", "maps", "none", "stats"}));
+}
+
+TEST(Bench, QuickBackwardRowsHaveTheirKeysAndAddUp) {
+  const Outcome outcome = bench_with({"backward", "--quick", "--json"});
+  ASSERT_EQ(outcome.status, 0) << outcome.complaint;
+  const Json rows = Json::parse(outcome.out);
+  EXPECT_EQ(rows.size(), 4U);
+  for (const Json& row : rows) {
+    EXPECT_EQ(keys_of(row), kFlopKeys);
+    expect_positive(row, {"seconds", "tflops", "peak_tflops", "share"});
+    const double T = row.at("T"), D = row.at("D"), heads = row.at("heads");
+    const double pairs = row.at("options") == "causal" ? 0.5 * T * (T + 1.0) : T * T;
+    const double flop = row.at("tflops").get<double>() * 1e12 * row.at("seconds").get<double>();
+    EXPECT_NEAR(flop, 10.0 * heads * pairs * D, 1e-4 * flop) << row.dump();
+  }
 }
 
 TEST(Bench, QuickDecodeAndLimitsRowsHaveTheirKeys) {
