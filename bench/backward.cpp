@@ -4,7 +4,7 @@
 #include <random>
 
 #include "headscope/attention.h"
-#include "peaks.h"
+#include "kernels/measure.h"
 
 namespace {
 
@@ -33,7 +33,8 @@ template <typename T>
 void run(benchmark::State& state, std::int64_t H, bool causal) {
   const std::int64_t N = state.range(0);
   const std::int64_t D = state.range(1);
-  const double peak = bench::fma_peak();  // beside every row: clocks change within a run
+  const double peak =
+      kernels::peak_flops(DType::kF32).per_second;  // beside every row: clocks change within a run
   const Shape shape{1, H, N, D};
   const Tensor q = noise<T>(shape, 1);
   const Tensor k = noise<T>(shape, 2);

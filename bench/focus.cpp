@@ -1,91 +1,205 @@
-// Step 3 against the f32 FMA peak of the same run: shapes x what is recorded.
+// Step 3 against the peak of the same run: shapes x dtypes x options x what is recorded.
+//   bench/focus                                       the main rows, and cost per score up to 131,072 tokens
+//   bench/focus --benchmark_filter=grid/              every shape, dtype, option and sight
+//   bench/focus --benchmark_filter='bf16 4x4096x64'   some of them
 #include <benchmark/benchmark.h>
 
-#include <map>
-#include <random>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
 
-#include "headscope/attention.h"
-#include "peaks.h"
+#include "cli/bench_case.h"
+#include "headscope/sighting.h"
+#include "heap.h"
+#include "kernels/measure.h"
 
 namespace {
 
 using namespace headscope;
+using cli::FocusShape;
 
-Tensor noise(Shape shape, unsigned seed) {
-  std::mt19937 generator(seed);
-  std::normal_distribution<float> normal;
-  Tensor t(DType::kF32, std::move(shape));
-  for (float& x : t.span<float>()) x = normal(generator);
-  return t;
-}
+constexpr std::int64_t kLong = 131072;
 
-enum Look { kBlind, kStats, kEverything };
-
-Sight sight_of(Look look) {
-  if (look == kEverything) return Sight::everything();
-  return {};
-}
-
-void run(benchmark::State& state,
-         std::int64_t B,
-         std::int64_t H,
-         std::int64_t T,
-         std::int64_t D,
-         bool causal,
-         Look look) {
-  const double peak =
-      bench::fma_peak();  // beside every row: clocks and neighbours change within a run
-  const Tensor q = noise({B, H, T, D}, 1);
-  const Tensor k = noise({B, H, T, D}, 2);
-  const Tensor v = noise({B, H, T, D}, 3);
-  Tensor out(DType::kF32, {B, H, T, D});
-  FocusInput in{q.view<float, 4>(), k.view<float, 4>(), v.view<float, 4>(), {}};
-  in.options.causal = causal;
-  const Sight sight = sight_of(look);
-  for (auto _ : state) {
-    FocusRecord record;
-    focus(in, {out.view<float, 4>(), {}}, look == kBlind ? nullptr : &sight, &record);
-    benchmark::DoNotOptimize(out.raw());
-  }
-  const double pairs = causal ? 0.5 * static_cast<double>(T) * static_cast<double>(T + 1)
-                              : static_cast<double>(T * T);
-  const double flop =
-      4.0 * pairs * static_cast<double>(B * H * D) * static_cast<double>(state.iterations());
+void focus_row(benchmark::State& state, const FocusShape& shape) {
+  // Beside every row: clocks and neighbours change within a run.
+  const double peak = kernels::peak_flops(shape.dtype).per_second;
+  cli::FocusCase call(shape);
+  call.run();
+  call.record() = {};
+  const std::size_t before = bench::heap_bytes();
+  bench::restart_heap_peak();
+  call.run();
+  const std::size_t recorded = bench::heap_bytes() - before;
+  const std::size_t beyond = bench::heap_peak() - before - recorded;
+  for (auto _ : state) call.run();
+  const double flop = call.flop() * static_cast<double>(state.iterations());
   state.counters["TFLOP/s"] = benchmark::Counter(flop / 1e12, benchmark::Counter::kIsRate);
   state.counters["share"] = benchmark::Counter(flop / peak, benchmark::Counter::kIsRate);
   state.counters["peak"] = peak / 1e12;
+  state.counters["beyond_MB"] = static_cast<double>(beyond) / 1e6;
+  state.counters["record_MB"] = static_cast<double>(recorded) / 1e6;
 }
 
-void focus_f32(benchmark::State& state) {
-  run(state, 1, 4, state.range(0), state.range(1), false, kBlind);
-}
-void focus_f32_causal(benchmark::State& state) {
-  run(state, 1, 4, state.range(0), state.range(1), true, kBlind);
-}
-void focus_f32_stats(benchmark::State& state) {
-  run(state, 1, 4, state.range(0), state.range(1), false, kStats);
-}
-void focus_f32_everything(benchmark::State& state) {
-  run(state, 1, 4, state.range(0), state.range(1), false, kEverything);
-}
-void focus_f32_many_heads(benchmark::State& state) {
-  run(state, 1, 96, state.range(0), state.range(1), false, kBlind);
+// What a long text left behind, for `row` and `tile`.
+std::unique_ptr<Sighting> long_sighting;
+
+void scale_row(benchmark::State& state, const FocusShape& shape) {
+  const double peak = kernels::peak_flops(shape.dtype).per_second;
+  cli::FocusCase call(shape);
+  const std::size_t before = bench::heap_bytes();
+  bench::restart_heap_peak();
+  for (auto _ : state) call.run();
+  const double runs = static_cast<double>(state.iterations());
+  const double scores = static_cast<double>(shape.heads * shape.rows * shape.keys);
+  state.counters["ns/score"] = benchmark::Counter(
+      scores * runs / 1e9, benchmark::Counter::kIsRate | benchmark::Counter::kInvert);
+  state.counters["share"] =
+      benchmark::Counter(call.flop() * runs / peak, benchmark::Counter::kIsRate);
+  state.counters["peak_MB"] = static_cast<double>(bench::heap_peak() - before) / 1e6;
+  if (shape.keys == kLong && shape.sight == "everything") {
+    long_sighting = std::make_unique<Sighting>();
+    long_sighting->layers.push_back(std::move(call.record()));
+  }
 }
 
-#define SHAPES            \
-  ->Args({512, 64})       \
-      ->Args({2048, 64})  \
-      ->Args({4096, 64})  \
-      ->Args({2048, 32})  \
-      ->Args({2048, 128}) \
-      ->UseRealTime()     \
-      ->Unit(benchmark::kMillisecond)
-BENCHMARK(focus_f32) SHAPES;
-BENCHMARK(focus_f32_causal) SHAPES;
-BENCHMARK(focus_f32_stats) SHAPES;
-BENCHMARK(focus_f32_everything) SHAPES;
-BENCHMARK(focus_f32_many_heads)->Args({128, 64})->UseRealTime()->Unit(benchmark::kMillisecond);
+const Sighting& sighting_of_long_text() {
+  if (long_sighting == nullptr) {
+    cli::FocusCase call(
+        {.heads = 1, .groups = 1, .rows = kLong, .keys = kLong, .sight = "everything"});
+    call.run();
+    long_sighting = std::make_unique<Sighting>();
+    long_sighting->layers.push_back(std::move(call.record()));
+  }
+  return *long_sighting;
+}
+
+void exact_row(benchmark::State& state) {
+  const FocusRecord& record = sighting_of_long_text().layers[0];
+  std::vector<float> weights(kLong);
+  std::int64_t i = 0;
+  for (auto _ : state) {
+    i = (i + 7919) % kLong;
+    record.row(0, 0, i, weights);
+    benchmark::DoNotOptimize(weights.data());
+  }
+}
+
+void exact_tile(benchmark::State& state, int level) {
+  const Sighting& sighting = sighting_of_long_text();
+  const std::int64_t tiles = (kLong >> level) / Sighting::kTile;
+  std::int64_t n = 0;
+  for (auto _ : state) {
+    n = (n + 101) % tiles;
+    benchmark::DoNotOptimize(sighting.tile(0, 0, level, n, tiles - 1 - n));
+  }
+}
+
+void add(const std::string& part, const FocusShape& shape) {
+  const std::string name = part + "/" + shape.name();
+  benchmark::RegisterBenchmark(name.c_str(),
+                               [shape](benchmark::State& state) { focus_row(state, shape); })
+      ->MinTime(0.3)
+      ->UseRealTime()
+      ->Unit(benchmark::kMillisecond);
+}
+
+FocusShape square(DType dtype, std::int64_t heads, std::int64_t T, std::int64_t D) {
+  return {.dtype = dtype, .heads = heads, .groups = heads, .rows = T, .keys = T, .width = D};
+}
+
+void add_main(DType dtype) {
+  for (const std::int64_t T : {64, 128, 256, 1024}) add("main", square(dtype, 4, T, 64));
+  for (const auto& [T, D] : {std::pair{512, 64}, {2048, 64}, {4096, 64}, {2048, 32}, {2048, 128}}) {
+    for (const std::string_view sight : cli::kSights) {
+      FocusShape shape = square(dtype, 4, T, D);
+      shape.sight = sight;
+      add("main", shape);
+    }
+  }
+  for (const std::string_view options : cli::kFocusOptions) {
+    FocusShape shape = square(dtype, 4, 2048, 64);
+    shape.options = options;
+    if (options != "plain") add("main", shape);
+  }
+  for (const std::string_view sight : {"none", "stats"}) {
+    FocusShape grouped = square(dtype, 32, 1024, 64);
+    grouped.groups = 8;
+    grouped.options = "causal";
+    for (FocusShape shape : {square(dtype, 96, 128, 64), square(dtype, 1000, 128, 64), grouped}) {
+      shape.sight = sight;
+      add("main", shape);
+    }
+  }
+}
+
+void add_grid(DType dtype) {
+  for (const std::int64_t D : {32, 64, 128}) {
+    for (const std::int64_t T : {64, 128, 256, 512, 1024, 2048, 4096}) {
+      for (const std::string_view options : cli::kFocusOptions) {
+        for (const std::string_view sight : cli::kSights) {
+          for (const std::int64_t heads : {4, 32}) {
+            FocusShape shape = square(dtype, heads, T, D);
+            shape.groups = heads == 32 ? 8 : heads;
+            shape.options = options;
+            shape.sight = sight;
+            add("grid", shape);
+          }
+        }
+      }
+    }
+  }
+}
+
+void add_scale(DType dtype, const std::string& part) {
+  for (const std::string_view sight : {"none", "everything"}) {
+    for (const std::int64_t T :
+         {std::int64_t{2048}, std::int64_t{8192}, std::int64_t{32768}, kLong}) {
+      FocusShape shape = square(dtype, 1, T, 64);
+      shape.sight = sight;
+      auto* row = benchmark::RegisterBenchmark(
+          (part + "/" + shape.name()).c_str(),
+          [shape](benchmark::State& state) { scale_row(state, shape); });
+      row->UseRealTime()->Unit(benchmark::kMillisecond);
+      if (T > 8192)
+        row->Iterations(1);
+      else
+        row->MinTime(0.3);
+    }
+  }
+}
 
 }  // namespace
 
-BENCHMARK_MAIN();
+int main(int argc, char** argv) {
+  for (const DType dtype : {DType::kF32, DType::kBF16}) add_main(dtype);
+  add_scale(DType::kF32, "scale");
+  add_scale(DType::kBF16, "long");
+  benchmark::RegisterBenchmark("scale/row of 131072", exact_row)
+      ->UseRealTime()
+      ->Unit(benchmark::kMillisecond);
+  for (const int level : {0, 2}) {
+    const std::string name = "scale/tile of 131072, level " + std::to_string(level);
+    benchmark::RegisterBenchmark(name.c_str(),
+                                 [level](benchmark::State& state) { exact_tile(state, level); })
+        ->UseRealTime()
+        ->Unit(benchmark::kMillisecond);
+  }
+  for (const DType dtype : {DType::kF32, DType::kBF16}) add_grid(dtype);
+
+  // The whole grid takes an hour; it is there for those who name some of it.
+  std::vector<char*> words(argv, argv + argc);
+  std::string filter = "--benchmark_filter=^(main|scale)/";
+  bool filtered = false;
+  for (const char* word : words) {
+    filtered = filtered || std::string_view(word).substr(0, 18) == "--benchmark_filter";
+  }
+  if (!filtered) words.push_back(filter.data());
+  int count = static_cast<int>(words.size());
+  words.push_back(nullptr);
+  benchmark::Initialize(&count, words.data());
+  if (benchmark::ReportUnrecognizedArguments(count, words.data())) return 2;
+  benchmark::RunSpecifiedBenchmarks();
+  long_sighting.reset();
+  return 0;
+}

@@ -6,7 +6,7 @@
 
 #include <random>
 
-#include "peaks.h"
+#include "kernels/measure.h"
 
 namespace {
 
@@ -14,7 +14,7 @@ using namespace headscope;
 
 // Arguments: rows M, in K, out N.
 void linear_f32(benchmark::State& state) {
-  const double peak = bench::fma_peak();
+  const double peak = kernels::peak_flops(DType::kF32).per_second;
   std::mt19937 generator(1);
   std::normal_distribution<float> normal;
   Tensor w(DType::kF32, {state.range(2), state.range(1)});

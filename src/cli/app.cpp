@@ -28,6 +28,7 @@ constexpr Verb kVerbs[] = {
     {"verify", verify, Word::kHelpVerify},
     {"models", models, Word::kHelpModels},
     {"cpu", cpu, Word::kHelpCpu},
+    {"bench", bench, Word::kHelpBench},
 };
 
 const Verb* find_verb(std::string_view name) {

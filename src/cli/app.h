@@ -12,6 +12,7 @@ namespace headscope::cli {
 int run(std::span<const std::string> arguments, std::string& out, std::string& complaint);
 
 int cpu(std::span<const std::string> arguments, Lang lang, std::string& out);
+int bench(std::span<const std::string> arguments, Lang lang, std::string& out);
 int models(std::span<const std::string> arguments, Lang lang, std::string& out);
 
 }  // namespace headscope::cli

@@ -24,6 +24,11 @@ Progress::~Progress() {
   thread_.join();
 }
 
+void Progress::now(std::string what) {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  what_ = std::move(what);
+}
+
 void Progress::tick() {
   using Clock = std::chrono::steady_clock;
   const auto start = Clock::now();

@@ -14,6 +14,8 @@ class Progress {
  public:
   explicit Progress(std::string what);
   ~Progress();
+  /// Something else is going on from here on; the seconds go on as well.
+  void now(std::string what);
   Progress(const Progress&) = delete;
   Progress& operator=(const Progress&) = delete;
 

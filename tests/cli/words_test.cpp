@@ -58,7 +58,8 @@ TEST(Words, HelpFitsEightyColumnsAndShowsAnExample) {
                           Word::kHelpWalk,
                           Word::kHelpVerify,
                           Word::kHelpModels,
-                          Word::kHelpCpu}) {
+                          Word::kHelpCpu,
+                          Word::kHelpBench}) {
     for (const Lang lang : {Lang::kEn, Lang::kRu}) {
       std::istringstream lines{std::string(text(lang, word))};
       for (std::string line; std::getline(lines, line);) EXPECT_LE(columns(line), 80) << line;
