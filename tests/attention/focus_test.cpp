@@ -74,6 +74,8 @@ TEST(Focus, EqualsTheReferenceOnRandomCalls) {
     const Result expected = run(focus_reference, c.in, c.sight);
     for (const kernels::Table* table :
          kernels::tables().subspan(1)) {  // the first is the reference
+      // A model of instructions is a hundred times slower than what it models.
+      if (table->name.starts_with("model") && seed % 8 != 0) continue;
       SCOPED_TRACE("seed " + std::to_string(seed) + " on " + std::string(table->name));
       kernels::use(table->name);
       expect_same(c, run(focus, c.in, c.sight), expected);
@@ -91,6 +93,8 @@ TEST(Focus, Bf16EqualsTheReferenceOnRandomCalls) {
     const testing_support::Bf16Call half(c);
     const Result expected = run(focus_reference, c.in, c.sight);
     for (const kernels::Table* table : kernels::tables()) {
+      // A model of instructions is a hundred times slower than what it models.
+      if (table->name.starts_with("model") && seed % 8 != 0) continue;
       SCOPED_TRACE("seed " + std::to_string(seed) + " on " + std::string(table->name));
       kernels::use(table->name);
       const Result found = half.run(focus, c.sight);
