@@ -221,7 +221,10 @@ kernels::FocusTask task_of(const FocusInputOf<T>& in,
   t.prefix = std::min(o.prefix, kFar);
   t.softcap = o.softcap;
   if (o.key_mask.data != nullptr) t.key_mask = o.key_mask[b].data + sequence.key;
-  if (o.segments.data != nullptr) t.segments = o.segments[b].data;
+  if (o.segments.data != nullptr) {
+    t.row_segments = o.segments[b].data + sequence.row;
+    t.key_segments = o.segments[b].data + sequence.key;
+  }
   const bool from_the_end = o.causal || o.window_left >= 0 || o.slopes.data != nullptr;
   t.offset = o.query_offset.value_or(from_the_end ? t.keys - t.rows : 0);
   for (std::size_t n = 0; n < head.size(); ++n) {

@@ -305,7 +305,7 @@ void add_columns(const FocusTask& t,
     for (std::int64_t i = 0; i < rows.count; ++i) {
       float* mass = rows.head[i]->record.column_mass;
       for (std::int64_t m = 0; mass != nullptr && m < n; ++m)
-        mass[j0 - t.key_begin + m] += p[static_cast<std::size_t>(m) * kRows + i] * factor[i];
+        mass[j0 - t.key_begin + m] += p[m * static_cast<std::int64_t>(kRows) + i] * factor[i];
     }
     return;
   }

@@ -98,7 +98,7 @@ void set_rows(const FocusTask& t, std::int64_t row, std::int64_t count, Rows<kRo
     rows.begin[lane] = static_cast<std::int32_t>(range.begin);
     rows.end[lane] = static_cast<std::int32_t>(range.end);
     rows.slope[lane] = rows.head[lane]->slope;
-    rows.segment[lane] = t.segments == nullptr ? 0 : t.segments[i];
+    rows.segment[lane] = t.row_segments == nullptr ? 0 : t.row_segments[i];
     rows.sloped = rows.sloped || rows.slope[lane] != 0.0F;
     rows.biased = rows.biased || rows.head[lane]->bias != nullptr;
   }
@@ -123,7 +123,7 @@ inline std::int64_t top_stride(int top_k) {
 // True when every row of the block sees all keys [j0, j0 + n) as they are.
 template <std::size_t kRows>
 bool plain(const FocusTask& t, const Rows<kRows>& rows, std::int64_t j0, std::int64_t n) {
-  if (t.key_mask != nullptr || t.segments != nullptr || rows.biased || rows.sloped ||
+  if (t.key_mask != nullptr || t.key_segments != nullptr || rows.biased || rows.sloped ||
       t.softcap > 0.0F || !(t.scale > 0.0F))
     return false;
   return j0 >= rows.all_begin && j0 + n <= rows.all_end;
@@ -194,8 +194,8 @@ void hide_scores(
       float* at = s + static_cast<std::size_t>(m) * kRows + lane;
       const auto key = hn::Set(di, static_cast<std::int32_t>(j));
       auto hidden = hn::Or(hn::Lt(key, begin), hn::Not(hn::Lt(key, end)));
-      if (t.segments != nullptr)
-        hidden = hn::Or(hidden, hn::Ne(segment, hn::Set(di, t.segments[j])));
+      if (t.key_segments != nullptr)
+        hidden = hn::Or(hidden, hn::Ne(segment, hn::Set(di, t.key_segments[j])));
       V x = hn::Load(d, at);
       x = t.key_mask != nullptr && t.key_mask[j] == 0
               ? none

@@ -64,8 +64,9 @@ struct FocusTask {
   bool causal = false;
   std::int64_t window_left = -1, window_right = -1, prefix = 0, offset = 0;
   float softcap = 0.0F;
-  const std::uint8_t* key_mask = nullptr;  // [keys]
-  const std::int32_t* segments = nullptr;  // [keys], and rows have the same
+  const std::uint8_t* key_mask = nullptr;      // [keys]
+  const std::int32_t* row_segments = nullptr;  // [rows]; nullptr: none, and so for keys
+  const std::int32_t* key_segments = nullptr;  // [keys]
   std::int64_t bias_row_stride = 0;
 
   // Where this sequence begins in what is recorded (packed batches; 0 otherwise).

@@ -171,7 +171,7 @@ void score_row(const FocusTask& t,
   for (std::int64_t m = 0; m < n; ++m) {
     const std::int64_t j = first + m;
     const bool hidden = j < range.begin || j >= range.end ||
-                        (t.segments != nullptr && t.segments[i] != t.segments[j]) ||
+                        (t.row_segments != nullptr && t.row_segments[i] != t.key_segments[j]) ||
                         (t.key_mask != nullptr && t.key_mask[j] == 0);
     if (hidden) {
       s[m] = kMinusInf;

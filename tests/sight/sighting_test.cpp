@@ -193,7 +193,9 @@ TEST(SightFile, PackedSequencesInBf16ComeBack) {
     double sum = 0.0;
     for (std::int64_t j = 0; j < 50; ++j) {
       const bool own = i < 7 ? j <= i : j >= 7 && j <= i;
-      if (!own) EXPECT_EQ(row[static_cast<std::size_t>(j)], 0.0F) << i << " " << j;
+      if (!own) {
+        EXPECT_EQ(row[static_cast<std::size_t>(j)], 0.0F) << i << " " << j;
+      }
       sum += double{row[static_cast<std::size_t>(j)]};
     }
     EXPECT_NEAR(sum, 1.0, 2e-6);
