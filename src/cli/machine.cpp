@@ -55,7 +55,7 @@ int cpu(std::span<const std::string> arguments, Lang lang, std::string& out) {
   for (const auto& isa : sets) {
     const Word state =
         isa.chosen ? Word::kChosen : (isa.available ? Word::kAvailable : Word::kAbsent);
-    const std::string begin = "  " + left(isa.name, 9) + left(text(lang, state), 11);
+    const std::string begin = "  " + left(isa.name, 18) + left(text(lang, state), 11);
     out += begin + wrap(isa.why, call.screen.width, columns(begin)) + '\n';
   }
   const std::string forced = chosen_by();

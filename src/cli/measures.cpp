@@ -178,8 +178,12 @@ std::vector<Link> top_links(const Sighting& sighting,
   return out;
 }
 
+// Stronger by what a reader sees; links that look the same keep the order of the text, whatever rounding
+// an instruction set leaves in their last digits.
 bool stronger(const Link& a, const Link& b) {
-  return std::tuple(-a.weight, a.head, a.from, a.to) < std::tuple(-b.weight, b.head, b.from, b.to);
+  const auto seen = [](double weight) { return -std::lround(weight * 1e3); };
+  return std::tuple(seen(a.weight), a.head, a.from, a.to) <
+         std::tuple(seen(b.weight), b.head, b.from, b.to);
 }
 }  // namespace
 
