@@ -31,11 +31,45 @@ enum class DType : std::uint8_t {
   kU8,
   kBool,
   kF8E4M3,
-  kF8E5M2
+  kF8E5M2,
+  // Blocks of numbers as GGUF files store them: storage only, read by the rows of a matrix.
+  kQ4_0,
+  kQ4_1,
+  kQ5_0,
+  kQ5_1,
+  kQ8_0,
+  kQ2_K,
+  kQ3_K,
+  kQ4_K,
+  kQ5_K,
+  kQ6_K,
+  kIQ1_S,
+  kIQ1_M,
+  kIQ2_XXS,
+  kIQ2_XS,
+  kIQ2_S,
+  kIQ3_XXS,
+  kIQ3_S,
+  kIQ4_NL,
+  kIQ4_XS,
+  kTQ1_0,
+  kTQ2_0,
+  kMXFP4,
+  kNVFP4
 };
 
-/// Bytes of one element.
+/// The least that a dtype stores at once: one number, or a block of them with its factors.
+struct Block {
+  std::int64_t numbers = 1;
+  std::size_t bytes = 0;
+};
+Block block_of(DType dtype);
+/// Whether numbers come in blocks of more than one.
+bool is_quantised(DType dtype);
+/// Bytes of one element. Errors: kDType for a quantised dtype, whose elements have no bytes of their own.
 std::size_t size_of(DType dtype);
+/// Bytes of `numbers` elements. Errors: kShape past 2^63 and for a part of a block.
+std::size_t bytes_of(DType dtype, std::int64_t numbers);
 /// Lower-case name: "f32", "bf16", ...
 std::string_view name(DType dtype);
 
@@ -155,9 +189,7 @@ struct AnyView {
   const std::byte* data = nullptr;
 
   [[nodiscard]] std::int64_t size() const { return count(shape); }
-  [[nodiscard]] std::size_t bytes() const {
-    return static_cast<std::size_t>(size()) * size_of(dtype);
-  }
+  [[nodiscard]] std::size_t bytes() const { return bytes_of(dtype, size()); }
 
   /// Typed view. Errors: kDType or kShape when T or N is not what is stored.
   template <typename T, int N>
@@ -196,9 +228,7 @@ class Tensor {
   [[nodiscard]] const Shape& shape() const { return shape_; }
   [[nodiscard]] std::int64_t dim(std::size_t axis) const { return shape_.at(axis); }
   [[nodiscard]] std::int64_t size() const { return empty() ? 0 : count(shape_); }
-  [[nodiscard]] std::size_t bytes() const {
-    return static_cast<std::size_t>(size()) * size_of(dtype_);
-  }
+  [[nodiscard]] std::size_t bytes() const { return bytes_of(dtype_, size()); }
   /// True for a default-constructed or moved-from tensor (a tensor with a zero axis is not
   /// "empty").
   [[nodiscard]] bool empty() const { return data_ == nullptr; }

@@ -15,6 +15,7 @@ struct DTypeRow {
   DType dtype;
   std::size_t bytes;
   std::string_view name;
+  std::int64_t numbers = 1;
 };
 
 constexpr DTypeRow kDTypes[] = {
@@ -33,6 +34,29 @@ constexpr DTypeRow kDTypes[] = {
     {DType::kBool, 1, "bool"},
     {DType::kF8E4M3, 1, "f8_e4m3"},
     {DType::kF8E5M2, 1, "f8_e5m2"},
+    {DType::kQ4_0, 18, "q4_0", 32},
+    {DType::kQ4_1, 20, "q4_1", 32},
+    {DType::kQ5_0, 22, "q5_0", 32},
+    {DType::kQ5_1, 24, "q5_1", 32},
+    {DType::kQ8_0, 34, "q8_0", 32},
+    {DType::kQ2_K, 84, "q2_k", 256},
+    {DType::kQ3_K, 110, "q3_k", 256},
+    {DType::kQ4_K, 144, "q4_k", 256},
+    {DType::kQ5_K, 176, "q5_k", 256},
+    {DType::kQ6_K, 210, "q6_k", 256},
+    {DType::kIQ1_S, 50, "iq1_s", 256},
+    {DType::kIQ1_M, 56, "iq1_m", 256},
+    {DType::kIQ2_XXS, 66, "iq2_xxs", 256},
+    {DType::kIQ2_XS, 74, "iq2_xs", 256},
+    {DType::kIQ2_S, 82, "iq2_s", 256},
+    {DType::kIQ3_XXS, 98, "iq3_xxs", 256},
+    {DType::kIQ3_S, 110, "iq3_s", 256},
+    {DType::kIQ4_NL, 18, "iq4_nl", 32},
+    {DType::kIQ4_XS, 136, "iq4_xs", 256},
+    {DType::kTQ1_0, 54, "tq1_0", 256},
+    {DType::kTQ2_0, 66, "tq2_0", 256},
+    {DType::kMXFP4, 17, "mxfp4", 32},
+    {DType::kNVFP4, 36, "nvfp4", 64},
 };
 
 const DTypeRow& row_of(DType dtype) {
@@ -54,7 +78,33 @@ void widen(const std::byte* from, std::span<float> to) {
 }
 }  // namespace
 
-std::size_t size_of(DType dtype) { return row_of(dtype).bytes; }
+Block block_of(DType dtype) { return {row_of(dtype).numbers, row_of(dtype).bytes}; }
+bool is_quantised(DType dtype) { return row_of(dtype).numbers > 1; }
+
+std::size_t size_of(DType dtype) {
+  const DTypeRow& row = row_of(dtype);
+  if (row.numbers > 1) {
+    throw Error(ErrorCode::kDType,
+                fmt::format("[tensor] expected a dtype of single numbers, found {}", row.name));
+  }
+  return row.bytes;
+}
+
+std::size_t bytes_of(DType dtype, std::int64_t numbers) {
+  const DTypeRow& row = row_of(dtype);
+  std::size_t bytes = 0;
+  if (numbers < 0 || numbers % row.numbers != 0 ||
+      __builtin_mul_overflow(static_cast<std::size_t>(numbers / row.numbers), row.bytes, &bytes) ||
+      bytes > std::numeric_limits<std::size_t>::max() / 2) {
+    throw Error(ErrorCode::kShape,
+                fmt::format("[tensor] expected whole blocks of {} {}, found {} numbers",
+                            row.numbers,
+                            row.name,
+                            numbers));
+  }
+  return bytes;
+}
+
 std::string_view name(DType dtype) { return row_of(dtype).name; }
 
 float to_f32(bf16 x) { return std::bit_cast<float>(static_cast<std::uint32_t>(x.bits) << 16); }
@@ -111,13 +161,7 @@ void Tensor::Free::operator()(std::byte* p) const { std::free(p); }
 
 Tensor::Tensor(DType dtype, Shape shape) : dtype_(dtype), shape_(std::move(shape)) {
   constexpr std::size_t kAlign = 64;
-  std::size_t bytes = 0;
-  const auto elements = static_cast<std::size_t>(count(shape_));
-  if (__builtin_mul_overflow(elements, size_of(dtype), &bytes) ||
-      bytes > std::numeric_limits<std::size_t>::max() / 2) {
-    throw Error(ErrorCode::kShape, "[tensor] impossible shape " + to_string(shape_));
-  }
-  bytes = (bytes / kAlign + 1) * kAlign;
+  const std::size_t bytes = (bytes_of(dtype, count(shape_)) / kAlign + 1) * kAlign;
   data_.reset(static_cast<std::byte*>(std::aligned_alloc(kAlign, bytes)));
   if (data_ == nullptr) {
     throw Error(
