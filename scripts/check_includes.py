@@ -19,6 +19,7 @@ PUBLIC = {
     "split.h": "attention",
     "safetensors.h": "formats",
     "sighting.h": "sight",
+    "chat_template.h": "tokenizers",
     "tokenizer.h": "tokenizers",
     "model.h": "models",
     "report.h": "report",
