@@ -22,6 +22,7 @@ PUBLIC = {
     "chat_template.h": "tokenizers",
     "tokenizer.h": "tokenizers",
     "model.h": "models",
+    "sampler.h": "models",
     "report.h": "report",
     "headscope.h": "front door",
 }
