@@ -114,11 +114,11 @@ std::vector<float> alibi_slopes(std::int64_t heads) {
   return slopes;
 }
 
-std::vector<float> alibi_slopes_mpt(std::int64_t heads, double most) {
+std::vector<float> alibi_slopes_mpt(std::int64_t heads) {
   const auto power = static_cast<std::int64_t>(std::ceil(std::log2(static_cast<double>(heads))));
   const std::int64_t whole = std::int64_t{1} << power;
   const auto slope = [&](std::int64_t n) {
-    return static_cast<float>(std::exp2(-most * static_cast<double>(n + 1) / static_cast<double>(whole)));
+    return static_cast<float>(std::exp2(-8.0 * static_cast<double>(n + 1) / static_cast<double>(whole)));
   };
   std::vector<float> slopes;
   if (whole == heads) {
