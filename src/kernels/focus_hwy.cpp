@@ -121,6 +121,13 @@ struct Sums {
   V weight, moment, distance, square;
 };
 
+// How many keys' exponentials a row takes at once.
+inline constexpr std::int64_t kAtOnce = 4;
+template <std::int64_t kN>
+struct Count {
+  static constexpr std::size_t value = kN;
+};
+
 // Scores s * factor become p = e^(s * factor - max), in place. `side` is -1 for keys left of all rows, 1 right of them: then
 // distances grow by one from key to key, and two running sums give their moments without a product:
 // with keys in the order far to near, c += p, f += c, g += f ends with sum p, sum p * (d + 1) and
@@ -133,14 +140,7 @@ HWY_INLINE Sums weigh_lanes(std::int64_t n, float* s, float factor, V max, int s
   V once = hn::Zero(d);
   V twice = hn::Zero(d);
   const bool backwards = side > 0;  // seen or not, sums are added in one order
-  for (std::int64_t step = 0; step < n; ++step) {
-    const std::int64_t m = backwards ? n - 1 - step : step;
-    float* at = s + static_cast<std::size_t>(m) * kRows;
-    // Below -88.2 the weight is exactly 0; clamping here keeps 0 * -inf out of the moment.
-    const V score = hn::Load(d, at);
-    const V x = at_least(hn::Set(d, kLeastExponent), hn::MulSub(score, hn::Set(d, factor), max));
-    const V p = exp_from_least(x);
-    hn::Store(p, d, at);
+  const auto add = [&](std::int64_t m, V x, V p) HWY_ATTR {
     weight = hn::Add(weight, p);
     if constexpr (kStats) {
       moment = hn::MulAdd(p, x, moment);
@@ -154,7 +154,29 @@ HWY_INLINE Sums weigh_lanes(std::int64_t n, float* s, float factor, V max, int s
         twice = hn::MulAdd(weighted, distance, twice);
       }
     }
-  }
+  };
+  const auto weigh_keys = [&](std::int64_t step, auto count) HWY_ATTR {
+    constexpr std::size_t kN = decltype(count)::value;
+    V x[kN];
+    V p[kN];
+    std::int64_t m[kN];
+    for (std::size_t i = 0; i < kN; ++i) {
+      m[i] = step + static_cast<std::int64_t>(i);
+      if (backwards) m[i] = n - 1 - m[i];
+      const V score = hn::Load(d, s + static_cast<std::size_t>(m[i]) * kRows);
+      // Below -88.2 the weight is exactly 0; clamping here keeps 0 * -inf out of the moment.
+      x[i] = at_least(hn::Set(d, kLeastExponent), hn::MulSub(score, hn::Set(d, factor), max));
+      p[i] = x[i];
+    }
+    exp_from_least(p);
+    for (std::size_t i = 0; i < kN; ++i) {
+      hn::Store(p[i], d, s + static_cast<std::size_t>(m[i]) * kRows);
+      add(m[i], x[i], p[i]);
+    }
+  };
+  std::int64_t step = 0;
+  for (; step + kAtOnce <= n; step += kAtOnce) weigh_keys(step, Count<kAtOnce>());
+  for (; step < n; ++step) weigh_keys(step, Count<1>());
   if (side == 0 || !kStats) return {weight, moment, once, twice};
   // sum p * d = f - c;  sum p * d^2 = 2 g - 3 f + c, with d from 0.
   const V distance = hn::Sub(once, weight);
@@ -208,10 +230,16 @@ template <std::size_t kRows>
 void block_top(const Rows<kRows>& rows, const float* s, float factor, std::int64_t n, float* top) {
   const D d;
   for (std::size_t lane = 0; lane < rows.used; lane += kLanes) {
+    // Two chains: one alone waits for itself.
     V best = hn::Load(d, s + lane);
-    for (std::int64_t m = 1; m < n; ++m) {
+    V other = best;
+    std::int64_t m = 1;
+    for (; m + 2 <= n; m += 2) {
       best = at_least(best, hn::Load(d, s + static_cast<std::size_t>(m) * kRows + lane));
+      other = at_least(other, hn::Load(d, s + static_cast<std::size_t>(m + 1) * kRows + lane));
     }
+    if (m < n) best = at_least(best, hn::Load(d, s + static_cast<std::size_t>(m) * kRows + lane));
+    best = at_least(other, best);
     hn::Store(hn::Mul(best, hn::Set(d, factor)), d, top + lane);
   }
 }

@@ -171,7 +171,7 @@ HWY_INLINE void product_tile(const float* HWY_RESTRICT left,
     for (std::size_t m = 0; m < kV; ++m)
       sum[n][m] = kAdd ? hn::Load(d, acc + n * kRows + m * kLanes) : hn::Zero(d);
   }
-  for (std::int64_t t = 0; t < length; ++t) {
+  const auto step = [&](std::int64_t t) HWY_ATTR {
     V x[kV];
     HWY_UNROLL(3)
     for (std::size_t m = 0; m < kV; ++m)
@@ -182,7 +182,15 @@ HWY_INLINE void product_tile(const float* HWY_RESTRICT left,
       HWY_UNROLL(3)
       for (std::size_t m = 0; m < kV; ++m) sum[n][m] = hn::MulAdd(x[m], y, sum[n][m]);
     }
+  };
+  std::int64_t t = 0;
+  for (; t + 4 <= length; t += 4) {
+    step(t);
+    step(t + 1);
+    step(t + 2);
+    step(t + 3);
   }
+  for (; t < length; ++t) step(t);
   HWY_UNROLL(8)
   for (std::size_t n = 0; n < kN; ++n) {
     HWY_UNROLL(3)
