@@ -18,6 +18,7 @@ PUBLIC = {
     "attention.h": "attention",
     "split.h": "attention",
     "safetensors.h": "formats",
+    "gguf.h": "formats",
     "sighting.h": "sight",
     "chat_template.h": "tokenizers",
     "tokenizer.h": "tokenizers",
