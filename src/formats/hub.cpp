@@ -185,6 +185,20 @@ std::optional<fs::path> snapshot(const Settings& settings,
   return found;
 }
 
+std::optional<fs::path> model_in_cache(const std::string& name) {
+  if (name.find('/') == std::string::npos) return std::nullopt;  // bare names are built-in models
+  auto folder = snapshot(Settings::from_environment(), name);
+  std::error_code error;
+  if (!folder || fs::exists(*folder / "config.json", error)) return folder;
+  std::optional<fs::path> lone;
+  for (fs::directory_iterator it(*folder, error), end; !error && it != end; it.increment(error)) {
+    if (it->path().extension() != ".gguf") continue;
+    if (lone) return folder;
+    lone = it->path();
+  }
+  return lone ? lone : folder;
+}
+
 std::vector<Cached> cached(const Settings& settings) {
   std::vector<Cached> out;
   std::error_code error;

@@ -41,6 +41,10 @@ std::optional<std::filesystem::path> snapshot(const Settings& settings,
                                               const std::string& name,
                                               const std::string& revision = "main");
 
+/// What a model `org/name` of the cache is opened by: its folder, or the one GGUF file that lies there
+/// without a config.json. Settings are those of the environment.
+std::optional<std::filesystem::path> model_in_cache(const std::string& name);
+
 /// A model in the cache, as far as it is there.
 struct Cached {
   std::string name;

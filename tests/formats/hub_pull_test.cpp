@@ -270,6 +270,9 @@ TEST_F(HubPull, ABusyServerIsAskedAgainWhenItSays) {
   });
   expect_whole(pull(settings(server), "org/name", {}));
   EXPECT_EQ(calls, 3);
+}
+
+TEST_F(HubPull, AServerThatStaysBrokenIsGivenUp) {
   LocalServer broken([](const Request&) { return Reply{500, {}, ""}; });
   EXPECT_EQ(complaint(settings(broken)).first, ErrorCode::kIo);
   EXPECT_EQ(broken.seen().size(), 6U);

@@ -9,6 +9,7 @@
 #include <algorithm>
 #include <atomic>
 #include <cctype>
+#include <chrono>
 #include <functional>
 #include <map>
 #include <mutex>
@@ -35,8 +36,9 @@ class LocalServer {
     int status = 200;
     std::vector<std::pair<std::string, std::string>> headers = {};
     std::string body = {};
-    std::size_t cut = std::string::npos;  ///< closes after so many bytes of the body
-    bool endless = false;                 ///< sends the body again and again, and no length
+    std::size_t cut = std::string::npos;       ///< closes after so many bytes of the body
+    const std::atomic<bool>* stall = nullptr;  ///< waits before it closes while this is true
+    bool endless = false;                      ///< sends the body again and again, and no length
   };
   using Handler = std::function<Reply(const Request&)>;
 
@@ -101,6 +103,8 @@ class LocalServer {
     if (!reply.endless) out += "Content-Length: " + std::to_string(reply.body.size()) + "\r\n";
     out += "\r\n" + reply.body.substr(0, reply.cut);
     if (!send(connection, out)) return;
+    while (reply.stall != nullptr && *reply.stall && !stop_)
+      std::this_thread::sleep_for(std::chrono::milliseconds(10));
     while (reply.endless && !stop_ && send(connection, reply.body)) {
     }
   }
