@@ -27,6 +27,7 @@ constexpr Verb kVerbs[] = {
     {"walk", walk, Word::kHelpWalk},
     {"verify", verify, Word::kHelpVerify},
     {"models", models, Word::kHelpModels},
+    {"convert", convert, Word::kHelpConvert},
     {"cpu", cpu, Word::kHelpCpu},
     {"bench", bench, Word::kHelpBench},
 };
