@@ -20,6 +20,7 @@ PUBLIC = {
     "safetensors.h": "formats",
     "gguf.h": "formats",
     "sighting.h": "sight",
+    "chat_template.h": "tokenizers",
     "tokenizer.h": "tokenizers",
     "model.h": "models",
     "report.h": "report",
