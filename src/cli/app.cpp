@@ -28,6 +28,7 @@ constexpr Verb kVerbs[] = {
     {"verify", verify, Word::kHelpVerify},
     {"pull", pull, Word::kHelpPull},
     {"models", models, Word::kHelpModels},
+    {"convert", convert, Word::kHelpConvert},
     {"cpu", cpu, Word::kHelpCpu},
     {"bench", bench, Word::kHelpBench},
 };

@@ -222,6 +222,11 @@ const GgufFamily& gguf_family_in(const Gguf& file) {
       json::find(file.metadata(), architecture + ".expert_count", file.name());
   const bool has_experts =
       experts != nullptr && json::as<std::int64_t>(*experts, "expert_count", file.name()) > 0;
+  // Files of Mistral call themselves llama; where one says its window, it means it.
+  const bool window =
+      json::find(file.metadata(), architecture + ".attention.sliding_window", file.name()) !=
+      nullptr;
+  if (architecture == "llama" && window && !has_experts) return *gguf_family_of_type("mistral");
   if (const GgufFamily* family = gguf_family(architecture, has_experts)) return *family;
   throw Error(ErrorCode::kUnsupported,
               fmt::format("[{}] expected general.architecture among {}, found {}",
