@@ -103,7 +103,9 @@ Model::~Model() = default;
 
 const std::string& Model::name() const { return parts_->place.name; }
 const std::string& Model::family() const { return parts_->transformer.blueprint().family; }
-int Model::layers() const { return static_cast<int>(parts_->transformer.blueprint().layers.size()); }
+int Model::layers() const {
+  return static_cast<int>(parts_->transformer.blueprint().layers.size());
+}
 int Model::heads() const { return static_cast<int>(parts_->transformer.blueprint().heads()); }
 std::int64_t Model::width() const { return parts_->transformer.blueprint().width; }
 std::int64_t Model::positions() const { return parts_->transformer.blueprint().positions; }
