@@ -69,7 +69,7 @@ void Transformer::read_top(const std::string& architecture) {
     }
     const AnyView* bias =
         weights_.find(names.out_bias.empty() ? names.out + ".bias" : names.out_bias);
-    head.out.emplace(*out, bias == nullptr ? AnyView{} : *bias);
+    head.out.emplace(weights_.linear(*out, bias == nullptr ? AnyView{} : *bias));
     head_.emplace(std::move(head));
     return;
   }
