@@ -15,14 +15,15 @@ namespace headscope {
 
 /// How to generate.
 struct GenerateOptions {
-  SamplingOptions sampling;      ///< every sequence draws for itself, with seed + its number
-  std::int64_t most = 256;       ///< tokens of an answer
-  std::int64_t block = 512;      ///< tokens of a prompt that are read at once
-  std::int64_t positions = 0;    ///< tokens that fit, prompt and answer; 0: as the model says
-  bool stop_at_end = true;       ///< end an answer where the model says that it ends
-  DType cache = DType::kF32;     ///< of keys and values: f32, or bf16 for half the memory
-  std::vector<Edit> edits;       ///< made in every step, in prompt and answer
-  const Sight* sight = nullptr;  ///< record this of every step (one sequence alone); nullptr: nothing
+  SamplingOptions sampling;    ///< every sequence draws for itself, with seed + its number
+  std::int64_t most = 256;     ///< tokens of an answer
+  std::int64_t block = 512;    ///< tokens of a prompt that are read at once
+  std::int64_t positions = 0;  ///< tokens that fit, prompt and answer; 0: as the model says
+  bool stop_at_end = true;     ///< end an answer where the model says that it ends
+  DType cache = DType::kF32;   ///< of keys and values: f32, or bf16 for half the memory
+  std::vector<Edit> edits;     ///< made in every step, in prompt and answer
+  const Sight* sight =
+      nullptr;  ///< record this of every step (one sequence alone); nullptr: nothing
 };
 
 /// Why an answer ended.
@@ -69,7 +70,8 @@ class Generator {
  private:
   struct Sequence {
     KvCache cache;
-    std::vector<std::int32_t> ids;  ///< all that was read and answered; the last one may not be in the cache
+    std::vector<std::int32_t>
+        ids;  ///< all that was read and answered; the last one may not be in the cache
     std::vector<std::int32_t> answer;
     std::optional<Sampler> sampler;
     Tensor logits;

@@ -53,15 +53,15 @@ struct Answer {
 std::string render(const Call& call, const Model& model, const std::vector<Message>& messages) {
   const GenerationConfig& config = model.generation();
   if (config.chat_template.empty())
-    throw Error(ErrorCode::kUnsupported, say(call.screen.lang, Word::kRunNoTemplate, clean(model.name())));
+    throw Error(ErrorCode::kUnsupported,
+                say(call.screen.lang, Word::kRunNoTemplate, clean(model.name())));
   nlohmann::json list = nlohmann::json::array();
   for (const Message& message : messages)
     list.push_back({{"role", message.role}, {"content", message.content}});
   ChatOptions options;
   options.bos_token = config.bos_token;
   options.eos_token = config.eos_token;
-  const std::string dumped =
-      list.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
+  const std::string dumped = list.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
   return ChatTemplate::parse(config.chat_template).render(dumped, options);
 }
 
@@ -73,19 +73,15 @@ std::vector<std::int32_t> tokens_of(const Call& call,
                                     std::int64_t positions) {
   // A template writes its special tokens itself.
   std::vector<std::int32_t> ids = model.tokenizer().encode(prompt, !wishes.chat).ids;
-  if (ids.empty())
-    throw Error(ErrorCode::kInput, say(call.screen.lang, Word::kRunEmpty));
+  if (ids.empty()) throw Error(ErrorCode::kInput, say(call.screen.lang, Word::kRunEmpty));
   const auto most = static_cast<std::size_t>(positions);
   if (ids.size() <= most) return ids;
   if (!wishes.truncate) {
     throw Error(ErrorCode::kInput,
-                say(call.screen.lang,
-                    Word::kRunTooLong,
-                    positions,
-                    ids.size(),
-                    ids.size() - most));
+                say(call.screen.lang, Word::kRunTooLong, positions, ids.size(), ids.size() - most));
   }
-  const std::size_t room = most - std::min(most / 2, static_cast<std::size_t>(wishes.generate.most));
+  const std::size_t room =
+      most - std::min(most / 2, static_cast<std::size_t>(wishes.generate.most));
   ids.erase(ids.begin(), ids.end() - static_cast<std::ptrdiff_t>(room));
   return ids;
 }
@@ -163,7 +159,8 @@ Answer generate(const Model& model,
 
 void print(std::string_view text) {
   if (std::fwrite(text.data(), 1, text.size(), stdout) != text.size() || std::fflush(stdout) != 0)
-    throw Error(ErrorCode::kIo, "[output] expected to write the answer, found standard output closed");
+    throw Error(ErrorCode::kIo,
+                "[output] expected to write the answer, found standard output closed");
 }
 
 std::string rate(std::size_t tokens, double seconds) {
@@ -171,12 +168,13 @@ std::string rate(std::size_t tokens, double seconds) {
 }
 
 void report(const Call& call, const Answer& answer) {
-  const std::string line = say(call.screen.lang,
-                               Word::kRunRates,
-                               counted(call.screen.lang, Word::kTokens, static_cast<std::int64_t>(answer.prompt_tokens)),
-                               rate(answer.prompt_tokens, answer.prompt_seconds),
-                               counted(call.screen.lang, Word::kTokens, static_cast<std::int64_t>(answer.tokens.size())),
-                               rate(answer.tokens.size(), answer.seconds));
+  const std::string line =
+      say(call.screen.lang,
+          Word::kRunRates,
+          counted(call.screen.lang, Word::kTokens, static_cast<std::int64_t>(answer.prompt_tokens)),
+          rate(answer.prompt_tokens, answer.prompt_seconds),
+          counted(call.screen.lang, Word::kTokens, static_cast<std::int64_t>(answer.tokens.size())),
+          rate(answer.tokens.size(), answer.seconds));
   std::fprintf(stderr, "%s\n", line.c_str());
   if (answer.ended == Ended::kFull)
     std::fprintf(stderr, "%s\n", std::string(text(call.screen.lang, Word::kRunFull)).c_str());
@@ -191,7 +189,8 @@ std::string look_lines(const Call& call,
   for (const Token& token : answer.tokens) {
     std::string line = "  " + left(clip(clean(model.tokenizer().token_of(token.id)), 16), 17);
     for (const Look& look : token.looks) {
-      const std::string key = model.tokenizer().token_of(all.at(static_cast<std::size_t>(look.key)));
+      const std::string key =
+          model.tokenizer().token_of(all.at(static_cast<std::size_t>(look.key)));
       line += left(look.head.name(), 6) + share(static_cast<double>(look.weight)) + ' ' +
               left(clip(clean(key), 10), 11);
     }
@@ -201,7 +200,9 @@ std::string look_lines(const Call& call,
   return out;
 }
 
-std::string json_of(const Model& model, const std::vector<std::int32_t>& prompt, const Answer& answer) {
+std::string json_of(const Model& model,
+                    const std::vector<std::int32_t>& prompt,
+                    const Answer& answer) {
   static constexpr const char* kEnded[] = {"", "stop", "length", "full"};
   JsonWriter json;
   json.begin_object().field("headscope", HEADSCOPE_VERSION).field("verb", "run");
@@ -252,8 +253,12 @@ int answer(const Call& call,
   messages.push_back({"user", prompt});
   const Sight sight = looking();
   Generator generator = generator_for(model, wishes, sight);
-  const std::vector<std::int32_t> ids = tokens_of(
-      call, model, wishes.chat ? render(call, model, messages) : prompt, wishes, generator.positions());
+  const std::vector<std::int32_t> ids =
+      tokens_of(call,
+                model,
+                wishes.chat ? render(call, model, messages) : prompt,
+                wishes,
+                generator.positions());
   const Answer found = generate(model, generator, ids, wishes, [&](std::string_view piece) {
     if (!call.json) print(piece);
   });
@@ -286,7 +291,8 @@ int talk(const Call& call, const Model& model, const RunWishes& wishes) {
     std::vector<std::int32_t> ids;
     while (true) {  // The oldest exchange goes when the talk no longer fits.
       ids = model.tokenizer().encode(render(call, model, messages), false).ids;
-      const auto room = generator.positions() - std::min(wishes.generate.most, generator.positions() / 4);
+      const auto room =
+          generator.positions() - std::min(wishes.generate.most, generator.positions() / 4);
       if (static_cast<std::int64_t>(ids.size()) <= room || messages.size() < fixed + 3) break;
       messages.erase(messages.begin() + static_cast<std::ptrdiff_t>(fixed),
                      messages.begin() + static_cast<std::ptrdiff_t>(fixed) + 2);

@@ -1,6 +1,9 @@
 #include "cli/run.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
+#include <cmath>
 #include <numeric>
 
 #include "cli/app.h"
@@ -17,7 +20,8 @@ namespace {
 struct Options {
   std::vector<std::string> words, zero, mean, scale, stops;
   std::string edits, tokens, temperature, top_k, top_p, min_p, penalty, seed, context, system;
-  bool chat = false, truncate = false, look = false, exact = false, perplexity = false, embed = false;
+  bool chat = false, truncate = false, look = false, exact = false, perplexity = false,
+       embed = false;
 };
 
 void declare(Parser& parser, Options& o) {
@@ -160,7 +164,11 @@ std::vector<Choice> choices(const Model& model, const Subject& subject, const Ru
   return out;
 }
 
-int judge(const Call& call, const Subject& subject, const RunWishes& wishes, bool embed, std::string& out) {
+int judge(const Call& call,
+          const Subject& subject,
+          const RunWishes& wishes,
+          bool embed,
+          std::string& out) {
   const Model& model = subject.model;
   RunOptions options;
   options.edits = wishes.generate.edits;
@@ -180,7 +188,8 @@ int judge(const Call& call, const Subject& subject, const RunWishes& wishes, boo
       if (call.json) continue;
       out += paint(call.screen, Paint::kTitle, clip(clean(choice.of), call.screen.width)) + '\n';
       for (const auto& [name, p] : choice.best)
-        out += "  " + share(static_cast<double>(p)) + "  " + bar(static_cast<double>(p), 20) + "  " + clean(name) + '\n';
+        out += "  " + share(static_cast<double>(p)) + "  " + bar(static_cast<double>(p), 20) +
+               "  " + clean(name) + '\n';
     }
     json.end_array();
   } else {
@@ -232,7 +241,7 @@ std::vector<Edit> read_edits(const std::string& path) {
   return out;
 }
 
-int run(std::span<const std::string> arguments, Lang lang, std::string& out) {
+int run_model(std::span<const std::string> arguments, Lang lang, std::string& out) {
   Parser parser("run", lang);
   Options o;
   declare(parser, o);
@@ -256,7 +265,8 @@ int run(std::span<const std::string> arguments, Lang lang, std::string& out) {
   if (o.perplexity) return perplexity(call, model, prompt, wishes, out);
   if (!o.embed && model.generates())
     return talks ? talk(call, model, wishes) : answer(call, model, prompt, wishes, out);
-  if (o.chat) throw Error(ErrorCode::kUnsupported, say(lang, Word::kRunNoTalk, clean(model.name())));
+  if (o.chat)
+    throw Error(ErrorCode::kUnsupported, say(lang, Word::kRunNoTalk, clean(model.name())));
   const Subject subject = prepare(call, std::move(model), o.words[0], prompt, o.truncate);
   return judge(call, subject, wishes, o.embed, out);
 }

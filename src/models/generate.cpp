@@ -117,7 +117,8 @@ void Generator::read(std::span<const std::int32_t> ids, std::size_t n) {
   Sequence* const who[] = {&s};
   while (s.ids.size() < ids.size()) {
     const std::size_t at = s.ids.size();
-    const auto part = ids.subspan(at, std::min(ids.size() - at, static_cast<std::size_t>(options_.block)));
+    const auto part =
+        ids.subspan(at, std::min(ids.size() - at, static_cast<std::size_t>(options_.block)));
     advance(who, row_of(part));
     s.ids.insert(s.ids.end(), part.begin(), part.end());
   }

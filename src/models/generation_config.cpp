@@ -87,8 +87,7 @@ GenerationConfig generation_config_from_gguf(const Value& metadata) {
                           "tokenizer.ggml.eot_token_id",
                           "tokenizer.ggml.eom_token_id"})
     add_ids(metadata, key, kWhere, out);
-  out.chat_template =
-      json::get_or<std::string>(metadata, "tokenizer.chat_template", "", kWhere);
+  out.chat_template = json::get_or<std::string>(metadata, "tokenizer.chat_template", "", kWhere);
   const Value* tokens = json::find(metadata, "tokenizer.ggml.tokens", kWhere);
   const auto spelled = [&](const char* key) -> std::string {
     const auto id = json::get_or<std::int64_t>(metadata, key, -1, kWhere);

@@ -31,6 +31,8 @@ class Transformer {
   [[nodiscard]] std::int64_t parameters() const { return parameters_; }
   [[nodiscard]] Tensor output_weight(std::size_t layer) const;
   [[nodiscard]] Tensor output_bias(std::size_t layer) const;
+  /// Whether it foretells the next token.
+  [[nodiscard]] bool generates() const;
   [[nodiscard]] KvCache cache(DType dtype, std::int64_t positions) const;
 
   /// Errors: kRange, kInput, kShape before anything is computed.
