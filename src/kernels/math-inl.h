@@ -48,8 +48,7 @@ HWY_INLINE void exp_from_least(V (&x)[kN]) {
   const hn::RebindToSigned<D> di;
   // Added to t, it leaves round(t) + 127 in the lowest bits of the sum.
   const V shifter = hn::Set(d, 0x1.8p23F + 127.0F);
-  constexpr float kTerms[] = {
-      0x1.3cea88p-7F, 0x1.c6b752p-5F, 0x1.ebf9bcp-3F, 0x1.62e42ap-1F, 1.0F};
+  constexpr float kTerms[] = {0x1.3cea88p-7F, 0x1.c6b752p-5F, 0x1.ebf9bcp-3F, 0x1.62e42ap-1F, 1.0F};
   V n[kN];
   V p[kN];
   for (std::size_t i = 0; i < kN; ++i) x[i] = hn::Mul(x[i], hn::Set(d, 1.44269504088896341F));
