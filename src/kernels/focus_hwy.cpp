@@ -25,7 +25,6 @@ struct Bf16Tables {
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "kernels/focus_hwy.cpp"
 #include "hwy/cache_control.h"
-#include "hwy/contrib/math/math-inl.h"
 #include "hwy/foreach_target.h"  // IWYU pragma: keep
 #include "hwy/highway.h"
 #include "kernels/focus_bf16-inl.h"
@@ -152,23 +151,6 @@ struct alignas(64) Ending {
   float sink[kRows];     // e^(sink - top)
   double above[kRows];   // lse - top
 };
-
-// Natural logarithms of n numbers, n a multiple of kLanes.
-inline void logs(const double* from, std::size_t n, double* to) {
-#if HWY_HAVE_FLOAT64 && HWY_TARGET != HWY_SCALAR
-  const hn::Repartition<double, D> d;
-  for (std::size_t i = 0; i < n; i += hn::MaxLanes(d)) {
-    const auto x = hn::Load(d, from + i);
-    const auto endless = hn::Set(d, std::numeric_limits<double>::infinity());
-    const auto usual = hn::And(hn::Gt(x, hn::Zero(d)), hn::Lt(x, endless));
-    // log 0 is -inf; what else is left, NaN and inf, stays.
-    const auto other = hn::IfThenElse(hn::Eq(x, hn::Zero(d)), hn::Neg(endless), x);
-    hn::Store(hn::IfThenElse(usual, hn::Log(d, x), other), d, to + i);
-  }
-#else
-  for (std::size_t i = 0; i < n; ++i) to[i] = std::log(from[i]);
-#endif
-}
 
 template <std::size_t kRows>
 void end_sums(Rows<kRows>& rows, const Lanes<kRows>& lanes, Ending<kRows>& e) {

@@ -6,6 +6,10 @@
 #define HEADSCOPE_MATH_INL_H_
 #endif
 
+#include <cmath>
+#include <limits>
+
+#include "hwy/contrib/math/math-inl.h"
 #include "hwy/highway.h"
 
 HWY_BEFORE_NAMESPACE();
@@ -72,6 +76,23 @@ HWY_INLINE V exp_from_least(V x) {
 
 /// e^x for x <= 88.
 HWY_INLINE V exp(V x) { return exp_from_least(at_least(hn::Set(D(), kLeastExponent), x)); }
+
+/// Natural logarithms of n numbers, n a multiple of kLanes.
+inline void logs(const double* from, std::size_t n, double* to) {
+#if HWY_HAVE_FLOAT64 && HWY_TARGET != HWY_SCALAR
+  const hn::Repartition<double, D> d;
+  for (std::size_t i = 0; i < n; i += hn::MaxLanes(d)) {
+    const auto x = hn::Load(d, from + i);
+    const auto endless = hn::Set(d, std::numeric_limits<double>::infinity());
+    const auto usual = hn::And(hn::Gt(x, hn::Zero(d)), hn::Lt(x, endless));
+    // log 0 is -inf; what else is left, NaN and inf, stays.
+    const auto other = hn::IfThenElse(hn::Eq(x, hn::Zero(d)), hn::Neg(endless), x);
+    hn::Store(hn::IfThenElse(usual, hn::Log(d, x), other), d, to + i);
+  }
+#else
+  for (std::size_t i = 0; i < n; ++i) to[i] = std::log(from[i]);
+#endif
+}
 
 /// tanh(x), absolute error 1e-7.
 HWY_INLINE V tanh(V x) {
