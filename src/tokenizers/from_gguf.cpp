@@ -26,7 +26,14 @@ namespace {
 using json::Value;
 
 /// Kinds of tokens, in tokenizer.ggml.token_type.
-enum class Type { kNormal = 1, kUnknown = 2, kControl = 3, kUserDefined = 4, kUnused = 5, kByte = 6 };
+enum class Type {
+  kNormal = 1,
+  kUnknown = 2,
+  kControl = 3,
+  kUserDefined = 4,
+  kUnused = 5,
+  kByte = 6
+};
 
 constexpr const char* kMark = "\u2581";  // what SentencePiece writes for a space
 
@@ -58,14 +65,15 @@ class GgufVocabulary {
   [[nodiscard]] const Value* array(std::string_view of) const {
     const Value* found = json::find(metadata_, key(of), name_);
     if (found == nullptr || found->is_array()) return found;
-    throw Error(ErrorCode::kFormat,
-                fmt::format("[{}] expected {} to be an array, found {}",
-                            name_,
-                            key(of),
-                            json::describe(*found)));
+    throw Error(
+        ErrorCode::kFormat,
+        fmt::format(
+            "[{}] expected {} to be an array, found {}", name_, key(of), json::describe(*found)));
   }
 
-  [[nodiscard]] std::string_view text(const Value& value, std::string_view of, std::size_t i) const {
+  [[nodiscard]] std::string_view text(const Value& value,
+                                      std::string_view of,
+                                      std::size_t i) const {
     if (value.is_string()) {
       const std::string_view found = value.get_ref<const std::string&>();
       std::size_t at = 0;
@@ -83,8 +91,9 @@ class GgufVocabulary {
   void read_tokens() {
     const Value* list = array("tokens");
     if (list == nullptr) {
-      throw Error(ErrorCode::kFormat,
-                  fmt::format("[{}] expected {}, found nothing under that key", name_, key("tokens")));
+      throw Error(
+          ErrorCode::kFormat,
+          fmt::format("[{}] expected {}, found nothing under that key", name_, key("tokens")));
     }
     model.vocab.emplace();
     model.vocab->reserve(list->size());
@@ -116,8 +125,9 @@ class GgufVocabulary {
   void read_scores() {
     const Value* list = per_token("scores");
     if (list == nullptr) {
-      throw Error(ErrorCode::kFormat,
-                  fmt::format("[{}] expected {}, found nothing under that key", name_, key("scores")));
+      throw Error(
+          ErrorCode::kFormat,
+          fmt::format("[{}] expected {}, found nothing under that key", name_, key("scores")));
     }
     for (std::size_t i = 0; i < list->size(); ++i) {
       (*model.vocab)[i].score = json::as<double>((*list)[i], key("scores"), name_);
@@ -216,8 +226,9 @@ class GgufVocabulary {
   void read_merges() {
     const Value* list = array("merges");
     if (list == nullptr) {
-      throw Error(ErrorCode::kFormat,
-                  fmt::format("[{}] expected {}, found nothing under that key", name_, key("merges")));
+      throw Error(
+          ErrorCode::kFormat,
+          fmt::format("[{}] expected {}, found nothing under that key", name_, key("merges")));
     }
     model.merges.emplace();
     model.merges->reserve(list->size());
@@ -257,7 +268,8 @@ class GgufVocabulary {
     root["decoder"] = {{"type", "Sequence"}, {"decoders", std::move(back)}};
     const bool bos = flag("add_bos_token", true);
     const bool eos = flag("add_eos_token", false);
-    if (bos || eos) put_around(bos, special_id("bos_token_id", 1), eos, special_id("eos_token_id", 2));
+    if (bos || eos)
+      put_around(bos, special_id("bos_token_id", 1), eos, special_id("eos_token_id", 2));
   }
 
   [[nodiscard]] std::vector<ModelParts::Merge> merges_by_score() const {
@@ -308,17 +320,15 @@ class GgufVocabulary {
       }
     }
     const std::int32_t unknown = special_id("unknown_token_id", 100);
-    model.options = {{"type", "WordPiece"},
-                     {"unk_token", unknown < 0 ? "[UNK]" : token(unknown)}};
+    model.options = {{"type", "WordPiece"}, {"unk_token", unknown < 0 ? "[UNK]" : token(unknown)}};
     root["normalizer"] = {{"type", "BertNormalizer"}};
     root["pre_tokenizer"] = {{"type", "BertPreTokenizer"}};
     root["decoder"] = {{"type", "WordPiece"}};
     const std::int32_t cls = special_id("cls_token_id", special_id("bos_token_id", 101));
     const std::int32_t sep = special_id("seperator_token_id", special_id("eos_token_id", 102));
     if (cls >= 0 && sep >= 0) {
-      root["post_processor"] = {{"type", "BertProcessing"},
-                                {"cls", {token(cls), cls}},
-                                {"sep", {token(sep), sep}}};
+      root["post_processor"] = {
+          {"type", "BertProcessing"}, {"cls", {token(cls), cls}}, {"sep", {token(sep), sep}}};
     }
   }
 
@@ -340,7 +350,8 @@ class GgufVocabulary {
     root["decoder"] = marks;
     const bool bos = flag("add_bos_token", false);
     const bool eos = flag("add_eos_token", true);
-    if (bos || eos) put_around(bos, special_id("bos_token_id", -1), eos, special_id("eos_token_id", 1));
+    if (bos || eos)
+      put_around(bos, special_id("bos_token_id", -1), eos, special_id("eos_token_id", 1));
   }
 
   [[nodiscard]] std::string base64(const Value& bytes) const {

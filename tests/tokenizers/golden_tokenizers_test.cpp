@@ -61,7 +61,8 @@ std::optional<Tokenizer> find_tokenizer(const std::string& name) {
   if (const auto json = tokenizer_json(golden::data_dir() / "tokenizers" / name)) {
     return Tokenizer::parse(*json, name);
   }
-  for (const Path& folder : {golden::models_dir() / name, golden::models_dir() / (name + "-135m")}) {
+  for (const Path& folder :
+       {golden::models_dir() / name, golden::models_dir() / (name + "-135m")}) {
     if (!std::filesystem::exists(folder / "model.gguf")) continue;
     const Gguf file = Gguf::open(folder / "model.gguf");
     return Tokenizer::from_gguf(file.metadata(), file.name());
@@ -127,7 +128,9 @@ void check_line(const Tokenizer& tokenizer, const Json& header, const Json& line
   EXPECT_EQ(tokenizer.encode(text).ids, full);
 }
 
-void check_all(const Tokenizer& tokenizer, const std::string& name, const std::vector<Json>& lines) {
+void check_all(const Tokenizer& tokenizer,
+               const std::string& name,
+               const std::vector<Json>& lines) {
   SCOPED_TRACE(name);
   EXPECT_EQ(lines.size() - 1, lines[0].at("lines").get<std::size_t>());
   for (std::size_t i = 1; i < lines.size(); ++i) check_line(tokenizer, lines[0], lines[i]);
@@ -170,7 +173,8 @@ TEST(GoldenTokenizers, SentencePieceOfAGgufFileGivesTextsBack) {
   HEADSCOPE_REQUIRE_MODEL("stories260k");
   const Gguf file = Gguf::open(golden::models_dir() / "stories260k" / "stories260K.gguf");
   const Tokenizer tokenizer = Tokenizer::from_gguf(file.metadata(), file.name());
-  const std::string story = "Once upon a time, there was a little girl named Lily. \u00e9\U0001F600\n";
+  const std::string story =
+      "Once upon a time, there was a little girl named Lily. \u00e9\U0001F600\n";
   const Encoding encoding = tokenizer.encode(story);
   EXPECT_EQ(tokenizer.decode(encoding.ids, true), story);
   EXPECT_EQ(streamed(tokenizer, encoding.ids), "<s> " + story);
@@ -186,7 +190,9 @@ TEST(GoldenTokenizers, MiniLmSplitsAsBertDoes) {
   HEADSCOPE_REQUIRE_MODEL("minilm-l6");
   const auto json = tokenizer_json(golden::models_dir() / "minilm-l6");
   ASSERT_TRUE(json);
-  check_all(Tokenizer::parse(*json, "minilm-l6"), "minilm-l6", read_lines(golden::golden_dir() / "tokenizers" / "bert.jsonl"));
+  check_all(Tokenizer::parse(*json, "minilm-l6"),
+            "minilm-l6",
+            read_lines(golden::golden_dir() / "tokenizers" / "bert.jsonl"));
 }
 
 }  // namespace

@@ -147,12 +147,10 @@ TEST(HostileTokenizers, GgufMetadataIsChecked) {
   expect("UTF-8, found other bytes", [&](Json& j) { j[key("tokens")][2] = "\xC3"; });
   expect("an entry for each of 6 tokens, found 1", [&](Json& j) { j[key("scores")] = {1.0}; });
   expect("an entry for each of 6 tokens, found 2", [&](Json& j) { j[key("token_type")] = {1, 1}; });
-  expect("bos_token_id to be the id of one of 6 tokens, found 6", [&](Json& j) {
-    j[key("bos_token_id")] = 6;
-  });
-  expect("to be one of gpt2, llama, bert, t5, found \"rwkv\"", [&](Json& j) {
-    j[key("model")] = "rwkv";
-  });
+  expect("bos_token_id to be the id of one of 6 tokens, found 6",
+         [&](Json& j) { j[key("bos_token_id")] = 6; });
+  expect("to be one of gpt2, llama, bert, t5, found \"rwkv\"",
+         [&](Json& j) { j[key("model")] = "rwkv"; });
   expect("tokenizer.ggml.pre to be one of default gpt-2", [&](Json& j) {
     j[key("model")] = "gpt2";
     j[key("pre")] = "new-thing";

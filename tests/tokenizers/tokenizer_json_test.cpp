@@ -65,9 +65,8 @@ TEST(TokenizerJson, UnknownPartsAreNamedWithTheKnownOnes) {
     const Json twice = j["post_processor"];
     j["post_processor"] = {{"type", "Sequence"}, {"processors", {twice, twice}}};
   });
-  expect_refusal(code, "decoder to be one of BPEDecoder, ", [](Json& j) {
-    j["decoder"]["type"] = "Speak";
-  });
+  expect_refusal(
+      code, "decoder to be one of BPEDecoder, ", [](Json& j) { j["decoder"]["type"] = "Speak"; });
   expect_refusal(code, "version \"1.0\", found \"2.0\"", [](Json& j) { j["version"] = "2.0"; });
 }
 
