@@ -150,8 +150,8 @@ class Bpe : public Model {
   void read_merges(const std::vector<ModelParts::Merge>& merges, std::string_view where) {
     const bool all_bytes =
         std::all_of(bytes_.begin(), bytes_.end(), [](std::int32_t id) { return id >= 0; });
-    separable_ = prefix_.empty() && suffix_.empty() && !ignore_merges_ &&
-                 (unknown_id_ >= 0 || all_bytes);
+    separable_ =
+        prefix_.empty() && suffix_.empty() && !ignore_merges_ && (unknown_id_ >= 0 || all_bytes);
     merges_.reserve(merges.size());
     constexpr std::size_t kBatch = 4096;
     for (std::size_t begin = 0; begin < merges.size(); begin += kBatch) {
@@ -174,7 +174,8 @@ class Bpe : public Model {
     }
     const std::vector<std::int32_t> ids = vocabulary_.ids_of(tokens);
     const auto pair = [&ids](std::size_t i) {
-      return pair_of(static_cast<std::uint32_t>(ids[3 * i]), static_cast<std::uint32_t>(ids[3 * i + 1]));
+      return pair_of(static_cast<std::uint32_t>(ids[3 * i]),
+                     static_cast<std::uint32_t>(ids[3 * i + 1]));
     };
     for (std::size_t i = 0; i < merges.size(); ++i) {
       for (std::size_t k = 3 * i; k < 3 * i + 3; ++k) {

@@ -78,7 +78,9 @@ TrimOffsets read_trim(const json::Value& part, std::string_view where) {
 class ByteLevel : public PostProcessor {
  public:
   ByteLevel(const json::Value& part, std::string_view where) : trim_(read_trim(part, where)) {}
-  [[nodiscard]] Encoding join(Encoding first, Encoding* second, bool /*add_special*/) const override {
+  [[nodiscard]] Encoding join(Encoding first,
+                              Encoding* second,
+                              bool /*add_special*/) const override {
     Encoding out = std::move(first);
     if (second != nullptr) append(out, std::move(*second));
     return out;

@@ -114,7 +114,8 @@ Encoding Tokenizer::encode_pair(std::string_view first,
                                 bool add_special) const {
   Encoding one = parts_->encode(first, 0);
   Encoding two = parts_->encode(second, 1);
-  if (parts_->post_processor) return parts_->post_processor->join(std::move(one), &two, add_special);
+  if (parts_->post_processor)
+    return parts_->post_processor->join(std::move(one), &two, add_special);
   append(one, std::move(two));
   return one;
 }

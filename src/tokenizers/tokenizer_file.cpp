@@ -28,7 +28,8 @@ json::Value convert(const element& value) {
     }
     case element_type::OBJECT: {
       json::Value out = json::Value::object();
-      for (const auto field : value.get_object()) out[std::string(field.key)] = convert(field.value);
+      for (const auto field : value.get_object())
+        out[std::string(field.key)] = convert(field.value);
       return out;
     }
     case element_type::INT64:
@@ -47,7 +48,9 @@ json::Value convert(const element& value) {
   return nullptr;
 }
 
-Error wrong(std::string_view what, std::string_view expected, const element& found,
+Error wrong(std::string_view what,
+            std::string_view expected,
+            const element& found,
             std::string_view where) {
   return {ErrorCode::kFormat,
           fmt::format("[{}] expected {} to be {}, found {}",

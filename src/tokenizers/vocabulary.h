@@ -71,7 +71,7 @@ class Vocabulary {
   std::string text_;  // all tokens one behind the other
   std::vector<Stored> tokens_;
   std::vector<Slot> slots_;
-  std::vector<std::uint32_t> dense_;               // index by id, when ids have few gaps
+  std::vector<std::uint32_t> dense_;              // index by id, when ids have few gaps
   FlatMap<std::uint32_t, std::uint32_t> sparse_;  // index by id, when they have many
 };
 
