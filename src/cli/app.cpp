@@ -26,7 +26,9 @@ constexpr Verb kVerbs[] = {
     {"see", see, Word::kHelpSee},
     {"walk", walk, Word::kHelpWalk},
     {"verify", verify, Word::kHelpVerify},
+    {"pull", pull, Word::kHelpPull},
     {"models", models, Word::kHelpModels},
+    {"convert", convert, Word::kHelpConvert},
     {"cpu", cpu, Word::kHelpCpu},
     {"bench", bench, Word::kHelpBench},
 };

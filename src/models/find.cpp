@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cstdlib>
 
+#include "formats/hub.h"
 #include "headscope/error.h"
 
 namespace headscope::models {
@@ -71,6 +72,11 @@ Place find(const std::string& name) {
     throw Error(
         ErrorCode::kUnsupported,
         fmt::format("[model] expected a folder, .safetensors or config.json, found {}", name));
+  }
+  if (auto cached = hub::model_in_cache(name)) {
+    Place place = find(cached->string());
+    place.name = name;
+    return place;
   }
   std::string looked;
   for (const fs::path& shelf : shelves()) {
