@@ -177,6 +177,20 @@ TEST(StoredLinear, FloatsTakeAnyWidth) {
   }
 }
 
+TEST(StoredLinear, WeightsMayLieAtAnyByte) {
+  for (DType dtype : {DType::kF32, DType::kBF16, DType::kF16, DType::kQ8_0}) {
+    const Case c = random_case(dtype, 3, 10, 96, 4);
+    std::vector<std::byte> shifted(c.weight.bytes() + 1);
+    std::memcpy(shifted.data() + 1, c.weight.raw(), c.weight.bytes());
+    const AnyView odd{dtype, c.weight.shape(), shifted.data() + 1};
+    for (Compute compute : {Compute::kExact, Compute::kFast}) {
+      Tensor y(DType::kF32, {3, 10});
+      Linear::stored(odd, c.bias.any(), compute)(c.x.view<float, 2>(), y.view<float, 2>());
+      EXPECT_TRUE(same_bits(y, product(c, compute))) << name(dtype);
+    }
+  }
+}
+
 // ---- fast --------------------------------------------------------------------------------------
 
 // x as int8 rows stand for it.
