@@ -72,7 +72,8 @@ struct Role {
 /// share.
 class Model {
  public:
-  /// `name`: a folder, a .safetensors file with its config.json beside it, or a built-in name
+  /// `name`: a folder, a .safetensors file with its config.json beside it, a .gguf file (or a folder
+  /// that holds one), or a built-in name
   /// ("planted"). Errors: kNotFound (says where it looked), kUnsupported (unknown family: lists
   /// those known),
   ///         kFormat, kShape (names the tensor, expected and found).

@@ -7,8 +7,11 @@
 #include <cstring>
 
 #include "formats/json.h"
+#include "headscope/gguf.h"
 #include "headscope/safetensors.h"
 #include "models/find.h"
+#include "models/finite.h"
+#include "models/gguf_tensors.h"
 #include "models/transformer.h"
 
 namespace headscope {
@@ -58,12 +61,29 @@ std::string architecture_of(const Value& config) {
   return list->front().get<std::string>();
 }
 
+models::Transformer read_gguf(const models::Place& place) {
+  struct Kept {
+    Gguf file;
+    models::GgufModel model;
+  };
+  const auto kept = std::make_shared<Kept>(Kept{Gguf::open(place.weights), {}});
+  kept->model = models::model_from_gguf(kept->file, false);
+  models::Tensors tensors{kept->file.name(), std::move(kept->model.tensors), kept};
+  models::check_finite(tensors);
+  models::Blueprint blueprint = models::read_blueprint(kept->model.config);
+  if (kept->model.out_in) blueprint.matrices = Linear::Layout::kOutIn;
+  return models::Transformer(
+      std::move(blueprint), std::move(tensors), architecture_of(kept->model.config));
+}
+
 models::Transformer read_transformer(const models::Place& place) {
+  if (place.weights.extension() == ".gguf") return read_gguf(place);
   const std::string name = place.config.filename().string();
   const Value config = json::parse(read_file(place.config, std::size_t{16} << 20), name);
-  return models::Transformer(models::read_blueprint(config),
-                             models::Tensors::of(Safetensors::open(place.weights)),
-                             architecture_of(config));
+  models::Blueprint blueprint = models::read_blueprint(config);
+  models::Tensors tensors = models::Tensors::of(Safetensors::open(place.weights));
+  models::check_finite(tensors);
+  return models::Transformer(std::move(blueprint), std::move(tensors), architecture_of(config));
 }
 
 }  // namespace
@@ -103,7 +123,9 @@ Model::~Model() = default;
 
 const std::string& Model::name() const { return parts_->place.name; }
 const std::string& Model::family() const { return parts_->transformer.blueprint().family; }
-int Model::layers() const { return static_cast<int>(parts_->transformer.blueprint().layers.size()); }
+int Model::layers() const {
+  return static_cast<int>(parts_->transformer.blueprint().layers.size());
+}
 int Model::heads() const { return static_cast<int>(parts_->transformer.blueprint().heads()); }
 std::int64_t Model::width() const { return parts_->transformer.blueprint().width; }
 std::int64_t Model::positions() const { return parts_->transformer.blueprint().positions; }
