@@ -16,6 +16,7 @@ PUBLIC = {
     "threads.h": "tensor",
     "linear.h": "kernels",
     "attention.h": "attention",
+    "cache.h": "attention",
     "split.h": "attention",
     "safetensors.h": "formats",
     "gguf.h": "formats",
@@ -23,6 +24,7 @@ PUBLIC = {
     "chat_template.h": "tokenizers",
     "tokenizer.h": "tokenizers",
     "model.h": "models",
+    "sampler.h": "models",
     "report.h": "report",
     "headscope.h": "front door",
 }

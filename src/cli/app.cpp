@@ -26,6 +26,7 @@ constexpr Verb kVerbs[] = {
     {"see", see, Word::kHelpSee},
     {"walk", walk, Word::kHelpWalk},
     {"verify", verify, Word::kHelpVerify},
+    {"pull", pull, Word::kHelpPull},
     {"models", models, Word::kHelpModels},
     {"convert", convert, Word::kHelpConvert},
     {"cpu", cpu, Word::kHelpCpu},

@@ -13,6 +13,7 @@ int run(std::span<const std::string> arguments, std::string& out, std::string& c
 
 int cpu(std::span<const std::string> arguments, Lang lang, std::string& out);
 int bench(std::span<const std::string> arguments, Lang lang, std::string& out);
+int pull(std::span<const std::string> arguments, Lang lang, std::string& out);
 int convert(std::span<const std::string> arguments, Lang lang, std::string& out);
 int models(std::span<const std::string> arguments, Lang lang, std::string& out);
 

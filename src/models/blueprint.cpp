@@ -81,8 +81,8 @@ void apply(const Stored& stored, Blueprint& b) {
   throw Error(ErrorCode::kFormat, "[config.json] expected " + what);
 }
 
-void check(const AttentionFacts& a, const Blueprint& b) {
-  if (a.width < 1) unfit(fmt::format("at most {} heads, found {}", b.width, a.heads));
+void check(const AttentionFacts& a) {
+  if (a.heads > 65536) unfit(fmt::format("at most 65536 heads, found {}", a.heads));
   if (a.heads % a.groups != 0)
     unfit(fmt::format("{} key/value heads to divide {} heads", a.groups, a.heads));
   if (a.layout == QkvLayout::kFourShards && a.heads % 4 != 0)
@@ -134,14 +134,15 @@ Blueprint read_blueprint(const json::Value& config, const Stored& stored) {
 }
 
 void check(const Blueprint& b) {
-  if (b.types < 0 || b.types > (1 << 28)) unfit(fmt::format("0..2^28 token types, found {}", b.types));
+  if (b.types < 0 || b.types > (1 << 28))
+    unfit(fmt::format("0..2^28 token types, found {}", b.types));
   if (!std::isfinite(b.norm.eps) || b.norm.eps < 0.0F)
     unfit(fmt::format("a finite eps of norms, found {}", b.norm.eps));
   for (const float x : {b.logit_scale, b.residual_scale, b.embedding_scale, b.logit_softcap}) {
     if (!std::isfinite(x)) unfit(fmt::format("finite multipliers, found {}", x));
   }
   for (const LayerFacts& layer : b.layers) {
-    check(layer.attention, b);
+    check(layer.attention);
     if (layer.mlp.experts) check(*layer.mlp.experts);
   }
 }

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cstdlib>
 
+#include "formats/hub.h"
 #include "headscope/error.h"
 
 namespace headscope::models {
@@ -97,6 +98,11 @@ Place find(const std::string& name) {
         ErrorCode::kUnsupported,
         fmt::format("[model] expected a folder, .safetensors, .gguf or config.json, found {}",
                     name));
+  }
+  if (auto cached = hub::model_in_cache(name)) {
+    Place place = find(cached->string());
+    place.name = name;
+    return place;
   }
   std::string looked;
   for (const fs::path& shelf : shelves()) {

@@ -17,10 +17,12 @@ Transformer::Transformer(Blueprint blueprint, Tensors tensors, const std::string
   const std::int64_t E = b.embedding_width > 0 ? b.embedding_width : b.width;
   words_ = weights_.at(b.word_embeddings + ".weight", {b.vocabulary, E});
   if (b.position_rows > 0)
-    positions_ = weights_.at(b.position_embeddings + ".weight", {b.position_rows, b.position_width()});
+    positions_ =
+        weights_.at(b.position_embeddings + ".weight", {b.position_rows, b.position_width()});
   if (b.types > 0) types_ = weights_.at(b.type_embeddings + ".weight", {b.types, E});
   if (!b.embedding_norm.empty()) embedding_norm_ = weights_.norm(b.embedding_norm, E, b.norm);
-  if (E != b.width) embedding_projection_.emplace(weights_.linear(b.embedding_projection, E, b.width));
+  if (E != b.width)
+    embedding_projection_.emplace(weights_.linear(b.embedding_projection, E, b.width));
   std::map<std::string, std::shared_ptr<const Layer>> by_prefix;
   for (const LayerFacts& facts : b.layers) {
     auto& layer = by_prefix[facts.prefix];
@@ -100,10 +102,11 @@ KvCache Transformer::cache(DType dtype, std::int64_t positions) const {
   for (const LayerFacts& facts : blueprint_.layers) {
     const AttentionFacts& a = facts.attention;
     if (!a.causal) {
-      throw Error(ErrorCode::kUnsupported,
-                  fmt::format("[cache] expected a model whose tokens see what is before them alone, "
-                              "found {}",
-                              blueprint_.family));
+      throw Error(
+          ErrorCode::kUnsupported,
+          fmt::format("[cache] expected a model whose tokens see what is before them alone, "
+                      "found {}",
+                      blueprint_.family));
     }
     layers.push_back({a.groups, a.width, a.value_width, a.window_left});
   }
@@ -242,13 +245,13 @@ class Transformer::Pass {
     const std::int64_t T = positions_.shape[1];
     if (facts.slopes_bf16 && !facts.slopes.empty()) return rounded_alibi(facts, before_ + T);
     if (l.relative.data == nullptr) return {};
-    if (options_.caches.size() < 2) return relative_bias(l.relative, facts.relative, before_, T, before_ + T);
+    if (options_.caches.size() < 2)
+      return relative_bias(l.relative, facts.relative, before_, T, before_ + T);
     Tensor all(DType::kF32,
                {static_cast<std::int64_t>(options_.caches.size()), facts.heads, T, before_ + T});
     std::byte* to = all.raw();
     for (const KvCache* cache : options_.caches) {
-      const Tensor one =
-          relative_bias(l.relative, facts.relative, cache->length(), T, before_ + T);
+      const Tensor one = relative_bias(l.relative, facts.relative, cache->length(), T, before_ + T);
       std::copy_n(one.raw(), one.bytes(), to);
       to += one.bytes();
     }
@@ -307,8 +310,7 @@ Run Transformer::run(const Tokens& tokens, const RunOptions& options) const {
                                                   : tokens.attention_mask.view<std::uint8_t, 2>();
   if (options.outputs) run_top(run, tokens, options);
   for (std::size_t b = 0; b < options.caches.size(); ++b) {
-    options.caches[b]->advance(
-        leading_rows(mask, static_cast<std::int64_t>(b), tokens.ids.dim(1)));
+    options.caches[b]->advance(leading_rows(mask, static_cast<std::int64_t>(b), tokens.ids.dim(1)));
   }
   return run;
 }
