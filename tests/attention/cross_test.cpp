@@ -82,7 +82,7 @@ struct Cross {
       for (std::int64_t i = 0; i < T; ++i) {
         const auto want = expected(b, i);
         for (std::int64_t c = 0; c < C; ++c)
-          ASSERT_NEAR(out.view<float, 3>()(b, i, c), want[static_cast<std::size_t>(c)], 2e-4);
+          ASSERT_NEAR((out.view<float, 3>()(b, i, c)), want[static_cast<std::size_t>(c)], 2e-4);
       }
     }
   }
