@@ -20,6 +20,7 @@ PUBLIC = {
     "safetensors.h": "formats",
     "sighting.h": "sight",
     "tokenizer.h": "tokenizers",
+    "audio.h": "media",
     "model.h": "models",
     "report.h": "report",
     "headscope.h": "front door",
