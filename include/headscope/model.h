@@ -31,6 +31,13 @@ struct RunOptions {
   std::vector<Edit> edits;
   bool outputs = true;            ///< compute pooler_output and logits, where the model has them
   bool hidden_states = false;     ///< keep the residual stream after every layer
+  bool router_logits = false;     ///< keep what routers of experts say
+  std::int64_t logits_rows = -1;  ///< logits of so many last rows that count of each sequence; -1: all rows
+  /// One a sequence: rows go on where each ends, and join it. A row of padding may only stand behind all
+  /// others of its sequence. Prompts may come in several blocks; a Sight needs one sequence.
+  std::vector<KvCache*> caches;
+  /// Rotary positions of some models depend on how long the sequence will be; 0: as long as it is now.
+  std::int64_t final_length = 0;
   std::vector<int> trace_layers;  ///< keep every number of these layers' attention
 };
 
@@ -38,10 +45,12 @@ struct RunOptions {
 /// empty().
 struct Run {
   Tensor last_hidden_state;  ///< [B,T,C]
-  std::vector<Tensor>
-      hidden_states;     ///< L+1 of [B,T,C]: after the embeddings, then after each layer
+  /// L+1 of [B,T,C]: after the embeddings, then after each layer (the last one also after the final
+  /// norm, where Transformers show it so).
+  std::vector<Tensor> hidden_states;
   Tensor pooler_output;  ///< [B,C]
-  Tensor logits;         ///< [B,T,V] or [B,labels]
+  Tensor logits;         ///< [B,T,V] ([B,logits_rows,V]) or [B,labels]
+  std::vector<Tensor> router_logits;  ///< [B*T,E] of each layer with experts
   Sighting sighting;
   std::vector<AttentionTrace> traces;  ///< in the order of RunOptions::trace_layers
 };
@@ -78,6 +87,7 @@ class Model {
   [[nodiscard]] int layers() const;
   [[nodiscard]] int heads() const;
   [[nodiscard]] std::int64_t width() const;      ///< C
+  [[nodiscard]] std::int64_t vocabulary() const;  ///< V
   [[nodiscard]] std::int64_t positions() const;  ///< longest sequence in tokens, specials included
   [[nodiscard]] std::int64_t parameters() const;
   /// Where its files lie.
@@ -90,6 +100,9 @@ class Model {
   [[nodiscard]] Tokens tokens(std::string_view text,
                               std::vector<Label>* labels = nullptr,
                               bool truncate = false) const;
+  /// An empty cache for one sequence of at most `positions` tokens (0: positions()).
+  /// Errors: kUnsupported for a model whose tokens see those behind them.
+  [[nodiscard]] KvCache cache(DType dtype = DType::kF32, std::int64_t positions = 0) const;
   /// One forward pass. Errors: kRange (an edit or token that is not there), kInput (too long).
   [[nodiscard]] Run run(const Tokens& tokens, const RunOptions& options = {}) const;
   /// Tokenise, run and record everything.

@@ -126,6 +126,8 @@ Tensor output_named(Run& run, const std::string& name) {
   const auto n = static_cast<std::size_t>(number);
   if (kind == "hidden_states." && n < run.hidden_states.size())
     return std::move(run.hidden_states[n]);
+  if (kind == "router_logits." && n < run.router_logits.size())
+    return std::move(run.router_logits[n]);
   if (kind == "attentions." && n < run.sighting.layers.size())
     return attention_map(run.sighting.layers[n]);
   return {};
@@ -152,6 +154,7 @@ Verdict verify_config(const std::filesystem::path& folder,
   RunOptions options;
   options.sight = &sight;
   options.hidden_states = true;
+  options.router_logits = true;
   Run run = model.run(tokens, options);
   for (const std::string& name : output_names(io)) {
     Tensor ours = output_named(run, name);

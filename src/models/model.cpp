@@ -61,8 +61,9 @@ std::string architecture_of(const Value& config) {
 models::Transformer read_transformer(const models::Place& place) {
   const std::string name = place.config.filename().string();
   const Value config = json::parse(read_file(place.config, std::size_t{16} << 20), name);
-  return models::Transformer(
-      models::read_blueprint(config), Safetensors::open(place.weights), architecture_of(config));
+  return models::Transformer(models::read_blueprint(config),
+                             models::Tensors::of(Safetensors::open(place.weights)),
+                             architecture_of(config));
 }
 
 }  // namespace
@@ -78,7 +79,8 @@ Model Model::load(const std::string& name) {
   const models::Place place = models::find(name);
   auto parts = std::unique_ptr<Parts>(new Parts{place, read_transformer(place), {}, {}});
   const models::Blueprint& b = parts->transformer.blueprint();
-  parts->roles = read_roles(place.folder / "roles.json", b.layers, b.heads);
+  parts->roles = read_roles(
+      place.folder / "roles.json", static_cast<std::int64_t>(b.layers.size()), b.heads());
   std::error_code ignored;
   if (std::filesystem::exists(place.folder / "tokenizer.json", ignored)) {
     parts->tokenizer.emplace(Tokenizer::load(place.folder));
@@ -101,10 +103,11 @@ Model::~Model() = default;
 
 const std::string& Model::name() const { return parts_->place.name; }
 const std::string& Model::family() const { return parts_->transformer.blueprint().family; }
-int Model::layers() const { return static_cast<int>(parts_->transformer.blueprint().layers); }
-int Model::heads() const { return static_cast<int>(parts_->transformer.blueprint().heads); }
+int Model::layers() const { return static_cast<int>(parts_->transformer.blueprint().layers.size()); }
+int Model::heads() const { return static_cast<int>(parts_->transformer.blueprint().heads()); }
 std::int64_t Model::width() const { return parts_->transformer.blueprint().width; }
-std::int64_t Model::positions() const { return parts_->transformer.blueprint().positions(); }
+std::int64_t Model::positions() const { return parts_->transformer.blueprint().positions; }
+std::int64_t Model::vocabulary() const { return parts_->transformer.blueprint().vocabulary; }
 std::int64_t Model::parameters() const { return parts_->transformer.parameters(); }
 const std::filesystem::path& Model::folder() const { return parts_->place.folder; }
 const std::vector<Role>& Model::roles() const { return parts_->roles; }
@@ -164,6 +167,10 @@ Tokens Model::tokens(std::string_view text, std::vector<Label>* labels, bool tru
   // A family without token types ignores them: all of them are 0.
   if (parts_->transformer.blueprint().types < 2) tokens.type_ids = Tensor();
   return tokens;
+}
+
+KvCache Model::cache(DType dtype, std::int64_t positions) const {
+  return parts_->transformer.cache(dtype, positions == 0 ? this->positions() : positions);
 }
 
 Run Model::run(const Tokens& tokens, const RunOptions& options) const {

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -7,6 +8,7 @@
 
 #include "headscope/model.h"
 #include "models/blueprint.h"
+#include "models/layer.h"
 #include "models/weights.h"
 
 namespace headscope::models {
@@ -17,52 +19,46 @@ class Transformer {
  public:
   /// Packs the weights; word embeddings stay in the mapped file.
   /// Errors: kNotFound, kShape, kDType, each naming the tensor.
-  Transformer(Blueprint blueprint, Safetensors file, const std::string& architecture);
+  Transformer(Blueprint blueprint, Tensors tensors, const std::string& architecture);
 
   Transformer(const Transformer&) = delete;
   Transformer& operator=(const Transformer&) = delete;
 
   [[nodiscard]] const Blueprint& blueprint() const { return blueprint_; }
   [[nodiscard]] const AttentionWeights& attention(std::size_t layer) const {
-    return layers_.at(layer).attention;
+    return layers_.at(layer)->attention;
   }
   [[nodiscard]] std::int64_t parameters() const { return parameters_; }
   [[nodiscard]] Tensor output_weight(std::size_t layer) const;
   [[nodiscard]] Tensor output_bias(std::size_t layer) const;
+  [[nodiscard]] KvCache cache(DType dtype, std::int64_t positions) const;
 
   /// Errors: kRange, kInput, kShape before anything is computed.
   [[nodiscard]] Run run(const Tokens& tokens, const RunOptions& options) const;
 
  private:
-  struct Layer {
-    AttentionWeights attention;
-    Norm attention_norm;
-    std::shared_ptr<const Linear> up, down;
-    Norm mlp_norm;
-  };
   struct Head {
     HeadBlueprint names;
     std::optional<Linear> dense;
     std::optional<Norm> norm;
     std::optional<Linear> out;
   };
+  class Pass;  // one run: transformer.cpp
 
-  Layer read_layer(const Weights& weights, std::int64_t layer);
-  void read_top(const Weights& weights, const std::string& architecture);
+  void read_top(const std::string& architecture);
   void check(const Tokens& tokens, const RunOptions& options) const;
-  [[nodiscard]] Tensor embed(const Tokens& tokens) const;
-  void run_layer(std::size_t layer, Tensor& x, const AttentionCall& call) const;
-  void run_top(Run& run) const;
-  [[nodiscard]] std::int64_t position_of(const Tokens& tokens,
-                                         std::int64_t b,
-                                         std::int64_t i) const;
+  void check_caches(const Tokens& tokens, const RunOptions& options) const;
+  [[nodiscard]] Tensor embed(const Tokens& tokens, View<const std::int64_t, 2> positions) const;
+  void finish(Run& run) const;
+  void run_top(Run& run, const Tokens& tokens, const RunOptions& options) const;
+  [[nodiscard]] Tensor positions_of(const Tokens& tokens, const RunOptions& options) const;
 
   Blueprint blueprint_;
-  Safetensors file_;
   Weights weights_;
   AnyView words_, positions_, types_;
-  Norm embedding_norm_;
-  std::vector<Layer> layers_;
+  Norm embedding_norm_, final_norm_;
+  std::optional<Linear> embedding_projection_, final_projection_;
+  std::vector<std::shared_ptr<const Layer>> layers_;
   std::optional<Linear> pooler_;
   std::optional<Head> head_;
   std::int64_t parameters_ = 0;

@@ -100,6 +100,7 @@ void check_case(const std::string& model, const fs::path& folder) {
   RunOptions options;
   options.sight = &sight;
   options.hidden_states = true;
+  options.router_logits = true;
   const headscope::Run run = m.run(r.tokens, options);
   int compared = 0;
   for (const auto& [name, tensor] : r.io.tensors()) {
@@ -111,6 +112,8 @@ void check_case(const std::string& model, const fs::path& folder) {
       expect_rows(r, name, run.logits);
     else if (name.starts_with("hidden_states."))
       expect_rows(r, name, run.hidden_states.at(std::stoul(name.substr(14))));
+    else if (name.starts_with("router_logits."))
+      expect_rows(r, name, run.router_logits.at(std::stoul(name.substr(14))));
     else if (name.starts_with("attentions."))
       expect_attentions(
           r, std::stoi(name.substr(11)), run.sighting.layers.at(std::stoul(name.substr(11))));
