@@ -1,7 +1,9 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <map>
 #include <memory>
 #include <span>
@@ -79,6 +81,24 @@ class Safetensors {
 void write_safetensors(const std::filesystem::path& path,
                        const std::map<std::string, AnyView, std::less<>>& tensors,
                        const std::map<std::string, std::string, std::less<>>& metadata = {});
+
+/// A tensor that is made while it is written, so that a whole model need never stand in memory.
+struct TensorSource {
+  DType dtype = DType::kF32;
+  Shape shape;
+  /// Fills `to` with the bytes of rows (along the first axis, a tensor of less than two axes is one
+  /// row) from `row` on. Asked in order, for as many rows as fit 1 MiB, at least one.
+  std::function<void(std::int64_t row, std::span<std::byte> to)> read;
+  const std::byte* data = nullptr;  ///< where the bytes lie, when they do: then nothing is asked
+};
+
+/// The source whose bytes lie in a view, which must outlive it.
+TensorSource source_of(const AnyView& view);
+
+/// As write_safetensors, from sources.
+void stream_safetensors(const std::filesystem::path& path,
+                        const std::map<std::string, TensorSource, std::less<>>& tensors,
+                        const std::map<std::string, std::string, std::less<>>& metadata = {});
 
 /// Writes bytes with the same promise: temporary, fsync, rename.
 void write_file(const std::filesystem::path& path, std::span<const std::byte> bytes);

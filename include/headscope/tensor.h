@@ -204,7 +204,7 @@ class Tensor {
   Tensor(DType dtype, Shape shape);
   /// All zero.
   static Tensor zeros(DType dtype, Shape shape);
-  /// A copy of borrowed numbers, converted to f32 (from f32, bf16, f16, f64, integers).
+  /// A copy of borrowed numbers, converted to f32 (from f32, bf16, f16, f64, integers, blocks).
   static Tensor f32_from(const AnyView& source);
   /// A copy of borrowed numbers in their own dtype.
   static Tensor copy_of(const AnyView& source);

@@ -33,12 +33,10 @@ struct Encoding {
   std::vector<std::uint8_t> special;
 };
 
-/// A tokenizer read from a Hugging Face tokenizer.json: normaliser, pre-tokeniser, model,
-/// post-processor, decoder and added tokens, as published. Ids, offsets and decoded text are those
-/// of Hugging Face tokenizers 0.23. Immutable and safe to share among threads. Now: normalisers
-/// BertNormalizer, Lowercase, NFC, NFD, NFKC, NFKD, Replace, Sequence, Strip, StripAccents;
-/// pre-tokenisers BertPreTokenizer, Punctuation, Sequence, Whitespace, WhitespaceSplit; WordPiece;
-/// TemplateProcessing and BertProcessing.
+/// A tokenizer read from a Hugging Face tokenizer.json: normaliser, pre-tokeniser, model (BPE,
+/// Unigram, WordPiece, WordLevel), post-processor, decoder and added tokens, as published. Ids,
+/// offsets and decoded text are those of Hugging Face tokenizers 0.23. Immutable and safe to share
+/// among threads.
 class Tokenizer {
  public:
   /// A tokenizer.json, or a folder that holds one. Errors: kNotFound, kIo, and those of parse.
@@ -54,7 +52,7 @@ class Tokenizer {
 
   /// Errors: kInput when the text is not UTF-8 (gives the byte offset); kResources when a Replace
   /// of the file blows the text up. Truncation and padding that the file asks for are not applied.
-  /// Cost: linear in the text (about 0.3 s a megabyte).
+  /// Cost: linear in the text, whatever is in it.
   [[nodiscard]] Encoding encode(std::string_view text, bool add_special = true) const;
   /// Two texts, as the post-processor joins them; one behind the other when there is none. Offsets
   /// and words count in each text for itself. Errors: as encode.
@@ -71,14 +69,36 @@ class Tokenizer {
   /// -1 when there is no such token.
   [[nodiscard]] std::int32_t id_of(std::string_view token) const;
   /// Errors: kRange.
-  [[nodiscard]] const std::string& token_of(std::int32_t id) const;
+  [[nodiscard]] std::string token_of(std::int32_t id) const;
   /// The id that unknown text becomes, -1 when there is none.
   [[nodiscard]] std::int32_t unknown_id() const;
 
+  struct Parts;  ///< what it is made of; nobody else's business
+
  private:
-  struct Parts;
+  friend class TokenStream;
   explicit Tokenizer(std::unique_ptr<const Parts> parts);
   std::unique_ptr<const Parts> parts_;
+};
+
+/// Decodes tokens as they come. What it gives, put together, is what Tokenizer::decode gives for
+/// all of them at once, and no piece ends inside of a character. The tokenizer must outlive it.
+class TokenStream {
+ public:
+  explicit TokenStream(const Tokenizer& tokenizer, bool skip_special = false);
+  TokenStream(TokenStream&&) noexcept;
+  TokenStream& operator=(TokenStream&&) noexcept;
+  ~TokenStream();
+
+  /// The text that this token makes certain: often its own, sometimes none yet (bytes of a
+  /// character that more will follow). Good until the next call. Errors: kRange, as decode.
+  std::string_view push(std::int32_t id);
+  /// The rest of the text, which ends here; the next token begins another one.
+  std::string_view flush();
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;
 };
 
 }  // namespace headscope

@@ -87,6 +87,7 @@ class Run {
     const auto [B, H, Tq, D] = in_.q.shape;
     const std::int64_t G = in_.k.shape[1];
     const auto sequences = sequences_of(in_.options, Tq, in_.k.shape[2]);
+    heads_ = std::max<std::int64_t>(1, B * H * static_cast<std::int64_t>(sequences.size()));
     for (std::int64_t b = 0; b < B; ++b) {
       for (std::int64_t g = 0; g < G; ++g) {
         for (const Sequence& s : sequences) cut_group({b, g, g * (H / G), H / G, s});
@@ -110,13 +111,20 @@ class Run {
     for (std::int64_t h = 0; h < heads; ++h, ++piece.h) cut_rows(piece);
   }
 
-  // Sixteen pieces bound the memory of partial sums.
+  // Sixteen pieces of a head bound the memory of partial sums. Many heads need fewer each to keep threads busy,
+  // and a piece of less than kLeastFlop would pay more for being handed out than it shares.
   void cut_rows(Piece piece) {
-    constexpr std::int64_t kPieces = 16;
+    constexpr std::int64_t kMostPieces = 16;
+    constexpr std::int64_t kAllPieces = 256;
+    constexpr std::int64_t kLeastFlop = 2'000'000;
     const std::int64_t all = piece.sequence.rows * piece.heads;
     const std::int64_t block = piece.body->rows;
     const std::int64_t blocks = (all + block - 1) / block;
-    const std::int64_t rows = std::max<std::int64_t>(1, (blocks + kPieces - 1) / kPieces) * block;
+    const std::int64_t pieces = std::clamp<std::int64_t>(kAllPieces / heads_, 1, kMostPieces);
+    const std::int64_t flop =
+        2 * block * piece.sequence.keys * (in_.q.shape[3] + in_.v.shape[3]) + 1;
+    const std::int64_t worth = std::min(blocks, (kLeastFlop + flop - 1) / flop);
+    const std::int64_t rows = std::max((blocks + pieces - 1) / pieces, worth) * block;
     piece.key_end = piece.sequence.keys;
     for (std::int64_t r = 0; r < all; r += rows) {
       piece.row_begin = r;
@@ -263,6 +271,7 @@ class Run {
   Recorder* recorder_;
   const FocusBody* tile_ = nullptr;
   const FocusBody* few_ = nullptr;
+  std::int64_t heads_ = 1;  // of all sequences
   std::vector<Piece> pieces_;
   std::vector<Piece> packed_pieces_;
   std::size_t packed_bytes_ = 0;

@@ -10,8 +10,8 @@
 #include <system_error>
 #include <utility>
 
-#include "formats/edit_distance.h"
 #include "formats/json.h"
+#include "formats/missing.h"
 #include "formats/safetensors_header.h"
 
 namespace headscope {
@@ -41,29 +41,6 @@ void check_bool(const AnyView& view, std::string_view name, std::string_view fil
                           file,
                           json::quote(name),
                           std::to_integer<int>(*odd)));
-}
-
-/// The name that differs from `wanted` by the fewest letters; empty when there is none. Gives up
-/// looking after a fixed amount of work, so that a file of a million names cannot hold us.
-std::string_view nearest(std::string_view wanted,
-                         const std::map<std::string, AnyView, std::less<>>& tensors) {
-  constexpr std::size_t kBudget = 20'000'000;
-  std::string_view best;
-  std::size_t best_distance = wanted.size() + 1024;
-  std::size_t work = 0;
-  for (const auto& [name, view] : tensors) {
-    const std::size_t longer = std::max(name.size(), wanted.size());
-    const std::size_t least = longer - std::min(name.size(), wanted.size());
-    if (least >= best_distance) continue;
-    work += (name.size() + 1) * (wanted.size() + 1);
-    if (work > kBudget) break;
-    const std::size_t distance = edit_distance(wanted, name);
-    if (distance < best_distance) {
-      best = name;
-      best_distance = distance;
-    }
-  }
-  return best;
 }
 
 bool is_plain_name(const std::string& shard) {
@@ -202,14 +179,7 @@ const AnyView* Safetensors::find(std::string_view name) const {
 
 const AnyView& Safetensors::at(std::string_view name) const {
   if (const AnyView* view = find(name)) return *view;
-  const std::string_view near = nearest(name, tensors_);
-  throw Error(ErrorCode::kNotFound,
-              fmt::format("[{}] expected a tensor {}, found {}",
-                          name_,
-                          json::quote(name),
-                          tensors_.empty() ? "no tensors"
-                          : near.empty()   ? "none of that name"
-                                           : "none; the nearest name is " + json::quote(near)));
+  missing_tensor(name_, name, tensors_);
 }
 
 }  // namespace headscope

@@ -8,13 +8,15 @@
 #include "formats/files.h"
 #include "formats/json.h"
 #include "formats/safetensors_header.h"
+#include "formats/stream.h"
 #include "headscope/safetensors.h"
 
 namespace headscope {
 
 namespace {
 
-using Tensors = std::map<std::string, AnyView, std::less<>>;
+using Views = std::map<std::string, AnyView, std::less<>>;
+using Tensors = std::map<std::string, TensorSource, std::less<>>;
 using Metadata = std::map<std::string, std::string, std::less<>>;
 using Order = std::vector<const Tensors::value_type*>;
 
@@ -31,23 +33,30 @@ std::string in_quotes(const std::string& text) {
   }
 }
 
-void check(const std::string& name, const AnyView& view) {
-  const auto elements = static_cast<std::size_t>(view.size());
+std::size_t bytes_of(const TensorSource& tensor) {
+  return headscope::bytes_of(tensor.dtype, count(tensor.shape));
+}
+
+void check(const std::string& name, const TensorSource& tensor) {
+  const auto elements = static_cast<std::size_t>(count(tensor.shape));
   std::size_t bytes = 0;
-  if (__builtin_mul_overflow(elements, size_of(view.dtype), &bytes) ||
-      view.shape.size() > safetensors::kMaxRank) {
-    fail(ErrorCode::kShape, fmt::format("impossible shape {} of {}", to_string(view.shape), name));
-  }
-  if (bytes > 0 && view.data == nullptr) {
+  if (__builtin_mul_overflow(elements, size_of(tensor.dtype), &bytes) ||
+      tensor.shape.size() > safetensors::kMaxRank) {
     fail(ErrorCode::kShape,
-         fmt::format("expected {} bytes for {} {}, found no data",
-                     bytes,
-                     in_quotes(name),
-                     to_string(view.shape)));
+         fmt::format("impossible shape {} of {}", to_string(tensor.shape), name));
   }
   if (name == safetensors::kMetadataKey) {
     fail(ErrorCode::kUsage, "expected the name of a tensor, found __metadata__");
   }
+}
+
+void check_data(const std::string& name, const AnyView& view) {
+  if (view.data != nullptr || view.size() == 0) return;
+  fail(ErrorCode::kShape,
+       fmt::format("expected {} bytes for {} {}, found no data",
+                   view.bytes(),
+                   in_quotes(name),
+                   to_string(view.shape)));
 }
 
 /// Widest elements first, so that every tensor starts at a multiple of its element's size without
@@ -78,14 +87,14 @@ std::string header_text(const Order& order, const Metadata& metadata) {
   }
   std::size_t begin = 0;
   for (const auto* tensor : order) {
-    const AnyView& view = tensor->second;
+    const TensorSource& source = tensor->second;
     text += fmt::format(R"({}:{{"dtype":"{}","shape":{},"data_offsets":[{},{}]}},)",
                         in_quotes(tensor->first),
-                        safetensors::spelling(view.dtype),
-                        to_string(view.shape),
+                        safetensors::spelling(source.dtype),
+                        to_string(source.shape),
                         begin,
-                        begin + view.bytes());
-    begin += view.bytes();
+                        begin + bytes_of(source));
+    begin += bytes_of(source);
   }
   if (text.back() == ',') text.pop_back();
   text += '}';
@@ -102,9 +111,9 @@ std::string header_text(const Order& order, const Metadata& metadata) {
 
 }  // namespace
 
-void write_safetensors(const std::filesystem::path& path,
-                       const Tensors& tensors,
-                       const Metadata& metadata) {
+void stream_safetensors(const std::filesystem::path& path,
+                        const Tensors& tensors,
+                        const Metadata& metadata) {
   const Order order = file_order(tensors);
   const std::string header = header_text(order, metadata);
   std::array<std::byte, safetensors::kLengthBytes> length{};
@@ -114,8 +123,19 @@ void write_safetensors(const std::filesystem::path& path,
   files::AtomicFile file(path);
   file.append(length);
   file.append(header);
-  for (const auto* tensor : order) file.append({tensor->second.data, tensor->second.bytes()});
+  for (const auto* tensor : order) stream(file, tensor->second);
   file.commit();
+}
+
+void write_safetensors(const std::filesystem::path& path,
+                       const Views& tensors,
+                       const Metadata& metadata) {
+  Tensors sources;
+  for (const auto& [name, view] : tensors) {
+    check_data(name, view);
+    sources.emplace_hint(sources.end(), name, source_of(view));
+  }
+  stream_safetensors(path, sources, metadata);
 }
 
 }  // namespace headscope

@@ -24,7 +24,9 @@ struct Bf16Tables {
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "kernels/focus_hwy.cpp"
+#include "hwy/cache_control.h"
 #include "hwy/foreach_target.h"  // IWYU pragma: keep
+#include "hwy/contrib/math/math-inl.h"
 #include "hwy/highway.h"
 #include "kernels/focus_bf16-inl.h"
 #include "kernels/focus_few-inl.h"
@@ -32,10 +34,15 @@ struct Bf16Tables {
 #include "kernels/focus_split-inl.h"
 #include "kernels/focus_state-inl.h"
 #include "kernels/focus_tile-inl.h"
+#include "kernels/focus_weigh-inl.h"
 #include "kernels/pointwise-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace headscope::kernels::HWY_NAMESPACE {
+
+// Most blocks of rows at once; few rows are never more than one block.
+template <class P>
+inline constexpr std::int64_t kMost = P::kVecs == 1 ? 1 : 6;
 
 // Keys that the rows of a task can see at most, from the beginning of a block.
 std::int64_t strip_keys(const FocusTask& t) {
@@ -68,10 +75,23 @@ std::size_t cut_scratch(const FocusTask& t, float* base, Scratch<P>& s) {
   return used;
 }
 
+// Blocks of rows that meet the same keys in turn, so that keys and values are fetched once for all of them
+// and stay in the second cache meanwhile. `floats` is the scratch of one.
+template <class P>
+std::int64_t blocks_at_once(const FocusTask& t, std::size_t floats) {
+  constexpr auto kRows = static_cast<std::int64_t>(P::kRows);
+  constexpr std::size_t kMostFloats = std::size_t{1} << 20;
+  if (t.split || kMost<P> == 1) return 1;
+  const auto room = static_cast<std::int64_t>(kMostFloats / floats);
+  const std::int64_t blocks = (t.row_end - t.row_begin + kRows - 1) / kRows;
+  return larger(std::int64_t{1}, smaller(smaller(blocks, room), std::int64_t{kMost<P>}));
+}
+
 template <class P>
 std::size_t scratch_bytes(const FocusTask& t) {
   Scratch<P> s{};
-  return cut_scratch<P>(t, nullptr, s) * sizeof(float);
+  const std::size_t floats = cut_scratch<P>(t, nullptr, s);
+  return floats * static_cast<std::size_t>(blocks_at_once<P>(t, floats)) * sizeof(float);
 }
 
 template <class P, typename T>
@@ -79,6 +99,11 @@ void load_rows(const FocusTask& t, const Rows<P::kRows>& rows, float* q) {
   const T* from[P::kRows];
   for (std::size_t lane = 0; lane < P::kRows; ++lane)
     from[lane] = static_cast<const T*>(rows.head[lane]->q) + rows.at[lane] * t.q_stride;
+  // Turning them walks four rows at a time: too few for the memory to be kept busy.
+  constexpr std::int64_t kLine = 64 / sizeof(T);
+  for (std::int64_t lane = 0; lane < rows.count; ++lane) {
+    for (std::int64_t c = 0; c < t.width; c += kLine) hwy::Prefetch(from[lane] + c);
+  }
   P::load_queries(t, from, rows.count, q);
 }
 
@@ -115,107 +140,6 @@ void raise_max(const FocusTask& t,
   P::rescale(t, factors, o);
 }
 
-// Sums of one block over its keys, a row a lane: of p, of p * (s - max), and of p times the distance and
-// its square, the distance measured from c (see weigh).
-struct Sums {
-  V weight, moment, distance, square;
-};
-
-// Scores s * factor become p = e^(s * factor - max), in place. `side` is -1 for keys left of all rows, 1 right of them: then
-// distances grow by one from key to key, and two running sums give their moments without a product:
-// with keys in the order far to near, c += p, f += c, g += f ends with sum p, sum p * (d + 1) and
-// sum p * (d + 1) * (d + 2) / 2. Side 0 is the block that the rows themselves stand in.
-template <bool kStats, std::size_t kRows>
-HWY_INLINE Sums weigh_lanes(std::int64_t n, float* s, float factor, V max, int side, V p_minus_j0) {
-  const D d;
-  V weight = hn::Zero(d);
-  V moment = hn::Zero(d);
-  V once = hn::Zero(d);
-  V twice = hn::Zero(d);
-  const bool backwards = side > 0;  // seen or not, sums are added in one order
-  for (std::int64_t step = 0; step < n; ++step) {
-    const std::int64_t m = backwards ? n - 1 - step : step;
-    float* at = s + static_cast<std::size_t>(m) * kRows;
-    // Below -88.2 the weight is exactly 0; clamping here keeps 0 * -inf out of the moment.
-    const V score = hn::Load(d, at);
-    const V x = at_least(hn::Set(d, kLeastExponent), hn::MulSub(score, hn::Set(d, factor), max));
-    const V p = exp_from_least(x);
-    hn::Store(p, d, at);
-    weight = hn::Add(weight, p);
-    if constexpr (kStats) {
-      moment = hn::MulAdd(p, x, moment);
-      if (side != 0) {
-        once = hn::Add(once, weight);
-        twice = hn::Add(twice, once);
-      } else {
-        const V distance = hn::Abs(hn::Sub(p_minus_j0, hn::Set(d, static_cast<float>(m))));
-        const V weighted = hn::Mul(p, distance);
-        once = hn::Add(once, weighted);
-        twice = hn::MulAdd(weighted, distance, twice);
-      }
-    }
-  }
-  if (side == 0 || !kStats) return {weight, moment, once, twice};
-  // sum p * d = f - c;  sum p * d^2 = 2 g - 3 f + c, with d from 0.
-  const V distance = hn::Sub(once, weight);
-  const V square = hn::Add(hn::NegMulAdd(hn::Set(d, 3.0F), once, hn::Add(twice, twice)), weight);
-  return {weight, moment, distance, square};
-}
-
-// The scores of n keys become p = e^(s * factor - max), in place; the running sums go on. Without kStats
-// only the sum of p is kept.
-template <bool kStats, std::size_t kRows>
-void weigh(const Rows<kRows>& rows,
-           std::int64_t j0,
-           std::int64_t n,
-           float factor,
-           float* s,
-           Lanes<kRows>& lanes) {
-  const D d;
-  const int side = j0 + n - 1 <= rows.first_position ? -1 : (j0 >= rows.last_position ? 1 : 0);
-  for (std::size_t lane = 0; lane < rows.used; lane += kLanes) {
-    const V p_minus_j0 =
-        hn::Sub(hn::Load(d, rows.position + lane), hn::Set(d, static_cast<float>(j0)));
-    const Sums sums = weigh_lanes<kStats, kRows>(
-        n, s + lane, factor, hn::Load(d, lanes.max + lane), side, p_minus_j0);
-    const V before = hn::Load(d, lanes.sum + lane);
-    const V after = hn::Add(before, sums.weight);
-    hn::Store(after, d, lanes.sum + lane);
-    if constexpr (kStats) {
-      hn::Store(hn::Add(hn::Load(d, lanes.moment + lane), sums.moment), d, lanes.moment + lane);
-      // Joins the block's mean and spread with those so far (Chan, Golub & LeVeque 1979). Distances of a
-      // block beside the rows are counted from its nearest key, which is c away.
-      const V tiny = hn::Set(d, 1.0e-30F);
-      const V here = hn::Div(sums.distance, hn::Max(sums.weight, tiny));
-      const V last = hn::Set(d, static_cast<float>(n - 1));
-      const V c =
-          side == 0 ? hn::Zero(d) : (side < 0 ? hn::Sub(p_minus_j0, last) : hn::Neg(p_minus_j0));
-      const V mean = hn::Load(d, lanes.mean + lane);
-      const V delta = hn::Sub(hn::Add(here, c), mean);
-      const V share = hn::Div(sums.weight, hn::Max(after, tiny));
-      const V inside = hn::NegMulAdd(sums.distance, here, sums.square);
-      const V between = hn::Mul(hn::Mul(delta, delta), hn::Mul(before, share));
-      hn::Store(hn::MulAdd(delta, share, mean), d, lanes.mean + lane);
-      hn::Store(hn::Add(hn::Load(d, lanes.spread + lane), hn::Add(inside, between)),
-                d,
-                lanes.spread + lane);
-    }
-  }
-}
-
-// The largest of n scores of every row.
-template <std::size_t kRows>
-void block_top(const Rows<kRows>& rows, const float* s, float factor, std::int64_t n, float* top) {
-  const D d;
-  for (std::size_t lane = 0; lane < rows.used; lane += kLanes) {
-    V best = hn::Load(d, s + lane);
-    for (std::int64_t m = 1; m < n; ++m) {
-      best = at_least(best, hn::Load(d, s + static_cast<std::size_t>(m) * kRows + lane));
-    }
-    hn::Store(hn::Mul(best, hn::Set(d, factor)), d, top + lane);
-  }
-}
-
 // What the sums of the rows become once all keys are in. Everything is taken relative to `top`, the larger
 // of maximum and sink, so that scores of any size keep their differences.
 template <std::size_t kRows>
@@ -227,9 +151,26 @@ struct alignas(64) Ending {
   double above[kRows];   // lse - top
 };
 
+// Natural logarithms of n numbers, n a multiple of kLanes.
+inline void logs(const double* from, std::size_t n, double* to) {
+#if HWY_HAVE_FLOAT64 && HWY_TARGET != HWY_SCALAR
+  const hn::Repartition<double, D> d;
+  for (std::size_t i = 0; i < n; i += hn::MaxLanes(d)) {
+    const auto x = hn::Load(d, from + i);
+    const auto endless = hn::Set(d, std::numeric_limits<double>::infinity());
+    const auto usual = hn::And(hn::Gt(x, hn::Zero(d)), hn::Lt(x, endless));
+    // log 0 is -inf; what else is left, NaN and inf, stays.
+    const auto other = hn::IfThenElse(hn::Eq(x, hn::Zero(d)), hn::Neg(endless), x);
+    hn::Store(hn::IfThenElse(usual, hn::Log(d, x), other), d, to + i);
+  }
+#else
+  for (std::size_t i = 0; i < n; ++i) to[i] = std::log(from[i]);
+#endif
+}
+
 template <std::size_t kRows>
-void end_sums(const FocusTask& t, Rows<kRows>& rows, const Lanes<kRows>& lanes, Ending<kRows>& e) {
-  (void)t;
+void end_sums(Rows<kRows>& rows, const Lanes<kRows>& lanes, Ending<kRows>& e) {
+  alignas(64) double total[kRows];
   for (std::size_t i = 0; i < rows.used; ++i) {
     const bool blind = lanes.sum[i] == 0.0F;
     const float* sink = rows.head[i]->sink;
@@ -241,16 +182,20 @@ void end_sums(const FocusTask& t, Rows<kRows>& rows, const Lanes<kRows>& lanes, 
       scale = blind ? 0.0 : std::exp(static_cast<double>(lanes.max[i]) - top);
       sink_part = std::exp(static_cast<double>(*sink) - top);
     }
-    const double total = static_cast<double>(lanes.sum[i]) * scale + sink_part;
-    e.above[i] = std::log(total);
-    const double lse = blind && sink == nullptr ? static_cast<double>(kNone) : top + e.above[i];
-    if (static_cast<std::int64_t>(i) < rows.count)
-      rows.head[i]->lse[rows.at[i]] = static_cast<float>(lse);
-    rows.lse[i] = blind ? -kLowest : static_cast<float>(lse);
+    total[i] = static_cast<double>(lanes.sum[i]) * scale + sink_part;
     e.top[i] = static_cast<float>(top);
     e.scale[i] = static_cast<float>(scale);
     e.sink[i] = static_cast<float>(sink_part);
-    e.inverse[i] = blind ? 0.0F : static_cast<float>(1.0 / total);
+    e.inverse[i] = blind ? 0.0F : static_cast<float>(1.0 / total[i]);
+  }
+  logs(total, rows.used, e.above);
+  for (std::size_t i = 0; i < rows.used; ++i) {
+    const bool blind = lanes.sum[i] == 0.0F;
+    const bool none = blind && rows.head[i]->sink == nullptr;
+    const double lse = static_cast<double>(e.top[i]) + e.above[i];
+    const float found = none ? kNone : static_cast<float>(lse);
+    if (static_cast<std::int64_t>(i) < rows.count) rows.head[i]->lse[rows.at[i]] = found;
+    rows.lse[i] = blind ? -kLowest : found;
   }
 }
 
@@ -343,7 +288,7 @@ void finish(const FocusTask& t,
             const Lanes<P::kRows>& lanes) {
   constexpr std::size_t kRows = P::kRows;
   Ending<kRows> e;
-  end_sums(t, rows, lanes, e);
+  end_sums(rows, lanes, e);
   alignas(64) float factor[kRows] = {};
   for (std::size_t i = 0; i < rows.used; ++i) factor[i] = e.scale[i] * e.inverse[i];
   if (t.number == Number::kF32) {
@@ -366,18 +311,27 @@ void start(Lanes<kRows>& lanes) {
   fill(lanes.best_key, lanes.best_key + kRows, -1);
 }
 
-// The keys [rows.range) of a block of rows: scores, what is recorded of them, weights, mixed values.
+// A block of rows on its way along the keys.
 template <class P>
-void walk_keys(const FocusTask& t,
-               const Rows<P::kRows>& rows,
-               const Scratch<P>& scratch,
-               Lanes<P::kRows>& lanes) {
+struct RowBlock {
+  Rows<P::kRows> rows;
+  Lanes<P::kRows> lanes;
+  Scratch<P> scratch;
+};
+
+// The keys of a block's range among [begin, end): scores, what is recorded of them, weights, mixed values.
+template <class P>
+void walk_keys(const FocusTask& t, std::int64_t begin, std::int64_t end, RowBlock<P>& block) {
+  const Rows<P::kRows>& rows = block.rows;
+  const Scratch<P>& scratch = block.scratch;
+  Lanes<P::kRows>& lanes = block.lanes;
   constexpr std::size_t kRows = P::kRows;
   const RowRecord& r = wanted(t);
   alignas(64) float top[kRows];
   fill(top, top + kRows, kNone);
-  for (std::int64_t j0 = rows.range.begin; j0 < rows.range.end; j0 += kBlock) {
-    const std::int64_t n = smaller(kBlock, rows.range.end - j0);
+  end = smaller(end, rows.range.end);
+  for (std::int64_t j0 = larger(begin, rows.range.begin); j0 < end; j0 += kBlock) {
+    const std::int64_t n = smaller(kBlock, end - j0);
     float* s = scratch.weights;
     if (scratch.strip) s += static_cast<std::size_t>(j0 - rows.range.begin) * kRows;
     P::score(t, scratch.q, rows.count, j0, n, s);
@@ -396,10 +350,10 @@ void walk_keys(const FocusTask& t,
     else
       weigh<false>(rows, j0, n, factor, s, lanes);
     if (scratch.strip) {
-      const std::int64_t block = (j0 - rows.range.begin) / kBlock;
+      const std::int64_t number = (j0 - rows.range.begin) / kBlock;
       copy<float>(lanes.max,
                   lanes.max + kRows,
-                  scratch.block_max + static_cast<std::size_t>(block) * kRows);
+                  scratch.block_max + static_cast<std::size_t>(number) * kRows);
     }
     P::mix(t, s, rows.count, j0, n, scratch.o, scratch.mix);
   }
@@ -414,32 +368,56 @@ void load_block(const FocusTask& t, const Rows<P::kRows>& rows, const Scratch<P>
   }
 }
 
-// One block of rows against all keys that they may see.
 template <class P>
-void focus_block(const FocusTask& t,
-                 std::int64_t row,
-                 std::int64_t count,
-                 const Scratch<P>& scratch) {
-  Rows<P::kRows> rows;
-  set_rows(t, row, count, rows);
-  Lanes<P::kRows> lanes;
-  start(lanes);
-  if (wanted(t).top_k > 0) start_top(wanted(t).top_k, count, scratch.top, lanes);
-  load_block(t, rows, scratch);
-  fill(scratch.o, scratch.o + P::sum_floats(t), 0.0F);
-  walk_keys(t, rows, scratch, lanes);
-  if (t.split) return leave(t, scratch, lanes);
-  finish(t, rows, scratch, lanes);
-  if (wants_maps(t)) map_weights<P>(t, rows, scratch);
+void start_block(const FocusTask& t, std::int64_t row, std::int64_t count, RowBlock<P>& block) {
+  block.rows = {};
+  set_rows(t, row, count, block.rows);
+  start(block.lanes);
+  if (wanted(t).top_k > 0) start_top(wanted(t).top_k, count, block.scratch.top, block.lanes);
+  load_block(t, block.rows, block.scratch);
+  fill(block.scratch.o, block.scratch.o + P::sum_floats(t), 0.0F);
+}
+
+template <class P>
+void finish_block(const FocusTask& t, RowBlock<P>& block) {
+  if (t.split) return leave(t, block.scratch, block.lanes);
+  finish(t, block.rows, block.scratch, block.lanes);
+  if (wants_maps(t)) map_weights<P>(t, block.rows, block.scratch);
+}
+
+// Keys that several blocks of rows meet before the next ones: they and their values fill a third of the
+// second cache.
+inline std::int64_t keys_at_once(const FocusTask& t) {
+  constexpr std::int64_t kFloats = std::int64_t{192} << 8U;
+  return larger(kBlock, kFloats / (t.width + t.value_width) / kBlock * kBlock);
 }
 
 template <class P>
 void focus(const FocusTask& t) noexcept {
-  Scratch<P> scratch{};
-  cut_scratch<P>(t, reinterpret_cast<float*>(t.scratch), scratch);
   constexpr auto kStep = static_cast<std::int64_t>(P::kRows);
-  for (std::int64_t row = t.row_begin; row < t.row_end; row += kStep) {
-    focus_block<P>(t, row, smaller(kStep, t.row_end - row), scratch);
+  Scratch<P> one{};
+  const std::size_t floats = cut_scratch<P>(t, nullptr, one);
+  const std::int64_t most = blocks_at_once<P>(t, floats);
+  RowBlock<P> blocks[static_cast<std::size_t>(kMost<P>)];
+  for (std::int64_t n = 0; n < most; ++n) {
+    float* base = reinterpret_cast<float*>(t.scratch) + static_cast<std::size_t>(n) * floats;
+    cut_scratch<P>(t, base, blocks[n].scratch);
+  }
+  for (std::int64_t row = t.row_begin; row < t.row_end; row += most * kStep) {
+    std::int64_t count = 0;
+    std::int64_t begin = t.keys;
+    std::int64_t end = 0;
+    for (; count < most && row + count * kStep < t.row_end; ++count) {
+      const std::int64_t first = row + count * kStep;
+      start_block(t, first, smaller(kStep, t.row_end - first), blocks[count]);
+      begin = smaller(begin, blocks[count].rows.range.begin);
+      end = larger(end, blocks[count].rows.range.end);
+    }
+    const std::int64_t step = count == 1 ? larger(end - begin, kBlock) : keys_at_once(t);
+    for (std::int64_t j = begin; j < end; j += step) {
+      for (std::int64_t n = 0; n < count; ++n) walk_keys(t, j, j + step, blocks[n]);
+    }
+    for (std::int64_t n = 0; n < count; ++n) finish_block(t, blocks[n]);
   }
 }
 

@@ -88,12 +88,12 @@ void set_rows(const FocusTask& t, std::int64_t row, std::int64_t count, Rows<kRo
   rows.row = row;
   rows.count = count;
   rows.used = (static_cast<std::size_t>(count) + kLanes - 1) / kLanes * kLanes;
+  std::int64_t i = t.row_of(row);
+  std::int64_t h = row - i * t.heads;
   for (std::size_t lane = 0; lane < kRows; ++lane) {
-    const std::int64_t r = row + smaller(static_cast<std::int64_t>(lane), count - 1);
-    const std::int64_t i = t.row_of(r);
     const KeyRange range = key_range(t, i);
     rows.at[lane] = i;
-    rows.head[lane] = &t.head_of(r);
+    rows.head[lane] = t.head + h;
     rows.position[lane] = static_cast<float>(i + t.offset);
     rows.begin[lane] = static_cast<std::int32_t>(range.begin);
     rows.end[lane] = static_cast<std::int32_t>(range.end);
@@ -101,6 +101,11 @@ void set_rows(const FocusTask& t, std::int64_t row, std::int64_t count, Rows<kRo
     rows.segment[lane] = t.row_segments == nullptr ? 0 : t.row_segments[i];
     rows.sloped = rows.sloped || rows.slope[lane] != 0.0F;
     rows.biased = rows.biased || rows.head[lane]->bias != nullptr;
+    if (static_cast<std::int64_t>(lane) + 1 >= count) continue;  // the last row stays
+    if (++h == t.heads) {
+      h = 0;
+      ++i;
+    }
   }
   rows.all_begin = rows.begin[count - 1];  // both ends rise from row to row
   rows.all_end = rows.end[0];

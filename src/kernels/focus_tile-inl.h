@@ -9,6 +9,7 @@
 #endif
 
 #include "headscope/tensor.h"
+#include "hwy/cache_control.h"
 #include "hwy/highway.h"
 #include "kernels/focus_task.h"
 #include "kernels/math-inl.h"
@@ -171,7 +172,7 @@ HWY_INLINE void product_tile(const float* HWY_RESTRICT left,
     for (std::size_t m = 0; m < kV; ++m)
       sum[n][m] = kAdd ? hn::Load(d, acc + n * kRows + m * kLanes) : hn::Zero(d);
   }
-  for (std::int64_t t = 0; t < length; ++t) {
+  const auto step = [&](std::int64_t t) HWY_ATTR {
     V x[kV];
     HWY_UNROLL(3)
     for (std::size_t m = 0; m < kV; ++m)
@@ -182,13 +183,35 @@ HWY_INLINE void product_tile(const float* HWY_RESTRICT left,
       HWY_UNROLL(3)
       for (std::size_t m = 0; m < kV; ++m) sum[n][m] = hn::MulAdd(x[m], y, sum[n][m]);
     }
+  };
+  std::int64_t t = 0;
+  for (; t + 4 <= length; t += 4) {
+    step(t);
+    step(t + 1);
+    step(t + 2);
+    step(t + 3);
   }
+  for (; t < length; ++t) step(t);
   HWY_UNROLL(8)
   for (std::size_t n = 0; n < kN; ++n) {
     HWY_UNROLL(3)
     for (std::size_t m = 0; m < kV; ++m) hn::Store(sum[n][m], d, acc + n * kRows + m * kLanes);
   }
 }
+
+/// Rows that the next product reads, brought nearer while this one computes.
+struct Ahead {
+  const float* rows = nullptr;
+  std::int64_t stride = 0, width = 0;
+
+  HWY_INLINE void fetch(std::int64_t begin, std::int64_t count) const {
+    if (rows == nullptr) return;
+    constexpr std::int64_t kLine = 16;
+    for (std::int64_t n = begin; n < begin + count; ++n) {
+      for (std::int64_t c = 0; c < width; c += kLine) hwy::Prefetch(rows + n * stride + c);
+    }
+  }
+};
 
 /// The same for `columns` columns. kAtOnce columns fill the registers beside kV vectors and a broadcast.
 template <std::size_t kV, std::size_t kRows, bool kAdd>
@@ -198,14 +221,21 @@ HWY_INLINE void product(const float* left,
                         std::int64_t across,
                         std::int64_t along,
                         std::int64_t columns,
-                        float* acc) {
+                        float* acc,
+                        const Ahead& ahead = {}) {
   constexpr std::size_t kAtOnce = kRegisters >= 32 ? 8 : (kV == 1 ? 8 : (kV == 2 ? 6 : 4));
   constexpr auto kStep = static_cast<std::int64_t>(kAtOnce);
   constexpr auto kStride = static_cast<std::int64_t>(kRows);
   std::int64_t n = 0;
   for (; n + kStep <= columns; n += kStep) {
+    ahead.fetch(n, kStep);
     product_tile<kAtOnce, kV, kRows, kAdd>(
         left, length, right + n * across, across, along, acc + n * kStride);
+  }
+  if (kStep > 4 && n + 4 <= columns) {
+    product_tile<4, kV, kRows, kAdd>(
+        left, length, right + n * across, across, along, acc + n * kStride);
+    n += 4;
   }
   for (; n < columns; ++n) {
     product_tile<1, kV, kRows, kAdd>(
@@ -242,8 +272,9 @@ struct RowProducts {
                     std::int64_t n,
                     float* s) {
     const float* k = static_cast<const float*>(t.k) + j0 * t.k_stride;
+    const Ahead values{static_cast<const float*>(t.v) + j0 * t.v_stride, t.v_stride, t.value_width};
     if (count > 2 * kLanesI)
-      product<3, kRows, false>(q, t.width, k, t.k_stride, 1, n, s);
+      product<3, kRows, false>(q, t.width, k, t.k_stride, 1, n, s, values);
     else if (count > kLanesI)
       product<2, kRows, false>(q, t.width, k, t.k_stride, 1, n, s);
     else

@@ -9,6 +9,7 @@
 
 #include "headscope/error.h"
 #include "kernels/highway.h"
+#include "kernels/linear_bodies.h"
 
 namespace headscope::kernels {
 
@@ -37,12 +38,32 @@ const char* asked_for() {
   return name == nullptr || *name == '\0' ? "auto" : name;
 }
 
+// Puts a table behind the one named `of`, with the same bodies but for products with quantised weights
+// (linear_bodies.h), which go by its own name.
+void add_beside(std::vector<const Table*>& to,
+                std::string_view of,
+                std::string_view name,
+                std::string_view what,
+                bool first = false) {
+  const auto at = std::find_if(to.begin(), to.end(), [&](auto* t) { return t->name == of; });
+  if (at == to.end()) return;
+  auto* table = new Table(**at);  // lives as long as the list of tables: for ever
+  table->name = name;
+  table->what = what;
+  to.insert(first ? to.begin() + 1 : at + 1, table);
+}
+
 }  // namespace
 
 std::span<const Table* const> tables() {
   static const std::vector<const Table*> all = [] {
     std::vector<const Table*> found{&scalar_table()};
     for (const Table* t : highway_tables()) found.push_back(t);
+    add_beside(
+        found, "avx2", "model-vnni", "AVX2 with a model of int8 dot products, for tests", true);
+    if (has_avx_vnni()) add_beside(found, "avx2", "avx2vnni", "AVX2 with int8 dot products");
+    if (has_avx512_vnni())
+      add_beside(found, "avx512", "avx512vnni", "AVX-512 with int8 dot products");
     return found;
   }();
   return all;
@@ -72,7 +93,8 @@ std::vector<Isa> list() {
     if (is) why += asked == "auto" ? "; the fastest here" : "; asked for by HEADSCOPE_ISA";
     rows.push_back({std::string(t->name), true, is, why});
   }
-  for (std::string_view absent : {"sse4", "avx2", "avx512", "avx512bf16", "amx"}) {
+  for (std::string_view absent :
+       {"sse4", "avx2", "avx2vnni", "avx512", "avx512vnni", "avx512bf16", "amx"}) {
     if (find(absent) == nullptr)
       rows.push_back({std::string(absent), false, false, "not on this machine"});
   }

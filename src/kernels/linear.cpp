@@ -2,43 +2,30 @@
 
 #include <fmt/format.h>
 
-#include <algorithm>
-#include <map>
-#include <mutex>
-#include <oneapi/dnnl/dnnl.hpp>
-#include <unordered_map>
+#include <numeric>
+#include <vector>
 
 #include "headscope/threads.h"
-#include "kernels/one_thread.h"
+#include "kernels/isa.h"
+#include "kernels/linear_body.h"
 
 namespace headscope {
 
 namespace {
 
-using dnnl::memory;
-
-// One single-threaded product takes a block of rows of x and a panel of columns of y. Both are
-// fixed by shapes alone, so that a number always meets the same arithmetic, whatever the number of
-// threads.
-constexpr std::int64_t kRowBlock = 128;
-constexpr std::int64_t kPanel = 192;
-
-const dnnl::engine& engine() {
-  static const dnnl::engine cpu(dnnl::engine::kind::cpu, 0);
-  return cpu;
-}
-
-dnnl::stream& stream() {
-  thread_local dnnl::stream mine(engine());
-  return mine;
-}
-
-// [N,K] or [K,N] of any float dtype as [N,K] f32.
-Tensor widen(const AnyView& weight, Linear::Layout layout) {
+void expect_matrix(const AnyView& weight) {
   if (weight.shape.size() != 2) {
     throw Error(ErrorCode::kShape,
                 "[linear] expected a weight with 2 axes, found " + to_string(weight.shape));
   }
+  if (weight.shape[0] == 0 || weight.shape[1] == 0) {
+    throw Error(ErrorCode::kShape,
+                "[linear] expected a weight with numbers, found " + to_string(weight.shape));
+  }
+}
+
+// [N,K] or [K,N] of any float dtype as [N,K] f32.
+Tensor widen(const AnyView& weight, Linear::Layout layout) {
   Tensor w = Tensor::f32_from(weight);
   if (layout == Linear::Layout::kOutIn) return w;
   const std::int64_t K = weight.shape[0];
@@ -75,154 +62,102 @@ void check(const View<const float, 2>& x, const View<float, 2>& y, std::int64_t 
   }
 }
 
-// oneDNN's own exceptions do not leave this file.
-template <typename F>
-auto guarded(F&& body) {
-  try {
-    return body();
-  } catch (const dnnl::error& e) {
-    const bool memory_out = e.status == dnnl_out_of_memory;
-    throw Error(memory_out ? ErrorCode::kResources : ErrorCode::kInternal,
-                std::string("[linear] oneDNN: ") + e.what());
+// Rows of x rounded to int8: made once for all products that want them.
+class Rounded {
+ public:
+  Rounded(const View<const float, 2>& x, const kernels::LinearBodies& bodies) {
+    const std::int64_t M = x.shape[0];
+    const std::int64_t K = x.shape[1];
+    const std::int64_t blocks = K / kernels::kInt8Block;
+    grow(q_, DType::kI8, M * K);
+    grow(scale_, DType::kF32, M * blocks);
+    grow(sum_, DType::kF32, M * blocks);
+    grow(halves_, DType::kI32, M * blocks * 2);
+    auto* q = q_.span<std::int8_t>().data();
+    auto* scale = scale_.span<float>().data();
+    auto* sum = sum_.span<float>().data();
+    auto* halves = halves_.span<std::int32_t>().data();
+    rows = {q, scale, sum, halves};
+    const std::int64_t group = std::max<std::int64_t>(1, 16384 / K);
+    parallel_for((M + group - 1) / group, [&](std::int64_t n) {
+      for (std::int64_t m = n * group; m < std::min(M, (n + 1) * group); ++m) {
+        bodies.round(x.data + m * x.stride[0],
+                     K,
+                     q + m * K,
+                     scale + m * blocks,
+                     sum + m * blocks,
+                     halves + m * blocks * 2);
+      }
+    });
   }
-}
+
+  kernels::Int8Rows rows;
+
+ private:
+  // Kept from call to call: a token of decoding rounds hundreds of small rows.
+  static thread_local Tensor q_, scale_, sum_, halves_;
+
+  static void grow(Tensor& t, DType dtype, std::int64_t n) {
+    if (t.size() < n) t = Tensor(dtype, {n});
+  }
+};
+thread_local Tensor Rounded::q_, Rounded::scale_, Rounded::sum_, Rounded::halves_;
 
 }  // namespace
 
-struct Linear::Packed {
-  std::int64_t K = 0;
-  std::int64_t N = 0;
-  Tensor bias;  // [N] f32 or empty
-
-  // Columns [first, first + width) of W^T, in the layout that oneDNN chose for kRowBlock rows.
-  struct Panel {
-    std::int64_t first = 0;
-    std::int64_t width = 0;
-    memory weight;
-  };
-  std::vector<Panel> panels;
-
-  // Products of M rows (M <= kRowBlock) and one width, made when first needed.
-  struct Key {
-    std::int64_t M, width, x_stride, y_stride;
-    friend auto operator<=>(const Key&, const Key&) = default;
-  };
-  struct Product {
-    dnnl::matmul primitive;
-    memory::desc scratchpad;
-  };
-  std::mutex mutex;
-  std::map<Key, Product> products;
-
-  Panel pack(const Tensor& w, std::int64_t first) const {
-    Panel panel{first, std::min(kPanel, N - first), {}};
-    const memory::desc any({K, panel.width}, memory::data_type::f32, memory::format_tag::any);
-    const memory::desc x({kRowBlock, K}, memory::data_type::f32, memory::format_tag::ab);
-    const memory::desc y({kRowBlock, panel.width}, memory::data_type::f32, memory::dims{N, 1});
-    panel.weight =
-        memory(dnnl::matmul::primitive_desc({x, any, y}, own_scratchpad(), engine()).weights_desc(),
-               engine());
-    auto* rows = const_cast<float*>(w.span<float>().data()) + first * K;
-    memory plain({{K, panel.width}, memory::data_type::f32, memory::dims{1, K}}, engine(), rows);
-    dnnl::reorder(plain, panel.weight).execute(stream(), plain, panel.weight);
-    stream().wait();
-    return panel;
-  }
-
-  // Threads share a primitive, so its scratchpad must be theirs: oneDNN's own would be one for all.
-  static dnnl::primitive_attr own_scratchpad() {
-    dnnl::primitive_attr attr;
-    attr.set_scratchpad_mode(dnnl::scratchpad_mode::user);
-    return attr;
-  }
-
-  Product make(const Key& key, const memory::desc& w) const {
-    const memory::desc x({key.M, K}, memory::data_type::f32, memory::dims{key.x_stride, 1});
-    const memory::desc y({key.M, key.width}, memory::data_type::f32, memory::dims{key.y_stride, 1});
-    const memory::desc b({1, key.width}, memory::data_type::f32, memory::format_tag::ab);
-    const dnnl::matmul::desc what =
-        bias.empty() ? dnnl::matmul::desc(x, w, y) : dnnl::matmul::desc(x, w, b, y);
-    const dnnl::matmul::primitive_desc chosen(what, own_scratchpad(), engine());
-    return {dnnl::matmul(chosen), chosen.scratchpad_desc()};
-  }
-
-  const Product& product(const Key& key, const Panel& panel) {
-    const std::lock_guard<std::mutex> lock(mutex);
-    auto found = products.find(key);
-    if (found == products.end())
-      found = products.emplace(key, make(key, panel.weight.get_desc())).first;
-    return found->second;
-  }
-
-  void multiply(const Panel& panel,
-                std::int64_t M,
-                const View<const float, 2>& x,
-                const View<float, 2>& y,
-                std::int64_t row) {
-    const kernels::OneThread one;  // A primitive keeps the number of threads that it was made for.
-    const Key key{M, panel.width, x.stride[0], y.stride[0]};
-    const Product& chosen = product(key, panel);
-    const auto borrow = [](memory::dims dims, memory::dims strides, const float* data) {
-      return memory({std::move(dims), memory::data_type::f32, std::move(strides)},
-                    engine(),
-                    const_cast<float*>(data));
-    };
-    std::unordered_map<int, memory> args{
-        {DNNL_ARG_SRC, borrow({M, K}, {key.x_stride, 1}, x.data + row * x.stride[0])},
-        {DNNL_ARG_WEIGHTS, panel.weight},
-        {DNNL_ARG_DST,
-         borrow({M, panel.width}, {key.y_stride, 1}, y.data + row * y.stride[0] + panel.first)}};
-    if (!bias.empty()) {
-      args.emplace(
-          DNNL_ARG_BIAS,
-          borrow({1, panel.width}, {panel.width, 1}, bias.span<float>().data() + panel.first));
-    }
-    thread_local Tensor scratch;
-    const auto bytes = static_cast<std::int64_t>(chosen.scratchpad.get_size());
-    if (bytes > 0) {
-      if (scratch.size() < bytes) scratch = Tensor(DType::kU8, {bytes});
-      args.emplace(DNNL_ARG_SCRATCHPAD, memory(chosen.scratchpad, engine(), scratch.raw()));
-    }
-    chosen.primitive.execute(stream(), args);
-    stream().wait();
-  }
-};
-
-Linear::Linear(const AnyView& weight, const AnyView& bias, Layout layout)
-    : packed_(std::make_unique<Packed>()) {
+Linear::Linear(const AnyView& weight, const AnyView& bias, Layout layout) {
+  expect_matrix(weight);
   const Tensor w = widen(weight, layout);
-  Packed& p = *packed_;
-  p.N = w.dim(0);
-  p.K = w.dim(1);
-  p.bias = bias_of(bias, p.N);
-  if (p.N == 0 || p.K == 0) {
-    throw Error(ErrorCode::kShape,
-                "[linear] expected a weight with numbers, found " + to_string(weight.shape));
-  }
-  guarded([&] {
-    const kernels::OneThread one;
-    for (std::int64_t first = 0; first < p.N; first += kPanel) p.panels.push_back(p.pack(w, first));
-  });
+  body_ = kernels::packed_linear(w, bias_of(bias, w.dim(0)));
 }
 
+Linear Linear::stored(const AnyView& weight, const AnyView& bias, Compute compute) {
+  expect_matrix(weight);
+  Linear made;
+  made.body_ = kernels::stored_linear(weight, bias_of(bias, weight.shape[0]), compute);
+  return made;
+}
+
+Linear::Linear() = default;
 Linear::Linear(Linear&&) noexcept = default;
 Linear& Linear::operator=(Linear&&) noexcept = default;
 Linear::~Linear() = default;
 
-std::int64_t Linear::in() const { return packed_->K; }
-std::int64_t Linear::out() const { return packed_->N; }
+std::int64_t Linear::in() const { return body_->K; }
+std::int64_t Linear::out() const { return body_->N; }
 
 void Linear::operator()(View<const float, 2> x, View<float, 2> y) const {
-  Packed& p = *packed_;
-  check(x, y, p.K, p.N);
+  const Linear* self = this;
+  multiply({&self, 1}, x, {&y, 1});
+}
+
+void Linear::multiply(std::span<const Linear* const> linears,
+                      View<const float, 2> x,
+                      std::span<const View<float, 2>> y) {
+  if (linears.size() != y.size()) {
+    throw Error(ErrorCode::kShape,
+                fmt::format("[linear] expected {} results, found {}", linears.size(), y.size()));
+  }
+  constexpr std::size_t kMost = 16;
+  if (linears.size() > kMost) {
+    multiply(linears.first(kMost), x, y.first(kMost));
+    return multiply(linears.subspan(kMost), x, y.subspan(kMost));
+  }
   const std::int64_t M = x.shape[0];
-  const auto panels = static_cast<std::int64_t>(p.panels.size());
-  parallel_for((M + kRowBlock - 1) / kRowBlock * panels, [&](std::int64_t n) {
-    const std::int64_t row = n / panels * kRowBlock;
-    guarded([&] {
-      p.multiply(
-          p.panels[static_cast<std::size_t>(n % panels)], std::min(kRowBlock, M - row), x, y, row);
-    });
+  std::array<std::int64_t, kMost + 1> first{};  // of each one's tasks
+  bool rounds = false;
+  for (std::size_t i = 0; i < linears.size(); ++i) {
+    kernels::LinearBody& body = *linears[i]->body_;
+    check(x, y[i], body.K, body.N);
+    first[i + 1] = first[i] + body.tasks(M);
+    rounds = rounds || body.rounds();
+  }
+  kernels::LinearInput in{x, {}, &kernels::linear_bodies(kernels::table().name)};
+  if (rounds) in.rounded = Rounded(x, *in.bodies).rows;
+  parallel_for(first[linears.size()], [&](std::int64_t task) {
+    std::size_t i = 0;
+    while (task >= first[i + 1]) ++i;
+    linears[i]->body_->run(task - first[i], in, y[i]);
   });
 }
 
@@ -231,6 +166,7 @@ void Linear::reference(const AnyView& weight,
                        Layout layout,
                        View<const float, 2> x,
                        View<float, 2> y) {
+  expect_matrix(weight);
   const Tensor w = widen(weight, layout);
   const auto rows = w.view<float, 2>();
   const Tensor b = bias_of(bias, w.dim(0));

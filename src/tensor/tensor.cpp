@@ -8,6 +8,8 @@
 #include <cstring>
 #include <limits>
 
+#include "tensor/quants.h"
+
 namespace headscope {
 
 namespace {
@@ -227,6 +229,10 @@ Tensor Tensor::f32_from(const AnyView& source) {
       widen<std::uint8_t>(source.data, to);
       break;
     default:
+      if (is_quantised(source.dtype)) {
+        quants::dequantise(source.dtype, source.data, to);
+        break;
+      }
       throw Error(
           ErrorCode::kDType,
           fmt::format(

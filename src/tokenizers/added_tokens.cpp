@@ -59,6 +59,7 @@ AddedTokens::AddedTokens(const json::Value& list,
     if (known == tokens_.end()) order.push_back(id);
     if (known != tokens_.end()) token.special = token.special || known->second.special;
     if (token.special) specials_.insert(token.content);
+    if (token.special) special_ids_.set(static_cast<std::uint32_t>(id), true);
     tokens_[id] = std::move(token);
   }
   std::vector<std::pair<std::u32string, std::int32_t>> raw, normalized;
@@ -86,6 +87,7 @@ std::vector<Segment> AddedTokens::split(const AlignedText& text, const TokenTrie
   std::size_t done = 0;  // where the last segment ends
   const std::u32string_view all = text.chars;
   for (std::size_t at = 0; !trie.empty() && at < all.size();) {
+    while (at < all.size() && !trie.begins(all[at])) ++at;
     const auto match = trie.longest(TokenTrie::root(), all.substr(at));
     if (!match) {
       ++at;
@@ -126,11 +128,6 @@ const std::string* AddedTokens::token_of(std::int32_t id) const {
 const std::string* AddedTokens::form_of(std::int32_t id) const {
   const auto found = tokens_.find(id);
   return found == tokens_.end() ? nullptr : &found->second.form;
-}
-
-bool AddedTokens::is_special(std::int32_t id) const {
-  const auto found = tokens_.find(id);
-  return found != tokens_.end() && found->second.special;
 }
 
 }  // namespace headscope::tokenizers

@@ -2,14 +2,16 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
+#include <set>
 #include <string>
 #include <string_view>
 #include <unordered_map>
-#include <unordered_set>
 #include <vector>
 
 #include "formats/json.h"
 #include "tokenizers/aligned_text.h"
+#include "tokenizers/flat_map.h"
 #include "tokenizers/normalizer.h"
 #include "tokenizers/token_trie.h"
 #include "tokenizers/vocabulary.h"
@@ -46,12 +48,14 @@ class AddedTokens {
   [[nodiscard]] std::int32_t id_of(std::string_view token) const;
   /// nullptr when there is no such id.
   [[nodiscard]] const std::string* token_of(std::int32_t id) const;
-  [[nodiscard]] bool is_special(std::int32_t id) const;
+  [[nodiscard]] bool is_special(std::int32_t id) const {
+    return special_ids_.find(static_cast<std::uint32_t>(id)) != nullptr;
+  }
   /// What the decoder sees of a token: its normalised form where that is what texts are searched
   /// for. nullptr when there is no such id.
   [[nodiscard]] const std::string* form_of(std::int32_t id) const;
   /// Whether what the decoder would see is a special token, to be left out on request.
-  [[nodiscard]] bool is_special_form(const std::string& form) const {
+  [[nodiscard]] bool is_special_form(std::string_view form) const {
     return specials_.contains(form);
   }
 
@@ -66,7 +70,8 @@ class AddedTokens {
 
   std::unordered_map<std::int32_t, Token> tokens_;
   std::unordered_map<std::string, std::int32_t> ids_;
-  std::unordered_set<std::string> specials_;
+  std::set<std::string, std::less<>> specials_;
+  FlatMap<std::uint32_t, bool> special_ids_;
   std::size_t beyond_ = 0;
   TokenTrie raw_, normalized_;
 };

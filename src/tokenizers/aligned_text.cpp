@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <limits>
 #include <utility>
 
 #include "headscope/error.h"
@@ -25,9 +26,8 @@ ByteRange AlignedText::origin(Span span) const {
 
 void AlignedText::rewrite(const std::vector<Change>& changes) {
   AlignedText out;
-  out.chars.reserve(changes.size());
-  out.from.reserve(changes.size());
-  const ByteRange start = from.empty() ? ByteRange{} : ByteRange{from[0].begin, from[0].begin};
+  out.reserve(changes.size());
+  const Origin start = from.empty() ? Origin{} : Origin{from[0].begin, from[0].begin};
   std::size_t next = 0;
   for (const Change& one : changes) {
     if (one.change > 0 || next >= from.size()) {
@@ -41,10 +41,16 @@ void AlignedText::rewrite(const std::vector<Change>& changes) {
 }
 
 AlignedText decode(std::string_view text) {
+  if (text.size() > std::numeric_limits<std::uint32_t>::max()) {
+    throw Error(
+        ErrorCode::kResources,
+        fmt::format("[tokenizer] expected a text of less than 4 GiB, found {} bytes", text.size()));
+  }
   AlignedText out;
-  out.chars.reserve(text.size());
-  out.from.reserve(text.size());
-  for (std::size_t at = 0; at < text.size();) {
+  out.chars.resize(text.size());
+  out.from.resize(text.size());
+  std::size_t count = 0;
+  for (std::size_t at = 0; at < text.size(); ++count) {
     const std::size_t begin = at;
     const char32_t c = next_utf8(text, at);
     if (c == kNotUtf8) {
@@ -53,8 +59,11 @@ AlignedText decode(std::string_view text) {
                               static_cast<unsigned char>(text[begin]),
                               begin));
     }
-    out.push(c, {begin, at});
+    out.chars[count] = c;
+    out.from[count] = {static_cast<std::uint32_t>(begin), static_cast<std::uint32_t>(at)};
   }
+  out.chars.resize(count);
+  out.from.resize(count);
   return out;
 }
 

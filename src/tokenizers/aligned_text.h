@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -13,6 +14,13 @@ namespace headscope::tokenizers {
 struct Span {
   std::size_t begin = 0;
   std::size_t end = 0;
+};
+
+/// Bytes of the original that a code point came from; texts are shorter than 4 GiB.
+struct Origin {
+  std::uint32_t begin = 0;
+  std::uint32_t end = 0;
+  friend bool operator==(const Origin&, const Origin&) = default;
 };
 
 /// One code point of a rewritten text, and how it came about (the alignment of Hugging Face's
@@ -28,7 +36,7 @@ struct Change {
 /// come out right at the end. The ranges never go backwards.
 struct AlignedText {
   std::u32string chars;
-  std::vector<ByteRange> from;  ///< one a code point
+  std::vector<Origin> from;  ///< one a code point
 
   [[nodiscard]] std::size_t size() const { return chars.size(); }
   [[nodiscard]] std::u32string_view view(Span span) const {
@@ -38,9 +46,19 @@ struct AlignedText {
   /// The bytes of the original under a span. A span without code points has no bytes.
   [[nodiscard]] ByteRange origin(Span span) const;
 
-  void push(char32_t c, ByteRange origin) {
+  void reserve(std::size_t size) {
+    chars.reserve(size);
+    from.reserve(size);
+  }
+  void push(char32_t c, Origin origin) {
     chars.push_back(c);
     from.push_back(origin);
+  }
+  void append(const AlignedText& more, Span span) {
+    chars.append(more.view(span));
+    from.insert(from.end(),
+                more.from.begin() + static_cast<std::ptrdiff_t>(span.begin),
+                more.from.begin() + static_cast<std::ptrdiff_t>(span.end));
   }
   /// Replaces the text by `changes`, which tell of all of it.
   void rewrite(const std::vector<Change>& changes);
@@ -61,7 +79,8 @@ struct AlignedText {
 };
 
 /// The code points of a text, each with its own bytes.
-/// Errors: kInput when it is not UTF-8 (no surrogates, no overlong forms), with the byte offset.
+/// Errors: kInput when it is not UTF-8 (no surrogates, no overlong forms), with the byte offset;
+/// kResources when it has 4 GiB or more.
 AlignedText decode(std::string_view text);
 
 }  // namespace headscope::tokenizers

@@ -3,13 +3,17 @@
 #include <algorithm>
 #include <array>
 #include <functional>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
 
+#include "tokenizers/bytes.h"
 #include "tokenizers/kinds.h"
 #include "tokenizers/normal_form.h"
-#include "tokenizers/token_trie.h"
+#include "tokenizers/part_options.h"
+#include "tokenizers/precompiled.h"
+#include "tokenizers/regex.h"
 #include "tokenizers/unicode.h"
 
 namespace headscope::tokenizers {
@@ -104,43 +108,34 @@ class Strip : public Normalizer {
 class Replace : public Normalizer {
  public:
   Replace(const json::Value& part, std::string_view where)
-      : content_(to_utf32(json::require<std::string>(part, "content", where))) {
-    const json::Value& pattern = require_part(part, "pattern", where);
-    if (json::find(pattern, "String", where) == nullptr) {
-      throw Error(ErrorCode::kUnsupported,
-                  fmt::format("[{}] expected the pattern of Replace to be one of String, found {}",
-                              where,
-                              json::find(pattern, "Regex", where) ? "Regex" : "neither"));
-    }
-    pattern_ = to_utf32(json::require<std::string>(pattern, "String", where));
-    if (pattern_.empty() || pattern_.size() > kMaxTokenLength) {
-      throw Error(ErrorCode::kUnsupported,
-                  fmt::format("[{}] expected the pattern of Replace to have 1 to {} characters, "
-                              "found {}",
-                              where,
-                              kMaxTokenLength,
-                              pattern_.size()));
-    }
+      : content_(to_utf32(json::require<std::string>(part, "content", where))),
+        pattern_(require_pattern(part, where)) {
+    const auto text = require_part(part, "pattern", where).value("String", std::string());
+    const std::u32string chars = to_utf32(text);
+    if (chars.size() == 1 && content_.size() == 1) one_ = chars[0];
   }
 
   void apply(AlignedText& text) const override {
-    const std::u32string_view all = text.chars;
-    std::vector<std::size_t> found;
-    for (std::size_t at = all.find(pattern_); at != all.npos;) {
-      found.push_back(at);
-      at = all.find(pattern_, at + pattern_.size());
+    if (one_) {
+      std::replace(text.chars.begin(), text.chars.end(), *one_, content_[0]);
+      return;
     }
-    if (found.empty()) return;
+    std::vector<Span> found;
+    Regex::Matches matches = pattern_.matches(text.chars);
+    while (const auto match = matches.next()) found.push_back(*match);
+    if (found.empty() || text.size() == 0) return;
     check_growth(text, found.size());
     AlignedText out;
+    out.reserve(text.size());
     std::size_t done = 0;
-    for (const std::size_t at : found) {
-      for (; done < at; ++done) out.push(text.chars[done], text.from[done]);
-      done = at + pattern_.size();
+    for (const Span& match : found) {
+      out.append(text, {done, match.begin});
+      done = match.end;
       // all of the new text belongs to the last character of the old
-      for (const char32_t c : content_) out.push(c, text.from[done - 1]);
+      const Origin origin = done > 0 ? text.from[done - 1] : Origin{};
+      for (const char32_t c : content_) out.push(c, origin);
     }
-    for (; done < text.size(); ++done) out.push(text.chars[done], text.from[done]);
+    out.append(text, {done, text.size()});
     text = std::move(out);
   }
 
@@ -158,8 +153,44 @@ class Replace : public Normalizer {
     }
   }
 
-  std::u32string pattern_, content_;
+  std::u32string content_;
+  Regex pattern_;
+  std::optional<char32_t> one_;  // the character that another one takes the place of
 };
+
+class Prepend : public Normalizer {
+ public:
+  Prepend(const json::Value& part, std::string_view where)
+      : text_(to_utf32(json::require<std::string>(part, "prepend", where))) {}
+
+  void apply(AlignedText& text) const override {
+    if (text.size() == 0) return;
+    text.chars.insert(0, text_);
+    text.from.insert(text.from.begin(), text_.size(), Origin{text.from.front()});
+  }
+
+ private:
+  std::u32string text_;
+};
+
+/// What SentencePiece's NMT rules do to control characters and odd spaces.
+void clean_nmt(AlignedText& text) {
+  text.keep_if([](char32_t c) {
+    return !((c >= 1 && c <= 8) || c == 0xB || (c >= 0xE && c <= 0x1F) || c == 0x7F || c == 0x8F ||
+             c == 0x9F);
+  });
+  for (char32_t& c : text.chars) {
+    const bool space = c == 9 || c == 0xA || c == 0xC || c == 0xD || c == 0x1680 ||
+                       (c >= 0x200B && c <= 0x200F) || c == 0x2028 || c == 0x2029 || c == 0x2581 ||
+                       c == 0xFEFF || c == 0xFFFD;
+    if (space) c = ' ';
+  }
+}
+
+void to_bytes(AlignedText& text) {
+  std::vector<Span> all{{0, text.size()}};
+  write_as_bytes(text, all);
+}
 
 class Sequence : public Normalizer {
  public:
@@ -186,8 +217,9 @@ Made make_form(const json::Value& /*part*/, std::string_view /*where*/) {
   return std::make_unique<const Plain>([](AlignedText& text) { normalize(text, form); });
 }
 
-Made make_lower(const json::Value& /*part*/, std::string_view /*where*/) {
-  return std::make_unique<const Plain>(lower);
+template <void (*rewrite)(AlignedText&)>
+Made make_plain(const json::Value& /*part*/, std::string_view /*where*/) {
+  return std::make_unique<const Plain>(rewrite);
 }
 
 Made make_strip_accents(const json::Value& /*part*/, std::string_view /*where*/) {
@@ -199,12 +231,16 @@ Made make_strip_accents(const json::Value& /*part*/, std::string_view /*where*/)
 
 Made make_normalizer(const json::Value& part, std::string_view where) {
   using Make = Made (*)(const json::Value&, std::string_view);
-  static constexpr std::array<Kind<Make>, 10> kinds{{{"BertNormalizer", &make<Bert>},
-                                                     {"Lowercase", &make_lower},
+  static constexpr std::array<Kind<Make>, 14> kinds{{{"BertNormalizer", &make<Bert>},
+                                                     {"ByteLevel", &make_plain<to_bytes>},
+                                                     {"Lowercase", &make_plain<lower>},
                                                      {"NFC", &make_form<NormalForm::kNfc>},
                                                      {"NFD", &make_form<NormalForm::kNfd>},
                                                      {"NFKC", &make_form<NormalForm::kNfkc>},
                                                      {"NFKD", &make_form<NormalForm::kNfkd>},
+                                                     {"Nmt", &make_plain<clean_nmt>},
+                                                     {"Precompiled", &make_precompiled},
+                                                     {"Prepend", &make<Prepend>},
                                                      {"Replace", &make<Replace>},
                                                      {"Sequence", &make<Sequence>},
                                                      {"Strip", &make<Strip>},

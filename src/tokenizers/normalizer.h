@@ -15,8 +15,8 @@ class Normalizer {
   virtual void apply(AlignedText& text) const = 0;
 };
 
-/// The "normalizer" of a tokenizer.json: BertNormalizer, Lowercase, NFC, NFD, NFKC, NFKD, Replace
-/// (of a string), Sequence, Strip, StripAccents. Errors: kFormat, kUnsupported.
+/// The "normalizer" of a tokenizer.json: BertNormalizer, ByteLevel, Lowercase, NFC, NFD, NFKC, NFKD,
+/// Nmt, Precompiled, Prepend, Replace, Sequence, Strip, StripAccents. Errors: kFormat, kUnsupported.
 std::unique_ptr<const Normalizer> make_normalizer(const json::Value& part, std::string_view where);
 
 }  // namespace headscope::tokenizers

@@ -35,11 +35,22 @@ std::int32_t read_id(const json::Value& value, std::string_view what, std::strin
               fmt::format("[{}] expected {} to be at least 0, found {}", where, what, id));
 }
 
+SpecialToken read_special(const json::Value& part, std::string_view key, std::string_view where) {
+  const json::Value& pair = require_array(part, key, where);
+  if (pair.size() != 2) {
+    throw Error(
+        ErrorCode::kFormat,
+        fmt::format(
+            "[{}] expected \"{}\" to be [token, id], found {} values", where, key, pair.size()));
+  }
+  return {read_id(pair[1], key, where), json::as<std::string>(pair[0], key, where)};
+}
+
 /// [CLS] first [SEP], or [CLS] first [SEP] second [SEP].
 class Bert : public PostProcessor {
  public:
   Bert(const json::Value& part, std::string_view where)
-      : cls_(read(part, "cls", where)), sep_(read(part, "sep", where)) {}
+      : cls_(read_special(part, "cls", where)), sep_(read_special(part, "sep", where)) {}
 
   [[nodiscard]] Encoding join(const Encoding& first,
                               const Encoding* second,
@@ -55,18 +66,60 @@ class Bert : public PostProcessor {
   }
 
  private:
-  static SpecialToken read(const json::Value& part, std::string_view key, std::string_view where) {
-    const json::Value& pair = require_array(part, key, where);
-    if (pair.size() != 2) {
-      throw Error(
-          ErrorCode::kFormat,
-          fmt::format(
-              "[{}] expected \"{}\" to be [token, id], found {} values", where, key, pair.size()));
-    }
-    return {read_id(pair[1], key, where), json::as<std::string>(pair[0], key, where)};
-  }
-
   SpecialToken cls_, sep_;
+};
+
+TrimOffsets read_trim(const json::Value& part, std::string_view where) {
+  return {json::get_or<bool>(part, "trim_offsets", true, where),
+          json::get_or<bool>(part, "add_prefix_space", true, where)};
+}
+
+/// Only trims offsets.
+class ByteLevel : public PostProcessor {
+ public:
+  ByteLevel(const json::Value& part, std::string_view where) : trim_(read_trim(part, where)) {}
+  [[nodiscard]] Encoding join(const Encoding& first,
+                              const Encoding* second,
+                              bool /*add_special*/) const override {
+    Encoding out = first;
+    if (second != nullptr) append(out, *second);
+    return out;
+  }
+  [[nodiscard]] TrimOffsets trim() const override { return trim_; }
+  [[nodiscard]] bool joins() const override { return false; }
+
+ private:
+  TrimOffsets trim_;
+};
+
+/// <s> first </s>, or <s> first </s> </s> second </s>. There is no second type of token.
+class Roberta : public PostProcessor {
+ public:
+  Roberta(const json::Value& part, std::string_view where)
+      : cls_(read_special(part, "cls", where)),
+        sep_(read_special(part, "sep", where)),
+        trim_(read_trim(part, where)) {}
+
+  [[nodiscard]] Encoding join(const Encoding& first,
+                              const Encoding* second,
+                              bool add_special) const override {
+    Encoding out;
+    if (add_special) append_special(out, cls_, 0);
+    append(out, first);
+    if (add_special) append_special(out, sep_, 0);
+    if (second != nullptr) {
+      if (add_special) append_special(out, sep_, 0);
+      append(out, *second);
+      if (add_special) append_special(out, sep_, 0);
+    }
+    std::fill(out.type_ids.begin(), out.type_ids.end(), 0);
+    return out;
+  }
+  [[nodiscard]] TrimOffsets trim() const override { return trim_; }
+
+ private:
+  SpecialToken cls_, sep_;
+  TrimOffsets trim_;
 };
 
 class Template : public PostProcessor {
@@ -184,6 +237,40 @@ class Template : public PostProcessor {
   std::vector<Step> single_, pair_;
 };
 
+class Sequence : public PostProcessor {
+ public:
+  Sequence(const json::Value& part, std::string_view where) {
+    for (const json::Value& one : require_array(part, "processors", where)) {
+      steps_.push_back(make_post_processor(one, where));
+      if (!trim_.on) trim_ = steps_.back()->trim();
+      if (!steps_.back()->joins()) continue;
+      if (joining_ != nullptr) {
+        throw Error(ErrorCode::kUnsupported,
+                    fmt::format("[{}] expected one post_processor of a Sequence to put tokens "
+                                "around texts, found two",
+                                where));
+      }
+      joining_ = steps_.back().get();
+    }
+    if (joining_ != nullptr) return;
+    plain_ = std::make_unique<const ByteLevel>(json::Value::object(), where);
+    joining_ = plain_.get();
+  }
+  [[nodiscard]] Encoding join(const Encoding& first,
+                              const Encoding* second,
+                              bool add_special) const override {
+    return joining_->join(first, second, add_special);
+  }
+  [[nodiscard]] TrimOffsets trim() const override { return trim_; }
+  [[nodiscard]] bool joins() const override { return joining_ != plain_.get(); }
+
+ private:
+  std::vector<Made> steps_;
+  Made plain_;  // one text behind the other, where no step does more
+  const PostProcessor* joining_ = nullptr;
+  TrimOffsets trim_;
+};
+
 template <typename T>
 Made make(const json::Value& part, std::string_view where) {
   return std::make_unique<const T>(part, where);
@@ -202,8 +289,11 @@ void append(Encoding& out, const Encoding& more) {
 
 Made make_post_processor(const json::Value& part, std::string_view where) {
   using Make = Made (*)(const json::Value&, std::string_view);
-  static constexpr std::array<Kind<Make>, 2> kinds{
-      {{"BertProcessing", &make<Bert>}, {"TemplateProcessing", &make<Template>}}};
+  static constexpr std::array<Kind<Make>, 5> kinds{{{"BertProcessing", &make<Bert>},
+                                                    {"ByteLevel", &make<ByteLevel>},
+                                                    {"RobertaProcessing", &make<Roberta>},
+                                                    {"Sequence", &make<Sequence>},
+                                                    {"TemplateProcessing", &make<Template>}}};
   const auto type = json::require<std::string>(part, "type", where);
   return find_kind(kinds, type, "post_processor", where).make(part, where);
 }

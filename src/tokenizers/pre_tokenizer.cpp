@@ -2,75 +2,22 @@
 
 #include <algorithm>
 #include <array>
+#include <cstdint>
+#include <optional>
 #include <string>
 #include <utility>
 
+#include "tokenizers/bytes.h"
 #include "tokenizers/kinds.h"
+#include "tokenizers/part_options.h"
+#include "tokenizers/regex.h"
+#include "tokenizers/splitting.h"
 #include "tokenizers/unicode.h"
 
 namespace headscope::tokenizers {
 namespace {
 
 using Made = std::unique_ptr<const PreTokenizer>;
-
-/// What becomes of the characters a text is split at.
-enum class Delimiter { kRemoved, kIsolated, kWithPrevious, kWithNext, kContiguous };
-
-/// A delimiter, or what stands between two of them.
-struct Part {
-  Span span;
-  bool delimiter = false;
-};
-
-template <typename Is>
-std::vector<Part> find_parts(const AlignedText& text, Span span, Is is_delimiter) {
-  std::vector<Part> parts;
-  for (std::size_t i = span.begin; i < span.end; ++i) {
-    if (is_delimiter(text.chars[i])) {
-      parts.push_back({{i, i + 1}, true});
-    } else if (!parts.empty() && !parts.back().delimiter) {
-      parts.back().span.end = i + 1;
-    } else {
-      parts.push_back({{i, i + 1}, false});
-    }
-  }
-  return parts;
-}
-
-/// Whether a part joins the one before it. A row of delimiters joins only its first (kWithPrevious)
-/// or last (kWithNext) to a neighbour.
-bool joins(const std::vector<Part>& parts, std::size_t i, Delimiter what) {
-  const bool here = parts[i].delimiter;
-  const bool before = parts[i - 1].delimiter;
-  switch (what) {
-    case Delimiter::kContiguous:
-      return here == before;
-    case Delimiter::kWithPrevious:
-      return here && !before;
-    case Delimiter::kWithNext:
-      return before && !here;
-    default:
-      return false;
-  }
-}
-
-template <typename Is>
-void split_at(Words& words, Is is_delimiter, Delimiter what) {
-  std::vector<Span> out;
-  out.reserve(words.spans.size());
-  for (const Span& span : words.spans) {
-    const std::vector<Part> parts = find_parts(words.text, span, is_delimiter);
-    for (std::size_t i = 0; i < parts.size(); ++i) {
-      if (parts[i].delimiter && what == Delimiter::kRemoved) continue;
-      if (i > 0 && joins(parts, i, what)) {
-        out.back().end = parts[i].span.end;
-      } else {
-        out.push_back(parts[i].span);
-      }
-    }
-  }
-  words.spans = std::move(out);
-}
 
 class WhitespaceSplit : public PreTokenizer {
  public:
@@ -90,21 +37,165 @@ class Bert : public PreTokenizer {
 class Punctuation : public PreTokenizer {
  public:
   Punctuation(const json::Value& part, std::string_view where)
-      : what_(find_kind(kDelimiters,
-                        json::get_or<std::string>(part, "behavior", "Isolated", where),
-                        "the behavior of Punctuation",
-                        where)
-                  .make) {}
+      : what_(delimiter_of(json::get_or<std::string>(part, "behavior", "Isolated", where),
+                           "the behavior of Punctuation",
+                           where)) {}
   void split(Words& words) const override { split_at(words, is_punctuation, what_); }
 
  private:
-  static constexpr std::array<Kind<Delimiter>, 5> kDelimiters{
-      {{"Removed", Delimiter::kRemoved},
-       {"Isolated", Delimiter::kIsolated},
-       {"MergedWithPrevious", Delimiter::kWithPrevious},
-       {"MergedWithNext", Delimiter::kWithNext},
-       {"Contiguous", Delimiter::kContiguous}}};
   Delimiter what_;
+};
+
+class Digits : public PreTokenizer {
+ public:
+  Digits(const json::Value& part, std::string_view where)
+      : what_(json::get_or<bool>(part, "individual_digits", false, where) ? Delimiter::kIsolated
+                                                                          : Delimiter::kContiguous) {
+  }
+  void split(Words& words) const override { split_at(words, is_numeric, what_); }
+
+ private:
+  Delimiter what_;
+};
+
+class CharDelimiterSplit : public PreTokenizer {
+ public:
+  CharDelimiterSplit(const json::Value& part, std::string_view where)
+      : delimiter_(require_character(part, "delimiter", where)) {}
+  void split(Words& words) const override {
+    split_at(words, [this](char32_t c) { return c == delimiter_; }, Delimiter::kRemoved);
+  }
+
+ private:
+  char32_t delimiter_;
+};
+
+class FixedLength : public PreTokenizer {
+ public:
+  FixedLength(const json::Value& part, std::string_view where)
+      : length_(json::get_or<std::uint32_t>(part, "length", 5, where)) {
+    if (length_ == 0) {
+      throw Error(ErrorCode::kFormat,
+                  fmt::format("[{}] expected the length of FixedLength to be above 0, found 0",
+                              where));
+    }
+  }
+  void split(Words& words) const override {
+    std::vector<Span> out;
+    for (const Span& span : words.spans) {
+      for (std::size_t at = span.begin; at < span.end; at += length_) {
+        out.push_back({at, std::min(at + length_, span.end)});
+      }
+    }
+    words.spans = std::move(out);
+  }
+
+ private:
+  std::size_t length_;
+};
+
+class Split : public PreTokenizer {
+ public:
+  Split(const json::Value& part, std::string_view where)
+      : regex_(require_pattern(part, where)),
+        what_(delimiter_of(json::require<std::string>(part, "behavior", where),
+                           "the behavior of Split",
+                           where)),
+        invert_(json::get_or<bool>(part, "invert", false, where)) {}
+  void split(Words& words) const override { split_at(words, regex_, what_, invert_); }
+
+ private:
+  Regex regex_;
+  Delimiter what_;
+  bool invert_;
+};
+
+/// Puts `c` before the words for which `lacks` holds.
+template <typename Lacks>
+void prepend(Words& words, char32_t c, Lacks lacks) {
+  if (std::none_of(words.spans.begin(), words.spans.end(), lacks)) return;
+  AlignedText out;
+  out.reserve(words.text.size() + words.spans.size());
+  for (Span& span : words.spans) {
+    const std::size_t begin = out.size();
+    if (lacks(span)) out.push(c, words.text.from[span.begin]);
+    out.append(words.text, span);
+    span = {begin, out.size()};
+  }
+  words.text = std::move(out);
+}
+
+class ByteLevel : public PreTokenizer {
+ public:
+  ByteLevel(const json::Value& part, std::string_view where)
+      : prefix_space_(json::get_or<bool>(part, "add_prefix_space", true, where)) {
+    if (json::get_or<bool>(part, "use_regex", true, where)) regex_.emplace(kGpt2, where);
+  }
+  void split(Words& words) const override {
+    if (prefix_space_) {
+      prepend(words, ' ', [&words](Span span) { return words.text.chars[span.begin] != ' '; });
+    }
+    if (regex_) split_at(words, *regex_, Delimiter::kIsolated, false);
+    write_as_bytes(words.text, words.spans);
+  }
+
+ private:
+  static constexpr std::string_view kGpt2 =
+      R"('s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+)";
+  bool prefix_space_;
+  std::optional<Regex> regex_;
+};
+
+/// Writes spaces as a visible character, puts one in front, and splits before each.
+class Metaspace : public PreTokenizer {
+ public:
+  Metaspace(const json::Value& part, std::string_view where)
+      : mark_(metaspace_mark(part, where)),
+        scheme_(metaspace_scheme(part, where)),
+        split_(json::get_or<bool>(part, "split", true, where)) {}
+  void split(Words& words) const override {
+    std::replace(words.text.chars.begin(), words.text.chars.end(), U' ', mark_);
+    if (scheme_ != "never") {
+      const bool first = scheme_ == "first";
+      prepend(words, mark_, [&](Span span) {
+        if (first && words.text.from[span.begin].begin != 0) return false;
+        return words.text.chars[span.begin] != mark_;
+      });
+    }
+    if (split_) {
+      split_at(words, [this](char32_t c) { return c == mark_; }, Delimiter::kWithNext);
+    }
+  }
+
+ private:
+  char32_t mark_;
+  std::string scheme_;
+  bool split_;
+};
+
+/// Splits where the script changes, as SentencePiece does: kana count as Han, and a space goes
+/// with what stands before it.
+class UnicodeScripts : public PreTokenizer {
+ public:
+  UnicodeScripts(const json::Value& /*part*/, std::string_view /*where*/) {}
+  void split(Words& words) const override {
+    std::vector<Span> out;
+    for (const Span& span : words.spans) {
+      std::optional<int> last;
+      std::optional<std::size_t> begin;
+      for (std::size_t i = span.begin; i < span.end; ++i) {
+        const int script = script_of(words.text.chars[i]);
+        if (script == kAnyScript) continue;
+        if (last != script) {
+          if (begin) out.push_back({*begin, i});
+          begin = i;
+        }
+        last = script;
+      }
+      if (begin) out.push_back({*begin, span.end});
+    }
+    words.spans = std::move(out);
+  }
 };
 
 /// Runs of word characters, and runs of what is neither that nor white space: \w+|[^\w\s]+
@@ -160,11 +251,19 @@ Made make(const json::Value& part, std::string_view where) {
 
 Made make_pre_tokenizer(const json::Value& part, std::string_view where) {
   using Make = Made (*)(const json::Value&, std::string_view);
-  static constexpr std::array<Kind<Make>, 5> kinds{{{"BertPreTokenizer", &make<Bert>},
-                                                    {"Punctuation", &make<Punctuation>},
-                                                    {"Sequence", &make<Sequence>},
-                                                    {"Whitespace", &make<Whitespace>},
-                                                    {"WhitespaceSplit", &make<WhitespaceSplit>}}};
+  static constexpr std::array<Kind<Make>, 13> kinds{{{"BertPreTokenizer", &make<Bert>},
+                                                     {"ByteLevel", &make<ByteLevel>},
+                                                     {"CharDelimiterSplit", &make<CharDelimiterSplit>},
+                                                     {"Delimiter", &make<CharDelimiterSplit>},
+                                                     {"Digits", &make<Digits>},
+                                                     {"FixedLength", &make<FixedLength>},
+                                                     {"Metaspace", &make<Metaspace>},
+                                                     {"Punctuation", &make<Punctuation>},
+                                                     {"Sequence", &make<Sequence>},
+                                                     {"Split", &make<Split>},
+                                                     {"UnicodeScripts", &make<UnicodeScripts>},
+                                                     {"Whitespace", &make<Whitespace>},
+                                                     {"WhitespaceSplit", &make<WhitespaceSplit>}}};
   const auto type = json::require<std::string>(part, "type", where);
   return find_kind(kinds, type, "pre_tokenizer", where).make(part, where);
 }

@@ -24,7 +24,8 @@ class PreTokenizer {
   virtual void split(Words& words) const = 0;
 };
 
-/// The "pre_tokenizer" of a tokenizer.json: BertPreTokenizer, Punctuation, Sequence, Whitespace,
+/// The "pre_tokenizer" of a tokenizer.json: BertPreTokenizer, ByteLevel, CharDelimiterSplit, Digits,
+/// FixedLength, Metaspace, Punctuation, Sequence, Split, UnicodeScripts, Whitespace,
 /// WhitespaceSplit. Errors: kFormat, kUnsupported.
 std::unique_ptr<const PreTokenizer> make_pre_tokenizer(const json::Value& part,
                                                        std::string_view where);

@@ -1,6 +1,10 @@
 #include "tokenizers/token_trie.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
+
+#include "headscope/error.h"
 
 namespace headscope::tokenizers {
 
@@ -33,21 +37,38 @@ TokenTrie::TokenTrie(std::vector<std::pair<std::u32string, std::int32_t>> tokens
     }
     level = std::move(next);
   }
+  index_root();
 }
 
-std::optional<TokenTrie::Node> TokenTrie::step(Node from, char32_t c) const {
-  const auto begin = nodes_.begin() + nodes_[from].first_child;
-  const auto end = nodes_.begin() + nodes_[from].end_child;
-  const auto found = std::lower_bound(
-      begin, end, c, [](const Entry& entry, char32_t label) { return entry.label < label; });
-  if (found == end || found->label != c) return std::nullopt;
-  return static_cast<Node>(found - nodes_.begin());
+TokenTrie TokenTrie::of_vocabulary(std::vector<std::pair<std::u32string, std::int32_t>> tokens,
+                                   std::string_view where) {
+  for (const auto& [token, id] : tokens) {
+    if (token.size() > kMaxTokenLength) {
+      throw Error(ErrorCode::kFormat,
+                  fmt::format("[{}] expected tokens of at most {} characters, found one of {}",
+                              where,
+                              kMaxTokenLength,
+                              token.size()));
+    }
+  }
+  return TokenTrie(std::move(tokens));
+}
+
+void TokenTrie::index_root() {
+  constexpr char32_t kIndexed = 0x10000;
+  for (Node child = nodes_[root()].first_child; child < nodes_[root()].end_child; ++child) {
+    const char32_t label = nodes_[child].label;
+    if (label >= kIndexed) break;
+    first_.resize(label + 1, kNone);
+    first_[label] = child;
+  }
 }
 
 std::optional<TokenTrie::Node> TokenTrie::walk(Node from, std::u32string_view prefix) const {
-  std::optional<Node> at = from;
+  Node at = from;
   for (const char32_t c : prefix) {
-    if (at) at = step(*at, c);
+    at = step(at, c);
+    if (at == kNone) return std::nullopt;
   }
   return at;
 }
@@ -56,9 +77,8 @@ std::optional<TokenTrie::Match> TokenTrie::longest(Node from, std::u32string_vie
   std::optional<Match> best;
   Node at = from;
   for (std::size_t i = 0; i < text.size(); ++i) {
-    const std::optional<Node> next = step(at, text[i]);
-    if (!next) break;
-    at = *next;
+    at = step(at, text[i]);
+    if (at == kNone) break;
     if (nodes_[at].id >= 0) best = Match{nodes_[at].id, i + 1};
   }
   return best;

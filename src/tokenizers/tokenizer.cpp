@@ -10,109 +10,13 @@
 #include "formats/files.h"
 #include "formats/json.h"
 #include "headscope/error.h"
-#include "tokenizers/added_tokens.h"
-#include "tokenizers/aligned_text.h"
-#include "tokenizers/decoder.h"
 #include "tokenizers/kinds.h"
-#include "tokenizers/model.h"
-#include "tokenizers/normalizer.h"
-#include "tokenizers/post_processor.h"
-#include "tokenizers/pre_tokenizer.h"
+#include "tokenizers/tokenizer_file.h"
+#include "tokenizers/tokenizer_parts.h"
 
 namespace headscope {
 
 using namespace tokenizers;  // NOLINT: the parts of this very class
-
-/// The parts of a tokenizer.json, in the order a text meets them. Those that are null do nothing.
-struct Tokenizer::Parts {
-  std::unique_ptr<const Normalizer> normalizer;
-  std::unique_ptr<const PreTokenizer> pre_tokenizer;
-  std::unique_ptr<const Model> model;
-  std::unique_ptr<const PostProcessor> post_processor;
-  std::unique_ptr<const Decoder> decoder;
-  AddedTokens added;
-
-  [[nodiscard]] const std::string* token_of(std::int32_t id) const {
-    const std::string* found = added.token_of(id);
-    return found != nullptr ? found : model->vocabulary().token_of(id);
-  }
-  [[nodiscard]] const std::string& known_token(std::int32_t id) const;
-  [[nodiscard]] Encoding encode_text(std::string_view text, std::int32_t type_id) const;
-  void encode_segment(AlignedText segment, Encoding& out, std::int32_t& word) const;
-  void encode_words(AlignedText text, Encoding& out, std::int32_t& word) const;
-  void put(std::int32_t id, ByteRange where, std::int32_t word, Encoding& out) const;
-};
-
-void Tokenizer::Parts::put(std::int32_t id,
-                           ByteRange where,
-                           std::int32_t word,
-                           Encoding& out) const {
-  out.ids.push_back(id);
-  out.offsets.push_back(where);
-  out.tokens.push_back(*token_of(id));
-  out.words.push_back(word);
-  out.special.push_back(added.is_special(id) ? 1 : 0);
-}
-
-/// The last steps: split into words, and words into tokens.
-void Tokenizer::Parts::encode_words(AlignedText text, Encoding& out, std::int32_t& word) const {
-  if (text.size() == 0) return;
-  const Span all{0, text.size()};
-  Words words{std::move(text), {all}};
-  if (pre_tokenizer) pre_tokenizer->split(words);
-  std::vector<Piece> pieces;
-  for (const Span& span : words.spans) {
-    pieces.clear();
-    model->tokenize(words.text.view(span), pieces);
-    for (const Piece& piece : pieces) {
-      put(piece.id,
-          words.text.origin({span.begin + piece.begin, span.begin + piece.end}),
-          word,
-          out);
-    }
-    ++word;
-  }
-}
-
-/// Text between added tokens: normalise it, then look for added tokens of normalised text.
-void Tokenizer::Parts::encode_segment(AlignedText segment,
-                                      Encoding& out,
-                                      std::int32_t& word) const {
-  if (normalizer) normalizer->apply(segment);
-  for (const Segment& part : added.split_normalized(segment)) {
-    if (part.id >= 0) {
-      put(part.id, segment.origin(part.span), word++, out);
-    } else {
-      encode_words(segment.slice(part.span), out, word);
-    }
-  }
-}
-
-Encoding Tokenizer::Parts::encode_text(std::string_view text, std::int32_t type_id) const {
-  const AlignedText all = tokenizers::decode(text);
-  Encoding out;
-  std::int32_t word = 0;
-  for (const Segment& part : added.split_raw(all)) {
-    if (part.id >= 0) {
-      put(part.id, all.origin(part.span), word++, out);
-    } else {
-      encode_segment(all.slice(part.span), out, word);
-    }
-  }
-  out.type_ids.assign(out.ids.size(), type_id);
-  return out;
-}
-
-const std::string& Tokenizer::Parts::known_token(std::int32_t id) const {
-  const std::string* found = token_of(id);
-  if (found == nullptr) {
-    throw Error(ErrorCode::kRange,
-                fmt::format("[tokenizer] expected the id of one of {} tokens, found {}",
-                            model->vocabulary().size() + added.beyond_vocabulary(),
-                            id));
-  }
-  return *found;
-}
 
 namespace {
 
@@ -131,7 +35,49 @@ std::string read_file(const std::filesystem::path& path) {
   return text;
 }
 
+/// The end of the way of decoding.
+class Text final : public DecodeStage {
+ public:
+  void piece(std::string_view text) override { text_ += text; }
+  void end_token() override {}
+  void end_text() override {}
+  std::string text_;
+};
+
 }  // namespace
+
+void Tokenizer::Parts::make(const json::Value& root, std::string_view name) {
+  if (const auto* part = json::find(root, "normalizer", name)) {
+    normalizer = make_normalizer(*part, name);
+  }
+  if (const auto* part = json::find(root, "pre_tokenizer", name)) {
+    pre_tokenizer = make_pre_tokenizer(*part, name);
+  }
+  if (const auto* part = json::find(root, "post_processor", name)) {
+    post_processor = make_post_processor(*part, name);
+  }
+  decoder = make_decoder(json::find(root, "decoder", name), name);
+  if (const auto* list = json::find(root, "added_tokens", name)) {
+    added = AddedTokens(*list, model->vocabulary(), normalizer.get(), name);
+  }
+}
+
+std::string_view Tokenizer::Parts::known_token(std::int32_t id) const {
+  if (const std::string* found = added.token_of(id)) return *found;
+  if (const auto found = model->vocabulary().token_of(id)) return *found;
+  throw Error(ErrorCode::kRange,
+              fmt::format("[tokenizer] expected the id of one of {} tokens, found {}",
+                          model->vocabulary().size() + added.beyond_vocabulary(),
+                          id));
+}
+
+std::optional<std::string_view> Tokenizer::Parts::decoded_form(std::int32_t id,
+                                                               bool skip_special) const {
+  const std::string* form = added.form_of(id);
+  const std::string_view token = form != nullptr ? *form : known_token(id);
+  if (skip_special && added.is_special_form(token)) return std::nullopt;
+  return token;
+}
 
 Tokenizer::Tokenizer(std::unique_ptr<const Parts> parts) : parts_(std::move(parts)) {}
 Tokenizer::Tokenizer(Tokenizer&&) noexcept = default;
@@ -145,34 +91,20 @@ Tokenizer Tokenizer::load(const std::filesystem::path& path) {
 }
 
 Tokenizer Tokenizer::parse(std::string_view text, std::string_view name) {
-  const json::Value root = json::parse(text, name);
-  const auto version = json::get_or<std::string>(root, "version", "1.0", name);
+  const TokenizerFile file(text, name);
+  const auto version = json::get_or<std::string>(file.root(), "version", "1.0", name);
   if (version != "1.0") {
     throw Error(ErrorCode::kUnsupported,
                 fmt::format("[{}] expected version \"1.0\", found \"{}\"", name, version));
   }
   auto parts = std::make_unique<Parts>();
-  parts->model = make_model(require_part(root, "model", name), name);
-  if (const auto* part = json::find(root, "normalizer", name)) {
-    parts->normalizer = make_normalizer(*part, name);
-  }
-  if (const auto* part = json::find(root, "pre_tokenizer", name)) {
-    parts->pre_tokenizer = make_pre_tokenizer(*part, name);
-  }
-  if (const auto* part = json::find(root, "post_processor", name)) {
-    parts->post_processor = make_post_processor(*part, name);
-  }
-  if (const auto* part = json::find(root, "decoder", name)) {
-    parts->decoder = make_decoder(*part, name);
-  }
-  if (const auto* list = json::find(root, "added_tokens", name)) {
-    parts->added = AddedTokens(*list, parts->model->vocabulary(), parts->normalizer.get(), name);
-  }
+  parts->model = make_model(file.model(), name);
+  parts->make(file.root(), name);
   return Tokenizer(std::move(parts));
 }
 
 Encoding Tokenizer::encode(std::string_view text, bool add_special) const {
-  Encoding first = parts_->encode_text(text, 0);
+  Encoding first = parts_->encode(text, 0);
   if (!parts_->post_processor) return first;
   return parts_->post_processor->join(first, nullptr, add_special);
 }
@@ -180,23 +112,24 @@ Encoding Tokenizer::encode(std::string_view text, bool add_special) const {
 Encoding Tokenizer::encode_pair(std::string_view first,
                                 std::string_view second,
                                 bool add_special) const {
-  Encoding one = parts_->encode_text(first, 0);
-  const Encoding two = parts_->encode_text(second, 1);
+  Encoding one = parts_->encode(first, 0);
+  const Encoding two = parts_->encode(second, 1);
   if (parts_->post_processor) return parts_->post_processor->join(one, &two, add_special);
   append(one, two);
   return one;
 }
 
 std::string Tokenizer::decode(std::span<const std::int32_t> ids, bool skip_special) const {
-  std::vector<std::string_view> tokens;
-  tokens.reserve(ids.size());
+  Text out;
+  const auto stage = parts_->decoder->start(out);
   for (const std::int32_t id : ids) {
-    const std::string* form = parts_->added.form_of(id);
-    const std::string& token = form != nullptr ? *form : parts_->known_token(id);
-    if (!skip_special || !parts_->added.is_special_form(token)) tokens.emplace_back(token);
+    const auto token = parts_->decoded_form(id, skip_special);
+    if (!token) continue;
+    stage->piece(*token);
+    stage->end_token();
   }
-  if (parts_->decoder) return parts_->decoder->decode(tokens);
-  return fmt::format("{}", fmt::join(tokens, " "));
+  stage->end_text();
+  return std::move(out.text_);
 }
 
 std::int32_t Tokenizer::vocabulary_size() const {
@@ -209,8 +142,45 @@ std::int32_t Tokenizer::id_of(std::string_view token) const {
   return id >= 0 ? id : parts_->model->vocabulary().id_of(token);
 }
 
-const std::string& Tokenizer::token_of(std::int32_t id) const { return parts_->known_token(id); }
+std::string Tokenizer::token_of(std::int32_t id) const {
+  return std::string(parts_->known_token(id));
+}
 
 std::int32_t Tokenizer::unknown_id() const { return parts_->model->unknown_id(); }
+
+struct TokenStream::State {
+  const Tokenizer::Parts& parts;
+  bool skip_special;
+  Text out;
+  std::unique_ptr<DecodeStage> stage;
+  std::string last;  // what the caller looks at
+};
+
+TokenStream::TokenStream(const Tokenizer& tokenizer, bool skip_special)
+    : state_(new State{*tokenizer.parts_, skip_special, {}, nullptr, {}}) {
+  state_->stage = state_->parts.decoder->start(state_->out);
+}
+TokenStream::TokenStream(TokenStream&&) noexcept = default;
+TokenStream& TokenStream::operator=(TokenStream&&) noexcept = default;
+TokenStream::~TokenStream() = default;
+
+std::string_view TokenStream::push(std::int32_t id) {
+  const auto token = state_->parts.decoded_form(id, state_->skip_special);
+  if (token) {
+    state_->stage->piece(*token);
+    state_->stage->end_token();
+  }
+  state_->last.clear();
+  state_->last.swap(state_->out.text_);
+  return state_->last;
+}
+
+std::string_view TokenStream::flush() {
+  state_->stage->end_text();
+  state_->last.clear();
+  state_->last.swap(state_->out.text_);
+  state_->stage = state_->parts.decoder->start(state_->out);
+  return state_->last;
+}
 
 }  // namespace headscope

@@ -2,6 +2,7 @@
 
 #include <unicode/uchar.h>
 #include <unicode/unorm2.h>
+#include <unicode/uscript.h>
 #include <unicode/utf16.h>
 
 #include <array>
@@ -144,6 +145,11 @@ bool is_word(char32_t c) {
          u_hasBinaryProperty(code, UCHAR_JOIN_CONTROL) != 0;
 }
 
+bool is_numeric(char32_t c) {
+  if (c < 0x80) return c >= '0' && c <= '9';
+  return in_category(u_charType(static_cast<UChar32>(c)), U_GC_N_MASK);
+}
+
 bool is_punctuation(char32_t c) {
   if (c < 0x80) {
     return (c >= '!' && c <= '/') || (c >= ':' && c <= '@') || (c >= '[' && c <= '`') ||
@@ -172,6 +178,37 @@ bool is_cjk(char32_t c) {
          (c >= 0x20000 && c <= 0x2A6DF) || (c >= 0x2A700 && c <= 0x2B73F) ||
          (c >= 0x2B740 && c <= 0x2B81F) || (c >= 0x2B920 && c <= 0x2CEAF) ||
          (c >= 0xF900 && c <= 0xFAFF) || (c >= 0x2F800 && c <= 0x2FA1F);
+}
+
+int script_of(char32_t c) {
+  if (c == ' ') return kAnyScript;
+  if (c == 0x30FC) return USCRIPT_HAN;  // the long vowel mark of kana
+  UErrorCode status = U_ZERO_ERROR;
+  const UScriptCode script = uscript_getScript(static_cast<UChar32>(c), &status);
+  if (script == USCRIPT_HIRAGANA || script == USCRIPT_KATAKANA) return USCRIPT_HAN;
+  return script == USCRIPT_UNKNOWN ? kAnyScript : int{script};
+}
+
+namespace {
+
+int grapheme_break(char32_t c) {
+  return u_getIntPropertyValue(static_cast<UChar32>(c), UCHAR_GRAPHEME_CLUSTER_BREAK);
+}
+
+}  // namespace
+
+bool extends_grapheme(char32_t c) {
+  if (c < 0x300) return false;
+  const int kind = grapheme_break(c);
+  return kind == U_GCB_EXTEND || kind == U_GCB_ZWJ || kind == U_GCB_SPACING_MARK;
+}
+
+bool prepends_grapheme(char32_t c) { return c >= 0x600 && grapheme_break(c) == U_GCB_PREPEND; }
+
+bool ends_grapheme(char32_t c) {
+  if (c < 0x80) return c < ' ' || c == 0x7F;
+  const int kind = grapheme_break(c);
+  return kind == U_GCB_CONTROL || kind == U_GCB_CR || kind == U_GCB_LF;
 }
 
 void append_lower(char32_t c, std::u32string& out) {

@@ -27,6 +27,8 @@ std::u32string to_utf32(std::string_view text);
 bool is_white_space(char32_t c);
 /// `\w` of regular expressions: letters, marks, decimal digits, connectors, joiners.
 bool is_word(char32_t c);
+/// Categories Nd, Nl and No.
+bool is_numeric(char32_t c);
 /// Categories P*, and the symbols of ASCII ($+<=>^`|~).
 bool is_punctuation(char32_t c);
 /// Categories Cc, Cf and Co; not unassigned ones.
@@ -38,6 +40,18 @@ bool is_combining_mark(char32_t c);
 /// The ideographs BERT puts spaces around: neither kana nor hangul. Extension E begins at U+2B920
 /// as published, although Unicode begins it at U+2B820.
 bool is_cjk(char32_t c);
+
+/// The script of a space, which is of any.
+inline constexpr int kAnyScript = -2;
+/// A number for the script of a character, as SentencePiece tells them apart.
+int script_of(char32_t c);
+/// Whether `c` never begins a grapheme cluster of its own behind a character that may have one:
+/// marks, joiners and the like.
+bool extends_grapheme(char32_t c);
+/// Whether what follows `c` is in its grapheme cluster.
+bool prepends_grapheme(char32_t c);
+/// Whether a grapheme cluster always ends behind `c`.
+bool ends_grapheme(char32_t c);
 
 /// Appends the small letter(s), without regard to context. Only U+0130 becomes two.
 void append_lower(char32_t c, std::u32string& out);

@@ -2,54 +2,125 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <bit>
+#include <cstring>
 #include <limits>
 
 #include "headscope/error.h"
 
 namespace headscope::tokenizers {
+namespace {
 
-Vocabulary Vocabulary::from_json(const json::Value& object, std::string_view where) {
-  if (!object.is_object()) {
-    throw Error(ErrorCode::kFormat,
-                fmt::format("[{}] expected model.vocab to be an object of tokens and ids, found {}",
-                            where,
-                            json::describe(object)));
+std::uint32_t hash_of(std::string_view text) {
+  std::uint64_t hash = text.size();
+  while (text.size() >= 8) {
+    std::uint64_t part = 0;
+    std::memcpy(&part, text.data(), 8);
+    hash = mix(hash ^ part);
+    text.remove_prefix(8);
   }
-  Vocabulary out;
-  out.ids_.reserve(object.size());
-  out.tokens_.reserve(object.size());
-  for (const auto& [token, value] : object.items()) {
-    const auto id = json::as<std::int32_t>(value, token, where);
-    if (id < 0) {
-      throw Error(ErrorCode::kFormat,
-                  fmt::format("[{}] expected the id of \"{}\" to be 0..{}, found {}",
-                              where,
-                              token,
-                              std::numeric_limits<std::int32_t>::max(),
-                              id));
-    }
-    const auto entry = out.ids_.emplace(token, id).first;
-    const auto [owner, fresh] = out.tokens_.emplace(id, &entry->first);
-    if (!fresh) {
+  std::uint64_t rest = 0;
+  std::memcpy(&rest, text.data(), text.size());
+  return static_cast<std::uint32_t>(mix(hash ^ rest));
+}
+
+}  // namespace
+
+Vocabulary::Vocabulary(const std::vector<TokenEntry>& entries, std::string_view where) {
+  std::size_t bytes = 0;
+  for (const TokenEntry& entry : entries) bytes += entry.token.size();
+  if (bytes >= kNone || entries.size() >= kNone / 2) {
+    throw Error(ErrorCode::kResources,
+                fmt::format("[{}] expected a vocabulary of less than 4 GiB, found {} bytes in {} "
+                            "tokens",
+                            where,
+                            bytes,
+                            entries.size()));
+  }
+  text_.reserve(bytes);
+  tokens_.reserve(entries.size());
+  slots_.resize(std::bit_ceil(entries.size() * 2 + 1));
+  for (const TokenEntry& entry : entries) insert(entry, where);
+  index_ids(where);
+}
+
+std::size_t Vocabulary::place(std::string_view token, std::uint32_t hash) const {
+  const std::size_t mask = slots_.size() - 1;
+  std::size_t at = hash & mask;
+  for (; slots_[at].index != kNone; at = (at + 1) & mask) {
+    if (slots_[at].hash == hash && text_of(tokens_[slots_[at].index]) == token) break;
+  }
+  return at;
+}
+
+void Vocabulary::insert(const TokenEntry& entry, std::string_view where) {
+  if (entry.id < 0 || entry.id > std::numeric_limits<std::int32_t>::max()) {
+    throw Error(ErrorCode::kFormat,
+                fmt::format("[{}] expected the id of \"{}\" to be 0..{}, found {}",
+                            where,
+                            entry.token,
+                            std::numeric_limits<std::int32_t>::max(),
+                            entry.id));
+  }
+  const std::uint32_t hash = hash_of(entry.token);
+  Slot& slot = slots_[place(entry.token, hash)];
+  const auto id = static_cast<std::int32_t>(entry.id);
+  if (slot.index != kNone) {
+    tokens_[slot.index].id = id;
+    return;
+  }
+  slot = {hash, static_cast<std::uint32_t>(tokens_.size())};
+  tokens_.push_back({static_cast<std::uint32_t>(text_.size()),
+                     static_cast<std::uint32_t>(entry.token.size()),
+                     id});
+  text_ += entry.token;
+}
+
+void Vocabulary::index_ids(std::string_view where) {
+  std::size_t ids = 0;  // one beyond the largest
+  for (const Stored& token : tokens_) ids = std::max(ids, static_cast<std::size_t>(token.id) + 1);
+  const bool dense = ids <= 2 * tokens_.size() + 1024;
+  if (dense) dense_.assign(ids, kNone);
+  if (!dense) sparse_.reserve(tokens_.size());
+  for (std::size_t i = 0; i < tokens_.size(); ++i) {
+    const auto id = static_cast<std::uint32_t>(tokens_[i].id);
+    const std::uint32_t* known = dense ? &dense_[id] : sparse_.find(id);
+    if (known != nullptr && *known != kNone) {
       throw Error(ErrorCode::kFormat,
                   fmt::format("[{}] expected one token an id, found \"{}\" and \"{}\" with id {}",
                               where,
-                              *owner->second,
-                              token,
+                              text_of(tokens_[*known]),
+                              text_of(tokens_[i]),
                               id));
     }
+    if (dense) {
+      dense_[id] = static_cast<std::uint32_t>(i);
+    } else {
+      sparse_.set(id, static_cast<std::uint32_t>(i));
+    }
   }
-  return out;
 }
 
 std::int32_t Vocabulary::id_of(std::string_view token) const {
-  const auto found = ids_.find(std::string(token));
-  return found == ids_.end() ? -1 : found->second;
+  if (slots_.empty()) return -1;
+  const Slot& slot = slots_[place(token, hash_of(token))];
+  return slot.index == kNone ? -1 : tokens_[slot.index].id;
 }
 
-const std::string* Vocabulary::token_of(std::int32_t id) const {
-  const auto found = tokens_.find(id);
-  return found == tokens_.end() ? nullptr : found->second;
+std::optional<std::string_view> Vocabulary::token_of(std::int32_t id) const {
+  if (id < 0) return std::nullopt;
+  const auto key = static_cast<std::uint32_t>(id);
+  const std::uint32_t* index = key < dense_.size() ? &dense_[key] : sparse_.find(key);
+  if (index == nullptr || *index == kNone) return std::nullopt;
+  return text_of(tokens_[*index]);
+}
+
+std::vector<Vocabulary::Token> Vocabulary::all() const {
+  std::vector<Token> out;
+  out.reserve(tokens_.size());
+  for (const Stored& token : tokens_) out.push_back({text_of(token), token.id});
+  return out;
 }
 
 }  // namespace headscope::tokenizers

@@ -2,31 +2,65 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
-#include <unordered_map>
+#include <vector>
 
-#include "formats/json.h"
+#include "tokenizers/flat_map.h"
 
 namespace headscope::tokenizers {
+
+/// A token as a file lists it.
+struct TokenEntry {
+  std::string_view token;
+  std::int64_t id = 0;
+  double score = 0;  ///< natural logarithm of a probability (Unigram), else unused
+};
 
 /// Tokens and their ids, both ways. Ids may have gaps: memory goes with the number of tokens.
 class Vocabulary {
  public:
-  /// From {"token": id, ...}. Errors: kFormat (an id that is no integer of 0..2^31-1, two tokens
-  /// with one id).
-  static Vocabulary from_json(const json::Value& object, std::string_view where);
+  struct Token {
+    std::string_view text;
+    std::int32_t id = 0;
+  };
 
-  [[nodiscard]] std::size_t size() const { return ids_.size(); }
+  Vocabulary() = default;
+  /// Of equal tokens the last counts; its ids before are nobody's.
+  /// Errors: kFormat (an id outside 0..2^31-1, two tokens with one id); kResources (over 4 GiB).
+  Vocabulary(const std::vector<TokenEntry>& entries, std::string_view where);
+
+  [[nodiscard]] std::size_t size() const { return tokens_.size(); }
   /// -1 when there is no such token.
   [[nodiscard]] std::int32_t id_of(std::string_view token) const;
-  /// nullptr when there is no such id.
-  [[nodiscard]] const std::string* token_of(std::int32_t id) const;
-  [[nodiscard]] const std::unordered_map<std::string, std::int32_t>& ids() const { return ids_; }
+  [[nodiscard]] std::optional<std::string_view> token_of(std::int32_t id) const;
+  /// All tokens, in the order of the file.
+  [[nodiscard]] std::vector<Token> all() const;
 
  private:
-  std::unordered_map<std::string, std::int32_t> ids_;
-  std::unordered_map<std::int32_t, const std::string*> tokens_;  // keys of ids_, which stay put
+  struct Stored {
+    std::uint32_t begin = 0, size = 0;  // in text_
+    std::int32_t id = 0;
+  };
+  struct Slot {
+    std::uint32_t hash = 0;
+    std::uint32_t index = kNone;  // in tokens_
+  };
+  static constexpr std::uint32_t kNone = 0xFFFFFFFF;
+
+  [[nodiscard]] std::string_view text_of(const Stored& token) const {
+    return std::string_view(text_).substr(token.begin, token.size);
+  }
+  [[nodiscard]] std::size_t place(std::string_view token, std::uint32_t hash) const;
+  void insert(const TokenEntry& entry, std::string_view where);
+  void index_ids(std::string_view where);
+
+  std::string text_;  // all tokens one behind the other
+  std::vector<Stored> tokens_;
+  std::vector<Slot> slots_;
+  std::vector<std::uint32_t> dense_;               // index by id, when ids have few gaps
+  FlatMap<std::uint32_t, std::uint32_t> sparse_;  // index by id, when they have many
 };
 
 }  // namespace headscope::tokenizers

@@ -7,7 +7,6 @@
 #include <utility>
 
 #include "headscope/error.h"
-#include "tokenizers/kinds.h"
 #include "tokenizers/token_trie.h"
 #include "tokenizers/unicode.h"
 
@@ -17,26 +16,18 @@ namespace {
 TokenTrie make_trie(const Vocabulary& vocabulary, std::string_view where) {
   std::vector<std::pair<std::u32string, std::int32_t>> tokens;
   tokens.reserve(vocabulary.size());
-  for (const auto& [token, id] : vocabulary.ids()) {
-    tokens.emplace_back(to_utf32(token), id);
-    if (tokens.back().first.size() > kMaxTokenLength) {
-      throw Error(ErrorCode::kFormat,
-                  fmt::format("[{}] expected tokens of at most {} characters, found one of {}",
-                              where,
-                              kMaxTokenLength,
-                              tokens.back().first.size()));
-    }
-  }
-  return TokenTrie(std::move(tokens));
+  for (const auto& [token, id] : vocabulary.all()) tokens.emplace_back(to_utf32(token), id);
+  return TokenTrie::of_vocabulary(std::move(tokens), where);
 }
 
 class WordPiece : public Model {
  public:
-  WordPiece(const json::Value& part, std::string_view where)
-      : vocabulary_(Vocabulary::from_json(require_part(part, "vocab", where), where)),
+  WordPiece(const ModelParts& parts, std::string_view where)
+      : vocabulary_(require_vocab(parts, false, where), where),
         trie_(make_trie(vocabulary_, where)),
-        longest_word_(json::get_or<std::uint64_t>(part, "max_input_chars_per_word", 100, where)) {
-    const auto unknown = json::get_or<std::string>(part, "unk_token", "[UNK]", where);
+        longest_word_(
+            json::get_or<std::uint64_t>(parts.options, "max_input_chars_per_word", 100, where)) {
+    const auto unknown = json::get_or<std::string>(parts.options, "unk_token", "[UNK]", where);
     unknown_id_ = vocabulary_.id_of(unknown);
     if (unknown_id_ < 0) {
       throw Error(ErrorCode::kFormat,
@@ -46,7 +37,8 @@ class WordPiece : public Model {
                               unknown,
                               vocabulary_.size()));
     }
-    const auto prefix = json::get_or<std::string>(part, "continuing_subword_prefix", "##", where);
+    const auto prefix =
+        json::get_or<std::string>(parts.options, "continuing_subword_prefix", "##", where);
     continuing_ = trie_.walk(TokenTrie::root(), to_utf32(prefix));
   }
 
@@ -55,7 +47,7 @@ class WordPiece : public Model {
     const bool known = word.size() <= longest_word_ && split(word, out);
     if (known) return;
     out.resize(before);
-    out.push_back({unknown_id_, 0, word.size()});
+    out.push_back({unknown_id_, 0, static_cast<std::uint32_t>(word.size())});
   }
 
   [[nodiscard]] const Vocabulary& vocabulary() const override { return vocabulary_; }
@@ -67,7 +59,9 @@ class WordPiece : public Model {
       const auto node = at == 0 ? std::optional(TokenTrie::root()) : continuing_;
       const auto match = node ? trie_.longest(*node, word.substr(at)) : std::nullopt;
       if (!match) return false;
-      out.push_back({match->id, at, at + match->length});
+      out.push_back({match->id,
+                     static_cast<std::uint32_t>(at),
+                     static_cast<std::uint32_t>(at + match->length)});
       at += match->length;
     }
     return true;
@@ -82,8 +76,8 @@ class WordPiece : public Model {
 
 }  // namespace
 
-std::unique_ptr<const Model> make_word_piece(const json::Value& part, std::string_view where) {
-  return std::make_unique<const WordPiece>(part, where);
+std::unique_ptr<const Model> make_word_piece(const ModelParts& parts, std::string_view where) {
+  return std::make_unique<const WordPiece>(parts, where);
 }
 
 }  // namespace headscope::tokenizers

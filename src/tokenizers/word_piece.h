@@ -9,6 +9,6 @@ namespace headscope::tokenizers {
 /// Cost: linear in the word (times the longest token at worst).
 /// Errors: kFormat (also an unknown token that the vocabulary lacks).
 /// Source: Wu et al. 2016; Devlin et al. 2018.
-std::unique_ptr<const Model> make_word_piece(const json::Value& part, std::string_view where);
+std::unique_ptr<const Model> make_word_piece(const ModelParts& parts, std::string_view where);
 
 }  // namespace headscope::tokenizers

@@ -14,7 +14,7 @@
 namespace headscope::tokenizers {
 namespace {
 
-using Ranges = std::vector<ByteRange>;
+using Ranges = std::vector<Origin>;
 
 AlignedText normalized(const char* json, const std::string& text) {
   AlignedText out = decode(text);
