@@ -23,6 +23,7 @@ PUBLIC = {
     "sighting.h": "sight",
     "chat_template.h": "tokenizers",
     "tokenizer.h": "tokenizers",
+    "audio.h": "media",
     "model.h": "models",
     "report.h": "report",
     "headscope.h": "front door",
