@@ -22,6 +22,13 @@ struct Tokens {
   Tensor attention_mask;  ///< u8, 0 hides a token; empty: all count
   Tensor type_ids;        ///< i32; empty: all 0
   Tensor position_ids;    ///< i32; empty: as the family counts them
+
+  /// Encoder-decoders: the tokens above (or `features`) are what the encoder reads, these what the decoder
+  /// has said so far. Without them it says what it always begins with. With a cache that has a memory, these
+  /// alone go on.
+  Tensor decoder_ids = {};   ///< i32 [B,Td]
+  Tensor decoder_mask = {};  ///< u8 [B,Td], 0 hides a token; empty: all count
+  Tensor features = {};      ///< f32 [B,bins,frames], for models that hear: see log_mel
 };
 
 /// What a run should do besides computing.
@@ -48,7 +55,10 @@ struct Run {
   /// L+1 of [B,T,C]: after the embeddings, then after each layer (the last one also after the final
   /// norm, where Transformers show it so).
   std::vector<Tensor> hidden_states;
-  Tensor pooler_output;  ///< [B,C]
+  /// Of encoder-decoders; the other tensors are then the decoder's.
+  Tensor encoder_last_hidden_state;           ///< [B,T,C]
+  std::vector<Tensor> encoder_hidden_states;  ///< as hidden_states
+  Tensor pooler_output;                       ///< [B,C]
   Tensor logits;         ///< [B,T,V] ([B,logits_rows,V]) or [B,labels]
   std::vector<Tensor> router_logits;  ///< [B*T,E] of each layer with experts
   Sighting sighting;
@@ -84,8 +94,15 @@ class Model {
 
   [[nodiscard]] const std::string& name() const;
   [[nodiscard]] const std::string& family() const;  ///< model_type
+  /// Attentions, in the order in which Sight and Edit number them. Of an encoder-decoder: the encoder's, the
+  /// decoder's among its own tokens, then the decoder's over the encoder (cross attention).
   [[nodiscard]] int layers() const;
-  [[nodiscard]] int heads() const;
+  [[nodiscard]] int encoder_layers() const;  ///< 0 unless there are two stacks
+  [[nodiscard]] int decoder_layers() const;  ///< 0 unless there are two stacks
+  /// "3"; of an encoder-decoder "encoder 3", "decoder 0", "cross 0". Errors: kRange.
+  [[nodiscard]] std::string layer_name(int layer) const;
+  [[nodiscard]] int heads() const;           ///< of layer 0
+  [[nodiscard]] int heads(int layer) const;  ///< Errors: kRange
   [[nodiscard]] std::int64_t width() const;      ///< C
   [[nodiscard]] std::int64_t vocabulary() const;  ///< V
   [[nodiscard]] std::int64_t positions() const;  ///< longest sequence in tokens, specials included

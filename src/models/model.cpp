@@ -9,6 +9,7 @@
 #include "formats/json.h"
 #include "headscope/safetensors.h"
 #include "models/find.h"
+#include "models/encoder_decoder.h"
 #include "models/transformer.h"
 
 namespace headscope {
@@ -17,9 +18,8 @@ namespace {
 
 using json::Value;
 
-std::vector<Role> read_roles(const std::filesystem::path& path,
-                             std::int64_t layers,
-                             std::int64_t heads) {
+std::vector<Role> read_roles(const std::filesystem::path& path, const models::Network& network) {
+  const auto layers = static_cast<std::int64_t>(network.layers());
   std::error_code ignored;
   if (!std::filesystem::is_regular_file(path, ignored)) return {};
   const Value all = json::parse(read_file(path, std::size_t{1} << 20), "roles.json");
@@ -38,7 +38,9 @@ std::vector<Role> read_roles(const std::filesystem::path& path,
     role.score = json::get_or<double>(one, "score", 0.0, where);
     role.baseline = json::get_or<double>(one, "baseline", 0.0, where);
     role.n = json::get_or<std::int64_t>(one, "n", 0, where);
-    if (role.layer < 0 || role.layer >= layers || role.head < 0 || role.head >= heads) {
+    const bool there = role.layer >= 0 && role.layer < layers;
+    const std::int64_t heads = network.facts(there ? static_cast<std::size_t>(role.layer) : 0).heads;
+    if (!there || role.head < 0 || role.head >= heads) {
       throw Error(ErrorCode::kRange,
                   fmt::format("[roles.json] expected layers 0..{} and heads 0..{}, found {}.{}",
                               layers - 1,
@@ -58,29 +60,33 @@ std::string architecture_of(const Value& config) {
   return list->front().get<std::string>();
 }
 
-models::Transformer read_transformer(const models::Place& place) {
+std::unique_ptr<const models::Network> read_network(const models::Place& place) {
   const std::string name = place.config.filename().string();
   const Value config = json::parse(read_file(place.config, std::size_t{16} << 20), name);
-  return models::Transformer(models::read_blueprint(config),
-                             models::Tensors::of(Safetensors::open(place.weights)),
-                             architecture_of(config));
+  auto tensors = models::Tensors::of(Safetensors::open(place.weights));
+  if (auto pair = models::read_pair(config)) {
+    return std::make_unique<models::EncoderDecoder>(
+        std::move(*pair), std::move(tensors), architecture_of(config));
+  }
+  return std::make_unique<models::Transformer>(
+      models::read_blueprint(config), std::move(tensors), architecture_of(config));
 }
 
 }  // namespace
 
 struct Model::Parts {
   models::Place place;
-  models::Transformer transformer;
+  std::unique_ptr<const models::Network> network;
   std::vector<Role> roles;
   std::optional<Tokenizer> tokenizer;
 };
 
 Model Model::load(const std::string& name) {
   const models::Place place = models::find(name);
-  auto parts = std::unique_ptr<Parts>(new Parts{place, read_transformer(place), {}, {}});
-  const models::Blueprint& b = parts->transformer.blueprint();
-  parts->roles = read_roles(
-      place.folder / "roles.json", static_cast<std::int64_t>(b.layers.size()), b.heads());
+  auto parts = std::unique_ptr<Parts>(new Parts{place, read_network(place), {}, {}});
+  const models::Network& network = *parts->network;
+  const models::Blueprint& b = network.blueprint();
+  parts->roles = read_roles(place.folder / "roles.json", network);
   std::error_code ignored;
   if (std::filesystem::exists(place.folder / "tokenizer.json", ignored)) {
     parts->tokenizer.emplace(Tokenizer::load(place.folder));
@@ -102,13 +108,29 @@ Model& Model::operator=(Model&&) noexcept = default;
 Model::~Model() = default;
 
 const std::string& Model::name() const { return parts_->place.name; }
-const std::string& Model::family() const { return parts_->transformer.blueprint().family; }
-int Model::layers() const { return static_cast<int>(parts_->transformer.blueprint().layers.size()); }
-int Model::heads() const { return static_cast<int>(parts_->transformer.blueprint().heads()); }
-std::int64_t Model::width() const { return parts_->transformer.blueprint().width; }
-std::int64_t Model::positions() const { return parts_->transformer.blueprint().positions; }
-std::int64_t Model::vocabulary() const { return parts_->transformer.blueprint().vocabulary; }
-std::int64_t Model::parameters() const { return parts_->transformer.parameters(); }
+const std::string& Model::family() const { return parts_->network->blueprint().family; }
+int Model::layers() const { return static_cast<int>(parts_->network->layers()); }
+int Model::encoder_layers() const {
+  const models::PairBlueprint* pair = parts_->network->pair();
+  return pair == nullptr ? 0 : static_cast<int>(pair->encoder.layers.size());
+}
+int Model::decoder_layers() const {
+  const models::PairBlueprint* pair = parts_->network->pair();
+  return pair == nullptr ? 0 : static_cast<int>(pair->decoder.layers.size());
+}
+std::string Model::layer_name(int layer) const {
+  (void)heads(layer);  // throws
+  if (encoder_layers() == 0) return std::to_string(layer);
+  if (layer < encoder_layers()) return fmt::format("encoder {}", layer);
+  layer -= encoder_layers();
+  return layer < decoder_layers() ? fmt::format("decoder {}", layer)
+                                  : fmt::format("cross {}", layer - decoder_layers());
+}
+int Model::heads() const { return heads(0); }
+std::int64_t Model::width() const { return parts_->network->blueprint().width; }
+std::int64_t Model::positions() const { return parts_->network->reader().positions; }
+std::int64_t Model::vocabulary() const { return parts_->network->blueprint().vocabulary; }
+std::int64_t Model::parameters() const { return parts_->network->parameters(); }
 const std::filesystem::path& Model::folder() const { return parts_->place.folder; }
 const std::vector<Role>& Model::roles() const { return parts_->roles; }
 
@@ -150,7 +172,9 @@ Tokens Model::tokens(std::string_view text, std::vector<Label>* labels, bool tru
     --surplus;
   }
   const auto kept = static_cast<std::int64_t>(std::min(n, most));
-  Tokens tokens{Tensor(DType::kI32, {1, kept}), {}, Tensor(DType::kI32, {1, kept}), {}};
+  Tokens tokens;
+  tokens.ids = Tensor(DType::kI32, {1, kept});
+  tokens.type_ids = Tensor(DType::kI32, {1, kept});
   if (labels != nullptr) labels->clear();
   for (std::size_t i = 0, at = 0; i < n; ++i) {
     if (drop[i] != 0) continue;
@@ -165,16 +189,17 @@ Tokens Model::tokens(std::string_view text, std::vector<Label>* labels, bool tru
                        e.special[i] != 0});
   }
   // A family without token types ignores them: all of them are 0.
-  if (parts_->transformer.blueprint().types < 2) tokens.type_ids = Tensor();
+  if (parts_->network->reader().types < 2) tokens.type_ids = Tensor();
   return tokens;
 }
 
 KvCache Model::cache(DType dtype, std::int64_t positions) const {
-  return parts_->transformer.cache(dtype, positions == 0 ? this->positions() : positions);
+  const std::int64_t most = parts_->network->blueprint().positions;
+  return parts_->network->cache(dtype, positions == 0 ? most : positions);
 }
 
 Run Model::run(const Tokens& tokens, const RunOptions& options) const {
-  Run run = parts_->transformer.run(tokens, options);
+  Run run = parts_->network->run(tokens, options);
   run.sighting.model = name();
   return run;
 }
@@ -202,14 +227,17 @@ std::size_t checked_layer(const Model& model, int layer) {
 }
 }  // namespace
 
+int Model::heads(int layer) const {
+  return static_cast<int>(parts_->network->facts(checked_layer(*this, layer)).heads);
+}
 Tensor Model::output_weight(int layer) const {
-  return parts_->transformer.output_weight(checked_layer(*this, layer));
+  return parts_->network->output_weight(checked_layer(*this, layer));
 }
 Tensor Model::output_bias(int layer) const {
-  return parts_->transformer.output_bias(checked_layer(*this, layer));
+  return parts_->network->output_bias(checked_layer(*this, layer));
 }
 const AttentionWeights& Model::attention(int layer) const {
-  return parts_->transformer.attention(checked_layer(*this, layer));
+  return parts_->network->attention(checked_layer(*this, layer));
 }
 
 Tensor mean_embedding(const Tensor& last_hidden_state, const Tensor& attention_mask) {
@@ -248,7 +276,7 @@ Contributions contributions(const Model& model, int layer, const AttentionTrace&
   const auto out = trace.out.view<float, 3>();
   const auto [B, T, N] = merged.shape;
   const std::int64_t C = w.shape[0];
-  const std::int64_t H = model.heads();
+  const std::int64_t H = model.heads(layer);
   if (w.shape[1] != N || out.shape != std::array{B, T, C} || N % H != 0) {
     throw Error(
         ErrorCode::kShape,
