@@ -16,6 +16,7 @@ PUBLIC = {
     "threads.h": "tensor",
     "linear.h": "kernels",
     "attention.h": "attention",
+    "cache.h": "attention",
     "split.h": "attention",
     "safetensors.h": "formats",
     "gguf.h": "formats",

@@ -215,10 +215,10 @@ struct Edit {
 struct LatentProjection {
   std::shared_ptr<const Linear> query_down;  ///< [C] -> [rank of queries]; none: `query` reads x
   Tensor query_norm;                         ///< f32, weights of the RMS norm behind it
-  std::shared_ptr<const Linear> query;       ///< -> [H*D], each head: turned numbers, then the others
-  std::shared_ptr<const Linear> down;        ///< [C] -> [rank + turned]
-  Tensor norm;                               ///< f32 [rank], weights of the RMS norm of the rank
-  std::shared_ptr<const Linear> up;          ///< [rank] -> [H*(D-turned) + H*Dv]: all keys, all values
+  std::shared_ptr<const Linear> query;  ///< -> [H*D], each head: turned numbers, then the others
+  std::shared_ptr<const Linear> down;   ///< [C] -> [rank + turned]
+  Tensor norm;                          ///< f32 [rank], weights of the RMS norm of the rank
+  std::shared_ptr<const Linear> up;     ///< [rank] -> [H*(D-turned) + H*Dv]: all keys, all values
   std::int64_t turned = 0;
   float eps = 1e-6F;
 };
@@ -280,7 +280,8 @@ struct AttentionCall {
   /// sequence of options.cu_seqlens_q.
   View<const std::int64_t, 2> positions;
   std::int64_t first_position = 0;  ///< of a call that goes on where another ended
-  const Rotary* rotary = nullptr;   ///< turns instead of weights.rotary: angles that depend on the length
+  const Rotary* rotary =
+      nullptr;  ///< turns instead of weights.rotary: angles that depend on the length
 
   /// Cross attention: keys and values come from these rows, [B,Tk,C']; no data: from x.
   View<const float, 3> memory;
@@ -289,7 +290,8 @@ struct AttentionCall {
   /// key_mask are then those of the caches; a Sight needs B = 1.
   std::span<KvCache* const> caches;
   std::size_t layer = 0;
-  bool remembered = false;  ///< cross attention over what `remember` put into the caches: x asks only
+  bool remembered =
+      false;  ///< cross attention over what `remember` put into the caches: x asks only
 };
 
 /// The five steps in order. Shapes  x [B,T,C], out [B,T,C]; both contiguous.

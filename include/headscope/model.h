@@ -36,10 +36,11 @@ struct RunOptions {
   const Sight* sight = nullptr;  ///< record this of every layer; nullptr: nothing
   std::vector<int> layers;       ///< layers that `sight` applies to; empty: all
   std::vector<Edit> edits;
-  bool outputs = true;            ///< compute pooler_output and logits, where the model has them
-  bool hidden_states = false;     ///< keep the residual stream after every layer
-  bool router_logits = false;     ///< keep what routers of experts say
-  std::int64_t logits_rows = -1;  ///< logits of so many last rows that count of each sequence; -1: all rows
+  bool outputs = true;         ///< compute pooler_output and logits, where the model has them
+  bool hidden_states = false;  ///< keep the residual stream after every layer
+  bool router_logits = false;  ///< keep what routers of experts say
+  std::int64_t logits_rows =
+      -1;  ///< logits of so many last rows that count of each sequence; -1: all rows
   /// One a sequence: rows go on where each ends, and join it. A row of padding may only stand behind all
   /// others of its sequence. Prompts may come in several blocks; a Sight needs one sequence.
   std::vector<KvCache*> caches;
@@ -59,8 +60,8 @@ struct Run {
   Tensor encoder_last_hidden_state;           ///< [B,T,C]
   std::vector<Tensor> encoder_hidden_states;  ///< as hidden_states
   Tensor pooler_output;                       ///< [B,C]
-  Tensor logits;         ///< [B,T,V] ([B,logits_rows,V]) or [B,labels]
-  std::vector<Tensor> router_logits;  ///< [B*T,E] of each layer with experts
+  Tensor logits;                              ///< [B,T,V] ([B,logits_rows,V]) or [B,labels]
+  std::vector<Tensor> router_logits;          ///< [B*T,E] of each layer with experts
   Sighting sighting;
   std::vector<AttentionTrace> traces;  ///< in the order of RunOptions::trace_layers
 };
@@ -101,11 +102,11 @@ class Model {
   [[nodiscard]] int decoder_layers() const;  ///< 0 unless there are two stacks
   /// "3"; of an encoder-decoder "encoder 3", "decoder 0", "cross 0". Errors: kRange.
   [[nodiscard]] std::string layer_name(int layer) const;
-  [[nodiscard]] int heads() const;           ///< of layer 0
-  [[nodiscard]] int heads(int layer) const;  ///< Errors: kRange
-  [[nodiscard]] std::int64_t width() const;      ///< C
+  [[nodiscard]] int heads() const;                ///< of layer 0
+  [[nodiscard]] int heads(int layer) const;       ///< Errors: kRange
+  [[nodiscard]] std::int64_t width() const;       ///< C
   [[nodiscard]] std::int64_t vocabulary() const;  ///< V
-  [[nodiscard]] std::int64_t positions() const;  ///< longest sequence in tokens, specials included
+  [[nodiscard]] std::int64_t positions() const;   ///< longest sequence in tokens, specials included
   [[nodiscard]] std::int64_t parameters() const;
   /// Where its files lie.
   [[nodiscard]] const std::filesystem::path& folder() const;

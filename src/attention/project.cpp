@@ -70,7 +70,8 @@ Projected self_columns(const AttentionWeights& w, View<float, 3> qkv) {
                             to_string(qkv.shape)));
   }
   const auto [B, T, N] = qkv.shape;
-  return {{qkv.data, {B, T, queries}, qkv.stride}, {qkv.data + queries, {B, T, others}, qkv.stride}};
+  return {{qkv.data, {B, T, queries}, qkv.stride},
+          {qkv.data + queries, {B, T, others}, qkv.stride}};
 }
 
 void output(const AttentionWeights& weights, View<const float, 3> merged, View<float, 3> out) {

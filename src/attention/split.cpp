@@ -116,7 +116,10 @@ Tensor counted_positions(const AttentionCall& call, std::int64_t T) {
   return positions;
 }
 
-View<float, 4> heads_of(View<float, 3> rows, std::int64_t first, std::int64_t count, std::int64_t width) {
+View<float, 4> heads_of(View<float, 3> rows,
+                        std::int64_t first,
+                        std::int64_t count,
+                        std::int64_t width) {
   return {rows.data + first,
           {rows.shape[0], count, rows.shape[1], width},
           {rows.stride[0], width, rows.stride[1], 1}};

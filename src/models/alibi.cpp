@@ -65,7 +65,7 @@ Blueprint mpt(const json::Value& config) {
   AttentionFacts& a = layer.attention;
   a.heads = a.groups = size_word(config, "n_heads");
   a.width = a.value_width = head_width(b, a.heads);
-  a.slopes = alibi_slopes_mpt(a.heads, number_or(options, "alibi_bias_max", 8.0));
+  a.slopes = alibi_slopes_mpt(a.heads);
   a.clip = static_cast<float>(number_or(options, "clip_qkv", 0.0));
   if (json::find(options, "softmax_scale", "config.json") != nullptr)
     a.scale = static_cast<float>(number_or(options, "softmax_scale", 1.0));
@@ -115,7 +115,9 @@ Blueprint falcon(const json::Value& config) {
   if (flag_or(config, "alibi", false)) {
     a.slopes = alibi_slopes(a.heads);
     a.slopes_bf16 = true;
-    a.slopes_scale = static_cast<float>(1.0 / std::sqrt(static_cast<double>(a.width)));
+    // Transformers' eager attention, which references are made with, adds the bias twice: to the scores before
+    // they are scaled, and scaled as part of the mask.
+    a.slopes_scale = static_cast<float>(2.0 / std::sqrt(static_cast<double>(a.width)));
   } else {
     a.rope = read_rope(config, a.width);
   }

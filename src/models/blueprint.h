@@ -28,16 +28,16 @@ struct NormFacts {
 enum class QkvLayout : std::uint8_t {
   kSeparate,      ///< three matrices: query, key, value
   kConcatenated,  ///< one (`fused`): all queries, all keys, all values
-  kByHead,        ///< one: the query, key and value of head 0, then of head 1, ... (GPT-NeoX, BLOOM)
-  kByGroup,       ///< one: the queries, the key and the value of group 0, ... (Falcon 40B)
-  kFourShards,    ///< one: four times the queries, values and keys of a quarter of the heads (CodeGen)
+  kByHead,      ///< one: the query, key and value of head 0, then of head 1, ... (GPT-NeoX, BLOOM)
+  kByGroup,     ///< one: the queries, the key and the value of group 0, ... (Falcon 40B)
+  kFourShards,  ///< one: four times the queries, values and keys of a quarter of the heads (CodeGen)
 };
 
 /// Names and ranks of multi-head latent attention (DeepSeek).
 struct LatentFacts {
   std::int64_t query_rank = 0;  ///< 0: queries come straight from x (AttentionFacts::query)
   std::int64_t rank = 0;        ///< of keys and values
-  std::int64_t turned = 0;      ///< numbers of a head with rotary positions, stored behind the others
+  std::int64_t turned = 0;  ///< numbers of a head with rotary positions, stored behind the others
   std::string query_down, query_norm, query_up;
   std::string down, norm, up;
 };
@@ -141,7 +141,8 @@ struct Norms {
 };
 
 struct LayerFacts {
-  std::string prefix;  ///< of the names below, number and all. Equal prefixes share weights (ALBERT)
+  std::string
+      prefix;  ///< of the names below, number and all. Equal prefixes share weights (ALBERT)
   AttentionFacts attention;
   Norms attention_norms;
   /// A decoder's attention over what an encoder made of its input, between the two halves.
@@ -164,7 +165,7 @@ struct HeadBlueprint {
   enum class From { kEveryToken, kFirstToken, kMean, kPooler };
   std::string architecture{};  ///< ending of the class name in config.json: "ForMaskedLM"
   From from = From::kEveryToken;
-  std::string dense{};  ///< "" : none
+  std::string dense{};           ///< "" : none
   std::int64_t dense_width = 0;  ///< of its output; 0: as wide as its input
   kernels::Activation activation = kernels::Activation::kTanh;
   std::string norm{};      ///< "" : none
@@ -247,8 +248,9 @@ struct PairBlueprint {
 
 /// How a file stores what config.json does not tell: GGUF differs from published checkpoints here.
 struct Stored {
-  bool ones_added = false;        ///< norm weights have their 1 already
-  bool pairs_as_neighbours = false;  ///< q and k rows are permuted so that rotary pairs are neighbours
+  bool ones_added = false;  ///< norm weights have their 1 already
+  bool pairs_as_neighbours =
+      false;                      ///< q and k rows are permuted so that rotary pairs are neighbours
   bool qkv_concatenated = false;  ///< fused q, k and v lie one behind the other
   bool out_in = false;            ///< every matrix is [out,in]
 };

@@ -57,8 +57,8 @@ Tensor Transformer::positions_of(const Tokens& tokens, const RunOptions& options
         options.caches.empty() ? 0 : options.caches[static_cast<std::size_t>(s)]->length();
     std::int64_t counted = before;
     for (std::int64_t i = 0; i < T; ++i) {
-      const bool shown = tokens.attention_mask.empty() ||
-                         tokens.attention_mask.view<std::uint8_t, 2>()(s, i) != 0;
+      const bool shown =
+          tokens.attention_mask.empty() || tokens.attention_mask.view<std::uint8_t, 2>()(s, i) != 0;
       const bool pad = b.position_rule == PositionRule::kSkipPadding && ids(s, i) == b.pad_token;
       const bool counts = b.position_rule == PositionRule::kCountMask ? shown : !pad;
       if (!tokens.position_ids.empty())
@@ -83,10 +83,10 @@ void Transformer::check_caches(const Tokens& tokens, const RunOptions& options) 
   if (options.caches.empty()) return;
   const auto [B, T] = tokens.ids.view<std::int32_t, 2>().shape;
   if (static_cast<std::int64_t>(options.caches.size()) != B) {
-    throw Error(ErrorCode::kShape,
-                fmt::format("[cache] expected one for each of {} sequences, found {}",
-                            B,
-                            options.caches.size()));
+    throw Error(
+        ErrorCode::kShape,
+        fmt::format(
+            "[cache] expected one for each of {} sequences, found {}", B, options.caches.size()));
   }
   const auto mask = tokens.attention_mask.empty() ? View<const std::uint8_t, 2>()
                                                   : tokens.attention_mask.view<std::uint8_t, 2>();

@@ -1,10 +1,9 @@
-#include "models/layer.h"
-
 #include <fmt/format.h>
 
 #include <cmath>
 #include <numeric>
 
+#include "models/layer.h"
 #include "models/pointwise.h"
 
 namespace headscope::models {
@@ -31,7 +30,8 @@ std::vector<std::int64_t> rows_of_layout(const AttentionFacts& a) {
   } else if (a.layout == QkvLayout::kFourShards) {
     const std::int64_t each = a.heads / 4;
     for (const std::int64_t part : {0, 2, 1}) {  // queries, values, keys
-      for (std::int64_t h = 0; h < a.heads; ++h) rows((h / each * 3 + part) * each * D + h % each * D);
+      for (std::int64_t h = 0; h < a.heads; ++h)
+        rows((h / each * 3 + part) * each * D + h % each * D);
     }
   }
   return order;
@@ -48,15 +48,17 @@ std::vector<std::int64_t> turned_first(std::int64_t heads, std::int64_t kept, st
   return order;
 }
 
-std::shared_ptr<const LatentProjection> read_latent(Weights& w,
-                                                    const Blueprint& b,
-                                                    const AttentionFacts& a,
-                                                    const std::string& prefix,
-                                                    float eps) {
+std::shared_ptr<const LatentProjection> read_latent(
+    Weights& w, const Blueprint& b, const AttentionFacts& a, const std::string& prefix, float eps) {
   const LatentFacts& f = *a.latent;
   auto l = std::make_shared<LatentProjection>();
   const std::int64_t own = a.width - f.turned;
   const auto share = [](Linear map) { return std::make_shared<const Linear>(std::move(map)); };
+  // Before orders of as many rows are made.
+  const bool small = f.query_rank > 0;
+  (void)w.at(prefix + (small ? f.query_up : a.query) + ".weight",
+             {a.heads * a.width, small ? f.query_rank : b.width});
+  (void)w.at(prefix + f.up + ".weight", {a.heads * (own + a.value_width), f.rank});
   const auto order = turned_first(a.heads, own, f.turned);
   if (f.query_rank > 0) {
     l->query_down = share(w.linear(prefix + f.query_down, b.width, f.query_rank));
@@ -100,7 +102,10 @@ Tensor head_numbers(const Weights& w,
   return all;
 }
 
-void read_head_norm(const Weights& w, const AttentionFacts& a, const std::string& prefix, AttentionPart& layer) {
+void read_head_norm(const Weights& w,
+                    const AttentionFacts& a,
+                    const std::string& prefix,
+                    AttentionPart& layer) {
   if (a.qk_norm == HeadNorm::Kind::kNone) return;
   HeadNorm& norm = layer.weights.norm;
   norm.kind = a.qk_norm;
@@ -180,6 +185,9 @@ AttentionPart read_attention(Weights& w,
               map(a.value, b.width, a.groups * a.value_width)};
   } else {
     const std::int64_t out = (a.heads + a.groups) * a.width + a.groups * a.value_width;
+    // Before an order of as many rows is made.
+    if (a.layout != QkvLayout::kConcatenated)
+      (void)w.at(facts.prefix + a.fused + ".weight", {out, b.width});
     to.qkv = {std::make_shared<const Linear>(
         w.linear(prefix + a.fused, b.width, out, rows_of_layout(a)))};
   }
@@ -234,7 +242,8 @@ std::int64_t bucket(const RelativeFacts& f, std::int64_t distance) {
 std::shared_ptr<const Layer> read_layer(Weights& w, const Blueprint& b, const LayerFacts& facts) {
   auto layer = std::make_shared<Layer>();
   layer->attention = read_attention(w, b, facts.prefix, facts.attention, facts.attention_norms);
-  if (facts.cross) layer->cross = read_attention(w, b, facts.prefix, *facts.cross, facts.cross_norms);
+  if (facts.cross)
+    layer->cross = read_attention(w, b, facts.prefix, *facts.cross, facts.cross_norms);
   const auto norm = [&](const std::string& name) {
     return name.empty() ? Norm() : w.norm(facts.prefix + name, b.width, b.norm);
   };
@@ -272,7 +281,8 @@ Tensor rounded_alibi(const AttentionFacts& a, std::int64_t Tk) {
   for (std::int64_t h = 0; h < a.heads; ++h) {
     const float slope = to_f32(to_bf16(a.slopes[static_cast<std::size_t>(h)]));
     for (std::int64_t j = 0; j < Tk; ++j)
-      to(0, h, 0, j) = to_f32(to_bf16(slope * to_f32(to_bf16(static_cast<float>(j))))) * a.slopes_scale;
+      to(0, h, 0, j) =
+          to_f32(to_bf16(slope * to_f32(to_bf16(static_cast<float>(j))))) * a.slopes_scale;
   }
   return bias;
 }

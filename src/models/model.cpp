@@ -1,5 +1,3 @@
-#include "headscope/model.h"
-
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -7,9 +5,10 @@
 #include <cstring>
 
 #include "formats/json.h"
+#include "headscope/model.h"
 #include "headscope/safetensors.h"
-#include "models/find.h"
 #include "models/encoder_decoder.h"
+#include "models/find.h"
 #include "models/transformer.h"
 
 namespace headscope {
@@ -39,7 +38,8 @@ std::vector<Role> read_roles(const std::filesystem::path& path, const models::Ne
     role.baseline = json::get_or<double>(one, "baseline", 0.0, where);
     role.n = json::get_or<std::int64_t>(one, "n", 0, where);
     const bool there = role.layer >= 0 && role.layer < layers;
-    const std::int64_t heads = network.facts(there ? static_cast<std::size_t>(role.layer) : 0).heads;
+    const std::int64_t heads =
+        network.facts(there ? static_cast<std::size_t>(role.layer) : 0).heads;
     if (!there || role.head < 0 || role.head >= heads) {
       throw Error(ErrorCode::kRange,
                   fmt::format("[roles.json] expected layers 0..{} and heads 0..{}, found {}.{}",

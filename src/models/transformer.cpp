@@ -1,5 +1,3 @@
-#include "models/transformer.h"
-
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -8,6 +6,7 @@
 
 #include "attention/cached.h"
 #include "models/pointwise.h"
+#include "models/transformer.h"
 
 namespace headscope::models {
 
@@ -21,8 +20,9 @@ Tensor sinusoids(std::int64_t rows, std::int64_t C) {
   for (std::int64_t p = 0; p < rows; ++p) {
     for (std::int64_t c = 0; c < C; ++c) {
       const std::int64_t m = c < half ? c : c - half;
-      const double angle = static_cast<double>(p) *
-                           std::pow(10000.0, -2.0 * static_cast<double>(m) / static_cast<double>(C));
+      const double angle =
+          static_cast<double>(p) *
+          std::pow(10000.0, -2.0 * static_cast<double>(m) / static_cast<double>(C));
       to(p, c) = static_cast<float>(c < half ? std::sin(angle) : std::cos(angle));
     }
   }
@@ -32,9 +32,10 @@ Tensor sinusoids(std::int64_t rows, std::int64_t C) {
 }  // namespace
 
 Transformer::Transformer(Blueprint blueprint, Tensors tensors, const std::string& architecture)
-    : Transformer(blueprint,
-                  std::make_shared<Weights>(std::move(tensors), blueprint.prefixes, blueprint.matrices),
-                  architecture) {}
+    : Transformer(
+          blueprint,
+          std::make_shared<Weights>(std::move(tensors), blueprint.prefixes, blueprint.matrices),
+          architecture) {}
 
 Transformer::Transformer(Blueprint blueprint,
                          std::shared_ptr<Weights> weights,
@@ -50,12 +51,10 @@ Transformer::Transformer(Blueprint blueprint,
   }
   if (b.convolution) {
     const ConvolutionFacts& c = *b.convolution;
-    convolution_.emplace(*weights_,
-                         Convolution::Facts{.name = c.name,
-                                            .in = b.width,
-                                            .out = b.width,
-                                            .kernel = c.kernel,
-                                            .groups = c.groups});
+    convolution_.emplace(
+        *weights_,
+        Convolution::Facts{
+            .name = c.name, .in = b.width, .out = b.width, .kernel = c.kernel, .groups = c.groups});
     convolution_norm_ = weights_->norm(c.norm, b.width, b.norm);
   }
   if (!b.final_norm.empty()) final_norm_ = weights_->norm(b.final_norm, b.width, b.norm);
@@ -67,9 +66,11 @@ Transformer::Transformer(Blueprint blueprint,
 void Transformer::read_embeddings() {
   const Blueprint& b = blueprint_;
   const std::int64_t E = b.embedding_width > 0 ? b.embedding_width : b.width;
-  if (!b.word_embeddings.empty()) words_ = weights_->at(b.word_embeddings + ".weight", {b.vocabulary, E});
+  if (!b.word_embeddings.empty())
+    words_ = weights_->at(b.word_embeddings + ".weight", {b.vocabulary, E});
   if (b.position_rows > 0) {
-    const bool computed = b.sinusoids && weights_->find(b.position_embeddings + ".weight") == nullptr;
+    const bool computed =
+        b.sinusoids && weights_->find(b.position_embeddings + ".weight") == nullptr;
     positions_ = computed ? weights_->keep(sinusoids(b.position_rows, b.position_width()))
                           : weights_->at(b.position_embeddings + ".weight",
                                          {b.position_rows, b.position_width()});
@@ -94,7 +95,8 @@ void Transformer::read_top(const std::string& architecture) {
     if (names.from == HeadBlueprint::From::kPooler && !pooler_) continue;
     // DeBERTa's files have one head of words or the other.
     const bool there = names.dense.empty() || weights_->find(names.dense + ".weight") != nullptr;
-    const bool other = &names != &b.heads_on_top.back() && (&names)[1].architecture == names.architecture;
+    const bool other =
+        &names != &b.heads_on_top.back() && (&names)[1].architecture == names.architecture;
     if (!there && other) continue;
     Head head{names, {}, {}, {}};
     std::int64_t width = C;
@@ -126,12 +128,14 @@ void Transformer::read_top(const std::string& architecture) {
 
 const AttentionFacts& Transformer::facts(std::size_t layer) const {
   const std::size_t L = layers_.size();
-  return layer < L ? blueprint_.layers[layer].attention : blueprint_.layers.at(layer - L).cross.value();
+  return layer < L ? blueprint_.layers[layer].attention
+                   : blueprint_.layers.at(layer - L).cross.value();
 }
 
 const AttentionWeights& Transformer::attention(std::size_t layer) const {
   const std::size_t L = layers_.size();
-  return layer < L ? layers_[layer]->attention.weights : layers_.at(layer - L)->cross.value().weights;
+  return layer < L ? layers_[layer]->attention.weights
+                   : layers_.at(layer - L)->cross.value().weights;
 }
 
 Tensor Transformer::output_weight(std::size_t layer) const {
@@ -162,10 +166,11 @@ KvCache Transformer::cache(DType dtype, std::int64_t positions) const {
   for (const LayerFacts& facts : blueprint_.layers) {
     const AttentionFacts& a = facts.attention;
     if (!a.causal) {
-      throw Error(ErrorCode::kUnsupported,
-                  fmt::format("[cache] expected a model whose tokens see what is before them alone, "
-                              "found {}",
-                              blueprint_.family));
+      throw Error(
+          ErrorCode::kUnsupported,
+          fmt::format("[cache] expected a model whose tokens see what is before them alone, "
+                      "found {}",
+                      blueprint_.family));
     }
     layers.push_back({a.groups, a.width, a.value_width, a.window_left});
   }
@@ -222,7 +227,12 @@ class Transformer::Pass {
        View<const std::int64_t, 2> positions,
        const Memory* memory,
        Run& run)
-      : model_(model), tokens_(tokens), options_(options), positions_(positions), memory_(memory), run_(run) {
+      : model_(model),
+        tokens_(tokens),
+        options_(options),
+        positions_(positions),
+        memory_(memory),
+        run_(run) {
     for (KvCache* cache : options.caches) {
       if (model.cross()) memories_.push_back(cache->memory());
     }
@@ -333,13 +343,13 @@ class Transformer::Pass {
     const std::int64_t T = positions_.shape[1];
     if (facts.slopes_bf16 && !facts.slopes.empty()) return rounded_alibi(facts, before_ + T);
     if (l.relative.data == nullptr) return {};
-    if (options_.caches.size() < 2) return relative_bias(l.relative, facts.relative, before_, T, before_ + T);
+    if (options_.caches.size() < 2)
+      return relative_bias(l.relative, facts.relative, before_, T, before_ + T);
     Tensor all(DType::kF32,
                {static_cast<std::int64_t>(options_.caches.size()), facts.heads, T, before_ + T});
     std::byte* to = all.raw();
     for (const KvCache* cache : options_.caches) {
-      const Tensor one =
-          relative_bias(l.relative, facts.relative, cache->length(), T, before_ + T);
+      const Tensor one = relative_bias(l.relative, facts.relative, cache->length(), T, before_ + T);
       std::copy_n(one.raw(), one.bytes(), to);
       to += one.bytes();
     }
@@ -404,10 +414,13 @@ void Transformer::remember(const Memory& memory, std::span<KvCache* const> cache
   for (std::size_t n = 0; n < layers_.size(); ++n)
     headscope::remember(layers_[n]->cross.value().weights, memory.rows, memory.mask, memories, n);
   for (std::size_t b = 0; b < memories.size(); ++b)
-    memories[b]->advance(leading_rows(memory.mask, static_cast<std::int64_t>(b), memory.rows.shape[1]));
+    memories[b]->advance(
+        leading_rows(memory.mask, static_cast<std::int64_t>(b), memory.rows.shape[1]));
 }
 
-Run Transformer::run(const Tokens& tokens, const RunOptions& options, const Surroundings& around) const {
+Run Transformer::run(const Tokens& tokens,
+                     const RunOptions& options,
+                     const Surroundings& around) const {
   check(tokens, options);
   Run run;
   const Tensor positions = positions_of(tokens, options);
@@ -432,8 +445,7 @@ Run Transformer::run(const Tokens& tokens, const RunOptions& options, const Surr
                                                   : tokens.attention_mask.view<std::uint8_t, 2>();
   if (options.outputs) run_top(run, tokens, options);
   for (std::size_t b = 0; b < options.caches.size(); ++b) {
-    options.caches[b]->advance(
-        leading_rows(mask, static_cast<std::int64_t>(b), tokens.ids.dim(1)));
+    options.caches[b]->advance(leading_rows(mask, static_cast<std::int64_t>(b), tokens.ids.dim(1)));
   }
   return run;
 }

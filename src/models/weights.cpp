@@ -13,7 +13,8 @@ namespace headscope::models {
 namespace {
 
 bool is_number(DType dtype) {
-  return dtype == DType::kF32 || dtype == DType::kF16 || dtype == DType::kBF16 || is_quantised(dtype);
+  return dtype == DType::kF32 || dtype == DType::kF16 || dtype == DType::kBF16 ||
+         is_quantised(dtype);
 }
 
 std::string nearest(std::string_view wanted, const Tensors& tensors) {

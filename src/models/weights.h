@@ -57,7 +57,9 @@ class Weights {
                               std::int64_t out,
                               std::span<const std::int64_t> order);
   [[nodiscard]] AnyView bias(const std::string& name, std::int64_t out) const;
-  [[nodiscard]] Norm norm(const std::string& name, std::int64_t width, const NormFacts& facts) const;
+  [[nodiscard]] Norm norm(const std::string& name,
+                          std::int64_t width,
+                          const NormFacts& facts) const;
   /// Numbers in f32, in one of these counts, whatever the shape.
   [[nodiscard]] Tensor numbers(const std::string& name, std::span<const std::int64_t> counts) const;
   /// Keeps a tensor made on the way for as long as the others.

@@ -28,10 +28,11 @@ std::vector<bool> layer_types_or(const json::Value& config, std::vector<bool> by
 /// The word `sliding_window`: -1 when absent, null or 0.
 std::int64_t window_word(const json::Value& config, std::int64_t fallback = -1);
 
-/// Slopes of ALiBi as BLOOM and Falcon (most = 8) count them. Source  Press 2022 s3.
+/// Slopes of ALiBi as BLOOM and Falcon count them. Source  Press 2022 s3.
 std::vector<float> alibi_slopes(std::int64_t heads);
 /// The same as MPT counts them: other heads where their number is no power of two.
-std::vector<float> alibi_slopes_mpt(std::int64_t heads, double most);
+/// Transformers leave alibi_bias_max at 8 whatever the file says.
+std::vector<float> alibi_slopes_mpt(std::int64_t heads);
 
 /// A decoder of Llama's kin from the words most of them share: RMS norms before attention and a gated MLP,
 /// rotary positions, groups of key/value heads, names under `model.`. Families then change what differs.
