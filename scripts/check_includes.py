@@ -25,6 +25,7 @@ PUBLIC = {
     "tokenizer.h": "tokenizers",
     "audio.h": "media",
     "model.h": "models",
+    "sampler.h": "models",
     "report.h": "report",
     "headscope.h": "front door",
 }

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "headscope/attention.h"
+#include "headscope/linear.h"
 #include "headscope/sighting.h"
 #include "headscope/tokenizer.h"
 
@@ -79,15 +80,30 @@ struct Role {
   std::int64_t n = 0;
 };
 
+/// What a model's files say about its answers.
+struct GenerationConfig {
+  std::vector<std::int32_t> stop_ids;  ///< tokens that end one
+  std::string bos_token, eos_token;    ///< as texts; "" : none
+  std::string chat_template;           ///< Jinja, see ChatTemplate; "" : the model does not chat
+};
+
+/// How one vector is made of the last hidden states of a sequence.
+struct Pooling {
+  enum class Kind : std::uint8_t { kMean, kFirst, kLast, kMax };
+  Kind kind = Kind::kMean;  ///< over the tokens that count
+  bool unit_length = true;  ///< divided by its length
+};
+
 /// A model as it lies in a folder in Hugging Face layout, mapped and packed. Immutable; safe to
 /// share.
 class Model {
  public:
-  /// `name`: a folder, a .safetensors file with its config.json beside it, or a built-in name
+  /// `name`: a folder, a .safetensors file with its config.json beside it, a .gguf file (or a folder
+  /// that holds one), or a built-in name
   /// ("planted"). Errors: kNotFound (says where it looked), kUnsupported (unknown family: lists
   /// those known),
   ///         kFormat, kShape (names the tensor, expected and found).
-  static Model load(const std::string& name);
+  static Model load(const std::string& name, Linear::Compute compute = Linear::Compute::kExact);
 
   Model(Model&&) noexcept;
   Model& operator=(Model&&) noexcept;
@@ -111,6 +127,11 @@ class Model {
   /// Where its files lie.
   [[nodiscard]] const std::filesystem::path& folder() const;
   [[nodiscard]] const std::vector<Role>& roles() const;
+  [[nodiscard]] const GenerationConfig& generation() const;
+  /// Whether it foretells the next token: what Generator wants.
+  [[nodiscard]] bool generates() const;
+  /// Name of what a classifier tells apart; "LABEL_3" when the files give none.
+  [[nodiscard]] std::string label(std::int64_t n) const;
   /// Errors: kNotFound when the folder has no tokenizer.json.
   [[nodiscard]] const Tokenizer& tokenizer() const;
 
@@ -126,6 +147,10 @@ class Model {
   /// Tokenise, run and record everything.
   [[nodiscard]] Sighting see(std::string_view text) const;
 
+  /// One vector a sequence, made as the model's files say (Sentence Transformers' pooling; else the mean,
+  /// of length 1). Shapes  [B,T,C] -> [B,C].
+  [[nodiscard]] Tensor embedding(const Run& run, const Tensor& attention_mask = {}) const;
+
   /// Weight of `output` of a layer, [C, H*Dv] f32, and its bias [C] (zeros when there is none).
   [[nodiscard]] Tensor output_weight(int layer) const;
   [[nodiscard]] Tensor output_bias(int layer) const;
@@ -138,6 +163,8 @@ class Model {
   std::unique_ptr<const Parts> parts_;
 };
 
+/// Shapes  last_hidden_state [B,T,C], attention_mask u8 [B,T] or empty: all count -> [B,C]. Errors: kShape.
+Tensor pool(const Tensor& last_hidden_state, const Tensor& attention_mask, const Pooling& pooling);
 /// Mean of the last hidden state over the tokens that count, divided by its length. Shapes [B,T,C]
 /// -> [B,C].
 Tensor mean_embedding(const Tensor& last_hidden_state, const Tensor& attention_mask);

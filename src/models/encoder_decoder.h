@@ -33,6 +33,7 @@ class EncoderDecoder final : public Network {
   [[nodiscard]] Tensor output_bias(std::size_t layer) const override {
     return stack(layer).output_bias(number(layer));
   }
+  [[nodiscard]] bool generates() const override { return decoder_->generates(); }
   [[nodiscard]] KvCache cache(DType dtype, std::int64_t positions) const override {
     return decoder_->cache(dtype, positions);
   }

@@ -231,8 +231,9 @@ std::int64_t bucket(const RelativeFacts& f, std::int64_t distance) {
   const std::int64_t far = f.both_ways ? std::abs(distance) : std::max<std::int64_t>(0, -distance);
   const std::int64_t exact = half / 2;
   if (far < exact) return base + far;
-  const float steps = std::log(static_cast<float>(far) / static_cast<float>(exact)) /
-                      std::log(static_cast<float>(f.furthest) / static_cast<float>(exact)) *
+  const auto widest =
+      static_cast<float>(std::log(static_cast<double>(f.furthest) / static_cast<double>(exact)));
+  const float steps = std::log(static_cast<float>(far) / static_cast<float>(exact)) / widest *
                       static_cast<float>(half - exact);
   return base + std::min(half - 1, exact + static_cast<std::int64_t>(steps));
 }

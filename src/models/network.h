@@ -26,6 +26,8 @@ class Network {
   [[nodiscard]] virtual Tensor output_weight(std::size_t layer) const = 0;
   [[nodiscard]] virtual Tensor output_bias(std::size_t layer) const = 0;
   [[nodiscard]] virtual std::int64_t parameters() const = 0;
+  /// Whether it foretells the next token.
+  [[nodiscard]] virtual bool generates() const = 0;
   [[nodiscard]] virtual KvCache cache(DType dtype, std::int64_t positions) const = 0;
   /// Errors: kRange, kInput, kShape before anything is computed.
   [[nodiscard]] virtual Run run(const Tokens& tokens, const RunOptions& options) const = 0;

@@ -60,6 +60,13 @@ void scale(View<float, 2> rows, float factor, float softcap) {
 
 }  // namespace
 
+bool Transformer::generates() const {
+  const auto causal = [](const LayerFacts& facts) { return facts.attention.causal; };
+  return head_ && head_->names.from == HeadBlueprint::From::kEveryToken &&
+         head_->out->out() == blueprint_.vocabulary &&
+         std::all_of(blueprint_.layers.begin(), blueprint_.layers.end(), causal);
+}
+
 void Transformer::run_top(Run& run, const Tokens& tokens, const RunOptions& options) const {
   const Blueprint& b = blueprint_;
   const auto x = std::as_const(run.last_hidden_state).view<float, 3>();

@@ -120,7 +120,7 @@ void Transformer::read_top(const std::string& architecture) {
         weights_->find(names.out_bias.empty() ? names.out + ".bias" : names.out_bias);
     AnyView shift = bias == nullptr ? AnyView{} : *bias;
     if (bias != nullptr) shift.shape = {shift.size()};  // BART keeps it as [1,V]
-    head.out.emplace(*out, shift);
+    head.out.emplace(weights_->linear(*out, shift));
     head_.emplace(std::move(head));
     return;
   }

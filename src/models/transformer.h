@@ -52,6 +52,7 @@ class Transformer final : public Network {
                         const Surroundings& around) const;
   /// Keys and values of an encoder's rows for cross attention, into the memory of each cache.
   void remember(const Memory& memory, std::span<KvCache* const> caches) const;
+  [[nodiscard]] bool generates() const override;
 
  private:
   struct Head {

@@ -106,7 +106,7 @@ AnyView Weights::bias(const std::string& name, std::int64_t out) const {
 Linear Weights::linear(const std::string& name, std::int64_t in, std::int64_t out) const {
   const bool turned = layout_ == Linear::Layout::kInOut;
   const AnyView& weight = at(name + ".weight", turned ? Shape{in, out} : Shape{out, in});
-  return Linear(weight, bias(name, out), layout_);
+  return linear(weight, bias(name, out), layout_);
 }
 
 Linear Weights::linear(const std::string& name,
@@ -117,7 +117,7 @@ Linear Weights::linear(const std::string& name,
   const AnyView weight = keep(reordered(at(name + ".weight", {out, in}), order));
   AnyView shift = bias(name, out);
   if (shift.data != nullptr) shift = keep(reordered(shift, order));
-  return Linear(weight, shift);
+  return linear(weight, shift);
 }
 
 Norm Weights::norm(const std::string& name, std::int64_t width, const NormFacts& facts) const {
@@ -148,6 +148,12 @@ Tensor Weights::numbers(const std::string& name, std::span<const std::int64_t> c
   }
   found.shape = {n};
   return Tensor::f32_from(found);
+}
+
+Linear Weights::linear(const AnyView& weight, const AnyView& bias, Linear::Layout layout) const {
+  if (weight.dtype == DType::kF32 || layout == Linear::Layout::kInOut)
+    return Linear(weight, bias, layout);
+  return Linear::stored(weight, bias, tensors_.compute);
 }
 
 AnyView Weights::keep(Tensor tensor) {

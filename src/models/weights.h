@@ -18,6 +18,7 @@ struct Tensors {
   std::string file;  ///< what errors call it
   std::map<std::string, AnyView, std::less<>> by_name;
   std::shared_ptr<const void> owner;
+  Linear::Compute compute = Linear::Compute::kExact;  ///< of weights that stay as the file has them
 
   static Tensors of(Safetensors file);
 };
@@ -62,6 +63,10 @@ class Weights {
                           const NormFacts& facts) const;
   /// Numbers in f32, in one of these counts, whatever the shape.
   [[nodiscard]] Tensor numbers(const std::string& name, std::span<const std::int64_t> counts) const;
+  /// A map of a matrix at hand: one in f32 is packed, any other stays where it lies and is read there.
+  [[nodiscard]] Linear linear(const AnyView& weight,
+                              const AnyView& bias,
+                              Linear::Layout layout = Linear::Layout::kOutIn) const;
   /// Keeps a tensor made on the way for as long as the others.
   AnyView keep(Tensor tensor);
 
