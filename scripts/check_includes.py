@@ -17,6 +17,7 @@ PUBLIC = {
     "linear.h": "kernels",
     "image.h": "media",
     "attention.h": "attention",
+    "cache.h": "attention",
     "split.h": "attention",
     "safetensors.h": "formats",
     "gguf.h": "formats",
@@ -25,6 +26,7 @@ PUBLIC = {
     "tokenizer.h": "tokenizers",
     "audio.h": "media",
     "model.h": "models",
+    "sampler.h": "models",
     "report.h": "report",
     "headscope.h": "front door",
 }

@@ -215,12 +215,26 @@ struct Edit {
 struct LatentProjection {
   std::shared_ptr<const Linear> query_down;  ///< [C] -> [rank of queries]; none: `query` reads x
   Tensor query_norm;                         ///< f32, weights of the RMS norm behind it
-  std::shared_ptr<const Linear> query;       ///< -> [H*D], each head: turned numbers, then the others
-  std::shared_ptr<const Linear> down;        ///< [C] -> [rank + turned]
-  Tensor norm;                               ///< f32 [rank], weights of the RMS norm of the rank
-  std::shared_ptr<const Linear> up;          ///< [rank] -> [H*(D-turned) + H*Dv]: all keys, all values
+  std::shared_ptr<const Linear> query;  ///< -> [H*D], each head: turned numbers, then the others
+  std::shared_ptr<const Linear> down;   ///< [C] -> [rank + turned]
+  Tensor norm;                          ///< f32 [rank], weights of the RMS norm of the rank
+  std::shared_ptr<const Linear> up;     ///< [rank] -> [H*(D-turned) + H*Dv]: all keys, all values
   std::int64_t turned = 0;
   float eps = 1e-6F;
+};
+
+/// Positions as things of their own: a query also meets where the key is, a key also meets where the query is.
+///   bias_ij = scale * (q_i . P_r + k_j . Q_r),   r = row(i - j)
+/// Source  He 2021 (DeBERTa) s3.1; buckets that widen with the distance as in DeBERTa v2.
+struct DisentangledPositions {
+  std::vector<std::shared_ptr<const Linear>> keys;     ///< of each head, [D] -> [2*span]: P; none: no such term
+  std::vector<std::shared_ptr<const Linear>> queries;  ///< likewise Q
+  std::int64_t span = 0;      ///< distances -span .. span - 1 have rows of their own
+  std::int64_t buckets = 0;   ///< 0: each distance is one, else those beyond buckets/2 share them
+  std::int64_t furthest = 0;  ///< distance that the last bucket ends at
+
+  /// Which of 2*span rows a distance has.
+  [[nodiscard]] std::int64_t row(std::int64_t distance) const;
 };
 
 /// The learned part of one attention layer. Linear maps are packed for the machine when they are
@@ -238,6 +252,7 @@ struct AttentionWeights {
   Rotary rotary = {};            ///< how q and k turn with their positions
   float clip = 0.0F;             ///< q, k and v are cut to +-clip before all else; 0: they are not
   std::shared_ptr<const LatentProjection> latent;  ///< instead of qkv (then G = H)
+  std::shared_ptr<const DisentangledPositions> disentangled = {};  ///< none: positions are not compared
 };
 
 /// Every number of the five steps of one call, for the walk and for tests. Filled when asked for.
@@ -265,7 +280,8 @@ struct AttentionCall {
   /// sequence of options.cu_seqlens_q.
   View<const std::int64_t, 2> positions;
   std::int64_t first_position = 0;  ///< of a call that goes on where another ended
-  const Rotary* rotary = nullptr;   ///< turns instead of weights.rotary: angles that depend on the length
+  const Rotary* rotary =
+      nullptr;  ///< turns instead of weights.rotary: angles that depend on the length
 
   /// Cross attention: keys and values come from these rows, [B,Tk,C']; no data: from x.
   View<const float, 3> memory;
@@ -274,7 +290,8 @@ struct AttentionCall {
   /// key_mask are then those of the caches; a Sight needs B = 1.
   std::span<KvCache* const> caches;
   std::size_t layer = 0;
-  bool remembered = false;  ///< cross attention over what `remember` put into the caches: x asks only
+  bool remembered =
+      false;  ///< cross attention over what `remember` put into the caches: x asks only
 };
 
 /// The five steps in order. Shapes  x [B,T,C], out [B,T,C]; both contiguous.
@@ -289,6 +306,7 @@ struct Slices {
   View<const float, 4> q;  ///< [B,H,T,D]
   View<const float, 4> k;  ///< [B,G,T,D]
   View<const float, 4> v;  ///< [B,G,T,Dv]
+  std::shared_ptr<const Tensor> bias = {};  ///< [B,H,T,T] of disentangled positions; nullptr: none
 };
 
 /// Where step 1 writes: queries [B,Tq,H*D], and keys and values [B,Tk,G*D + G*Dv], which are the columns

@@ -35,7 +35,8 @@ void store(const float* from, std::int64_t n, DType dtype, std::byte* to) {
 }
 
 // Rows [at, at + T) of every group of a buffer.
-void store_rows(View<const float, 3> from, DType dtype, std::int64_t rows, std::int64_t at, std::byte* to) {
+void store_rows(
+    View<const float, 3> from, DType dtype, std::int64_t rows, std::int64_t at, std::byte* to) {
   const auto [G, T, D] = from.shape;
   const std::size_t step = static_cast<std::size_t>(D) * size_of(dtype);
   for (std::int64_t g = 0; g < G; ++g) {
@@ -67,15 +68,12 @@ void KvCache::Unmap::operator()(std::byte* p) const {
 
 KvCache::Pages KvCache::reserve(std::int64_t numbers) const {
   const std::size_t bytes = static_cast<std::size_t>(numbers) * size_of(dtype_);
-  void* p = ::mmap(nullptr,
-                   bytes,
-                   PROT_READ | PROT_WRITE,
-                   MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE,
-                   -1,
-                   0);
+  void* p = ::mmap(
+      nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (p == MAP_FAILED) {
-    throw Error(ErrorCode::kResources,
-                fmt::format("[cache] no address space of {} bytes for {} positions", bytes, positions_));
+    throw Error(
+        ErrorCode::kResources,
+        fmt::format("[cache] no address space of {} bytes for {} positions", bytes, positions_));
   }
   return {static_cast<std::byte*>(p), Unmap{bytes}};
 }
@@ -135,8 +133,8 @@ void KvCache::append(std::size_t n, View<const float, 3> k, View<const float, 3>
   const Layer& l = layers_.at(n);
   Part& part = parts_[n];
   const std::int64_t T = k.shape[1];
-  if (k.shape != std::array{l.groups, T, l.width} || v.shape != std::array{l.groups, T, l.value_width} ||
-      k.stride[2] != 1 || v.stride[2] != 1) {
+  if (k.shape != std::array{l.groups, T, l.width} ||
+      v.shape != std::array{l.groups, T, l.value_width} || k.stride[2] != 1 || v.stride[2] != 1) {
     throw Error(ErrorCode::kShape,
                 fmt::format("[cache] expected k [{},T,{}] and v [{},T,{}], found {} and {}",
                             l.groups,
@@ -163,8 +161,9 @@ void KvCache::append(std::size_t n, View<const float, 3> k, View<const float, 3>
 void KvCache::advance(std::int64_t T) {
   for (Part& part : parts_) {
     if (part.pending != T) {
-      throw Error(ErrorCode::kUsage,
-                  fmt::format("[cache] expected {} tokens in every layer, found {}", T, part.pending));
+      throw Error(
+          ErrorCode::kUsage,
+          fmt::format("[cache] expected {} tokens in every layer, found {}", T, part.pending));
     }
   }
   for (Part& part : parts_) part.pending = 0;
@@ -177,8 +176,9 @@ void KvCache::truncate(std::int64_t n) {
     if (parts_[i].first > 0) least = std::max(least, parts_[i].first + layers_[i].window);
   }
   if (n < (n == 0 ? 0 : least) || n > length_ || n < 0) {
-    throw Error(ErrorCode::kRange,
-                fmt::format("[cache] expected a length of 0 or {}..{}, found {}", least, length_, n));
+    throw Error(
+        ErrorCode::kRange,
+        fmt::format("[cache] expected a length of 0 or {}..{}, found {}", least, length_, n));
   }
   length_ = n;
   for (Part& part : parts_) {

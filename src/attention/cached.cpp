@@ -30,7 +30,10 @@ View<T, 4> batch_of_one(const View<T, 3>& x) {
 }
 
 // The options of a call as its sequence b sees them.
-FocusOptions options_of(const AttentionCall& call, std::int64_t b, std::int64_t kept, std::int64_t rows) {
+FocusOptions options_of(const AttentionCall& call,
+                        std::int64_t b,
+                        std::int64_t kept,
+                        std::int64_t rows) {
   FocusOptions o = call.options;
   const std::int64_t first = call.caches[static_cast<std::size_t>(b)]->first(call.layer);
   o.key_mask = {};
@@ -74,7 +77,8 @@ void focus_bf16(const FocusInputOf<bf16>& kept,
 
 void clear(View<float, 4> out) {
   for (std::int64_t h = 0; h < out.shape[1]; ++h) {
-    for (std::int64_t i = 0; i < out.shape[2]; ++i) std::fill_n(&out(0, h, i, 0), out.shape[3], 0.0F);
+    for (std::int64_t i = 0; i < out.shape[2]; ++i)
+      std::fill_n(&out(0, h, i, 0), out.shape[3], 0.0F);
   }
 }
 
@@ -111,7 +115,9 @@ void append(const Slices& slices,
 
 void focus(const Slices& slices, const FocusOutput& out, const AttentionCall& call) {
   if (call.caches.empty()) {
-    focus(FocusInput{slices.q, slices.k, slices.v, call.options}, out, call.sight, call.record);
+    FocusInput in{slices.q, slices.k, slices.v, call.options};
+    if (slices.bias != nullptr) in.options.bias = slices.bias->view<float, 4>();
+    focus(in, out, call.sight, call.record);
     return;
   }
   const std::int64_t B = slices.q.shape[0];
@@ -127,7 +133,8 @@ void focus(const Slices& slices, const FocusOutput& out, const AttentionCall& ca
     if (rows == 0) continue;
     FocusOutput part{one(out.out, b, rows), {}};
     if (out.lse.data != nullptr) {
-      part.lse = {out.lse.data + b * out.lse.stride[0], {1, out.lse.shape[1], rows}, out.lse.stride};
+      part.lse = {
+          out.lse.data + b * out.lse.stride[0], {1, out.lse.shape[1], rows}, out.lse.stride};
     }
     const auto q = one(slices.q, b, rows);
     if (cache.dtype() == DType::kBF16) {
@@ -137,7 +144,10 @@ void focus(const Slices& slices, const FocusOutput& out, const AttentionCall& ca
     } else {
       const auto k = batch_of_one(cache.keys<float>(call.layer));
       const auto v = batch_of_one(cache.values<float>(call.layer));
-      focus(FocusInput{q, k, v, options_of(call, b, k.shape[2], rows)}, part, call.sight, call.record);
+      focus(FocusInput{q, k, v, options_of(call, b, k.shape[2], rows)},
+            part,
+            call.sight,
+            call.record);
     }
   }
 }
@@ -163,7 +173,7 @@ void remember(const AttentionWeights& w,
     return View<const float, 4>(
         base + first, {B, w.groups, T, width}, {T * others, width, others, 1});
   };
-  append({{}, heads(0, w.width), heads(w.groups * w.width, w.value_width)}, rows, caches, layer);
+  append({{}, heads(0, w.width), heads(w.groups * w.width, w.value_width), {}}, rows, caches, layer);
 }
 
 }  // namespace headscope

@@ -32,7 +32,9 @@ Tensor copy(const View<const float, N>& from) {
 
 namespace {
 
-void check_projection(const AttentionWeights& w, View<const float, 3> x, const AttentionCall& call) {
+void check_projection(const AttentionWeights& w,
+                      View<const float, 3> x,
+                      const AttentionCall& call) {
   const std::int64_t projected = (w.heads + w.groups) * w.width + w.groups * w.value_width;
   const bool whole = w.latent != nullptr && w.groups == w.heads;
   std::int64_t found = whole ? projected : 0;

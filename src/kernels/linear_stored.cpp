@@ -55,7 +55,7 @@ struct Stored : LinearBody {
 
 // Whole numbers: blocks of the file with x rounded to int8.
 struct StoredInt8 final : Stored {
-  static constexpr std::int64_t kFew = 6;  // rows of x for which laying out a panel does not pay
+  static constexpr std::int64_t kFew = 3;  // rows of x for which laying out a panel does not pay
 
   [[nodiscard]] bool rounds() const override { return true; }
 

@@ -19,7 +19,8 @@ Blueprint albert(const json::Value& config) {
   for (std::int64_t n = 0; n < L; ++n) {
     LayerFacts& layer = b.layers[static_cast<std::size_t>(n)];
     // The layers are cut into `groups` equal parts; each part has one layer's weights.
-    layer.prefix = "encoder.albert_layer_groups." + std::to_string(n * groups / L) + ".albert_layers.0.";
+    layer.prefix =
+        "encoder.albert_layer_groups." + std::to_string(n * groups / L) + ".albert_layers.0.";
     layer.attention.query = "attention.query";
     layer.attention.key = "attention.key";
     layer.attention.value = "attention.value";

@@ -145,25 +145,24 @@ Blueprint electra(const json::Value& config) {
   }
   b.pooler = "";
   using From = HeadBlueprint::From;
-  b.heads_on_top = {
-      {.architecture = "ForMaskedLM",
-       .dense = "generator_predictions.dense",
-       .dense_width = b.embedding_width,
-       .activation = kernels::Activation::kGelu,
-       .norm = "generator_predictions.LayerNorm",
-       .out = "generator_lm_head",
-       .tied = true},
-      {.architecture = "ForSequenceClassification",
-       .from = From::kFirstToken,
-       .dense = "classifier.dense",
-       .activation = kernels::Activation::kGelu,
-       .out = "classifier.out_proj"},
-      {.architecture = "ForPreTraining",
-       .dense = "discriminator_predictions.dense",
-       .activation = b.layers.front().mlp.activation,
-       .out = "discriminator_predictions.dense_prediction"},
-      {.architecture = "ForTokenClassification", .out = "classifier"},
-      {.architecture = "ForQuestionAnswering", .out = "qa_outputs"}};
+  b.heads_on_top = {{.architecture = "ForMaskedLM",
+                     .dense = "generator_predictions.dense",
+                     .dense_width = b.embedding_width,
+                     .activation = kernels::Activation::kGelu,
+                     .norm = "generator_predictions.LayerNorm",
+                     .out = "generator_lm_head",
+                     .tied = true},
+                    {.architecture = "ForSequenceClassification",
+                     .from = From::kFirstToken,
+                     .dense = "classifier.dense",
+                     .activation = kernels::Activation::kGelu,
+                     .out = "classifier.out_proj"},
+                    {.architecture = "ForPreTraining",
+                     .dense = "discriminator_predictions.dense",
+                     .activation = b.layers.front().mlp.activation,
+                     .out = "discriminator_predictions.dense_prediction"},
+                    {.architecture = "ForTokenClassification", .out = "classifier"},
+                    {.architecture = "ForQuestionAnswering", .out = "qa_outputs"}};
   return b;
 }
 

@@ -1,5 +1,3 @@
-#include "models/blueprint.h"
-
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -7,6 +5,7 @@
 
 #include "formats/edit_distance.h"
 #include "headscope/model.h"
+#include "models/blueprint.h"
 #include "models/families.h"
 
 namespace headscope {
@@ -26,6 +25,7 @@ constexpr Family kFamilies[] = {{"albert", albert},
                                 {"codegen", codegen},
                                 {"cohere", cohere},
                                 {"cohere2", cohere2},
+                                {"deberta-v2", deberta_v2},
                                 {"deepseek_v2", deepseek_v2},
                                 {"deepseek_v3", deepseek_v3},
                                 {"distilbert", distilbert},
@@ -64,6 +64,19 @@ constexpr Family kFamilies[] = {{"albert", albert},
                                 {"stablelm", stablelm},
                                 {"starcoder2", starcoder2}};
 
+struct PairFamily {
+  const char* model_type;
+  PairBlueprint (*read)(const json::Value& config);
+};
+
+constexpr PairFamily kPairs[] = {{"bart", bart},
+                                 {"marian", marian},
+                                 {"mbart", mbart},
+                                 {"mt5", mt5},
+                                 {"t5", t5},
+                                 {"umt5", umt5},
+                                 {"whisper", whisper}};
+
 void apply(const Stored& stored, Blueprint& b) {
   if (stored.out_in) b.matrices = Linear::Layout::kOutIn;
   if (stored.ones_added) b.norm.plus_one = false;
@@ -81,8 +94,8 @@ void apply(const Stored& stored, Blueprint& b) {
   throw Error(ErrorCode::kFormat, "[config.json] expected " + what);
 }
 
-void check(const AttentionFacts& a, const Blueprint& b) {
-  if (a.width < 1) unfit(fmt::format("at most {} heads, found {}", b.width, a.heads));
+void check(const AttentionFacts& a) {
+  if (a.heads > 65536) unfit(fmt::format("at most 65536 heads, found {}", a.heads));
   if (a.heads % a.groups != 0)
     unfit(fmt::format("{} key/value heads to divide {} heads", a.groups, a.heads));
   if (a.layout == QkvLayout::kFourShards && a.heads % 4 != 0)
@@ -109,8 +122,6 @@ void check(const ExpertFacts& f) {
 
 Blueprint read_blueprint(const json::Value& config, const Stored& stored) {
   const auto type = json::require<std::string>(config, "model_type", "config.json");
-  const Family* nearest = nullptr;
-  std::size_t least = std::string::npos;
   for (const Family& family : kFamilies) {
     if (type == family.model_type) {
       Blueprint b = family.read(config);
@@ -118,30 +129,45 @@ Blueprint read_blueprint(const json::Value& config, const Stored& stored) {
       check(b);
       return b;
     }
-    const std::size_t d = edit_distance(std::string_view(type).substr(0, 64), family.model_type);
-    if (d < least) {
-      least = d;
-      nearest = &family;
-    }
   }
+  const std::vector<std::string> known = families();
+  const auto distance = [&](const std::string& name) {
+    return edit_distance(std::string_view(type).substr(0, 64), name);
+  };
+  const auto nearest = std::ranges::min_element(known, {}, distance);
   throw Error(
       ErrorCode::kUnsupported,
       fmt::format(
           "[config.json] expected model_type to be one of {}, found {}; the nearest is \"{}\"",
-          fmt::join(families(), ", "),
+          fmt::join(known, ", "),
           json::quote(type),
-          nearest->model_type));
+          *nearest));
+}
+
+std::optional<PairBlueprint> read_pair(const json::Value& config) {
+  const auto type = json::require<std::string>(config, "model_type", "config.json");
+  const auto family = std::ranges::find(kPairs, type, &PairFamily::model_type);
+  if (family == std::end(kPairs)) return {};
+  PairBlueprint p = family->read(config);
+  check(p.encoder);
+  check(p.decoder);
+  if (p.start_token < 0 || p.start_token >= p.decoder.vocabulary)
+    unfit(fmt::format(
+        "decoder_start_token_id 0..{}, found {}", p.decoder.vocabulary - 1, p.start_token));
+  return p;
 }
 
 void check(const Blueprint& b) {
-  if (b.types < 0 || b.types > (1 << 28)) unfit(fmt::format("0..2^28 token types, found {}", b.types));
+  if (b.types < 0 || b.types > (1 << 28))
+    unfit(fmt::format("0..2^28 token types, found {}", b.types));
   if (!std::isfinite(b.norm.eps) || b.norm.eps < 0.0F)
     unfit(fmt::format("a finite eps of norms, found {}", b.norm.eps));
   for (const float x : {b.logit_scale, b.residual_scale, b.embedding_scale, b.logit_softcap}) {
     if (!std::isfinite(x)) unfit(fmt::format("finite multipliers, found {}", x));
   }
   for (const LayerFacts& layer : b.layers) {
-    check(layer.attention, b);
+    check(layer.attention);
+    if (layer.cross) check(*layer.cross);
     if (layer.mlp.experts) check(*layer.mlp.experts);
   }
 }
@@ -151,6 +177,8 @@ void check(const Blueprint& b) {
 std::vector<std::string> families() {
   std::vector<std::string> names;
   for (const auto& family : models::kFamilies) names.emplace_back(family.model_type);
+  for (const auto& family : models::kPairs) names.emplace_back(family.model_type);
+  std::ranges::sort(names);
   return names;
 }
 

@@ -24,8 +24,7 @@ Blueprint cohere(const json::Value& config) {
 Blueprint cohere2(const json::Value& config) {
   Blueprint b = cohere(config);
   b.family = "cohere2";
-  const auto pattern =
-      static_cast<std::size_t>(size_word_or(config, "sliding_window_pattern", 4));
+  const auto pattern = static_cast<std::size_t>(size_word_or(config, "sliding_window_pattern", 4));
   std::vector<bool> sliding(b.layers.size());
   for (std::size_t n = 0; n < sliding.size(); ++n) sliding[n] = (n + 1) % pattern != 0;
   sliding = layer_types_or(config, sliding);

@@ -136,8 +136,8 @@ void Experts::read_stacked(Weights& weights,
   const AnyView& down_bias = weights.at(prefix + facts.down + "_bias", {E, C});
   for (std::int64_t e = 0; e < E; ++e) {
     experts_.emplace_back(facts,
-                          Linear(slice(up, e), slice(up_bias, e)),
-                          Linear(slice(down, e), slice(down_bias, e)));
+                          weights.linear(slice(up, e), slice(up_bias, e)),
+                          weights.linear(slice(down, e), slice(down_bias, e)));
   }
 }
 
@@ -149,8 +149,8 @@ void Experts::choose(std::span<const float> logits, std::span<Choice> chosen) co
   double sum = 0.0;
   for (std::size_t e = 0; e < E; ++e) {
     const bool sigmoid = f.scores == ExpertFacts::Scores::kSigmoid;
-    scores[e] = sigmoid ? 1.0 / (1.0 + std::exp(-double{logits[e]}))
-                        : std::exp(double{logits[e]} - most);
+    scores[e] =
+        sigmoid ? 1.0 / (1.0 + std::exp(-double{logits[e]})) : std::exp(double{logits[e]} - most);
     sum += scores[e];
   }
   if (f.scores == ExpertFacts::Scores::kSoftmax) {
@@ -199,8 +199,9 @@ void Experts::operator()(View<const float, 2> x, View<float, 2> y, Tensor* kept)
   std::vector<std::vector<std::pair<std::int64_t, float>>> visits(static_cast<std::size_t>(E));
   std::vector<Choice> chosen(K);
   for (std::int64_t i = 0; i < M; ++i) {
-    choose(logits.span<float>().subspan(static_cast<std::size_t>(i * E), static_cast<std::size_t>(E)),
-           chosen);
+    choose(
+        logits.span<float>().subspan(static_cast<std::size_t>(i * E), static_cast<std::size_t>(E)),
+        chosen);
     for (const Choice& c : chosen)
       visits[static_cast<std::size_t>(c.expert)].emplace_back(i, c.weight);
     std::fill_n(y.data + i * y.stride[0], C, 0.0F);

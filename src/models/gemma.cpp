@@ -59,13 +59,11 @@ Blueprint gemma3_text(const json::Value& config) {
   b.family = "gemma3_text";
   four_norms(b);
   scores(config, b);
-  const Rope local = read_rope(config,
-                               b.layers.front().attention.width,
-                               {.layer_type = "sliding_attention",
-                                .base_word = "rope_local_base_freq",
-                                .scaled = false});
-  const auto pattern =
-      static_cast<std::size_t>(size_word_or(config, "sliding_window_pattern", 6));
+  const Rope local = read_rope(
+      config,
+      b.layers.front().attention.width,
+      {.layer_type = "sliding_attention", .base_word = "rope_local_base_freq", .scaled = false});
+  const auto pattern = static_cast<std::size_t>(size_word_or(config, "sliding_window_pattern", 6));
   std::vector<bool> sliding(b.layers.size());
   for (std::size_t n = 0; n < sliding.size(); ++n) sliding[n] = (n + 1) % pattern != 0;
   sliding = layer_types_or(config, sliding);

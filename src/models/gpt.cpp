@@ -82,8 +82,12 @@ Blueprint gpt2(const json::Value& config) {
 }
 
 Blueprint gpt_neo(const json::Value& config) {
-  Blueprint b = gpt_base(
-      config, "num_layers", "num_heads", "hidden_size", "max_position_embeddings", "intermediate_size");
+  Blueprint b = gpt_base(config,
+                         "num_layers",
+                         "num_heads",
+                         "hidden_size",
+                         "max_position_embeddings",
+                         "intermediate_size");
   b.family = "gpt_neo";
   learned_positions(b);
   b.heads_on_top = {words_head(config, "ForCausalLM", "lm_head", true)};
@@ -92,14 +96,14 @@ Blueprint gpt_neo(const json::Value& config) {
     kinds = json::require<std::vector<std::string>>(config, "attention_layers", "config.json");
   } else {
     // [[["global", "local"], 12]]: these kinds, so many times.
-    const auto runs =
-        json::require<std::vector<std::vector<json::Value>>>(config, "attention_types", "config.json");
+    const auto runs = json::require<std::vector<std::vector<json::Value>>>(
+        config, "attention_types", "config.json");
     for (const std::vector<json::Value>& run : runs) {
       const json::Value names = run.empty() ? json::Value() : run.front();
       const json::Value times = run.size() < 2 ? json::Value() : run[1];
       const auto some = json::as<std::vector<std::string>>(names, "attention_types", "config.json");
       const auto count = json::as<std::int64_t>(times, "attention_types", "config.json");
-      for (std::int64_t n = 0; n < count && kinds.size() < b.layers.size(); ++n)
+      for (std::int64_t n = 0; n < count && !some.empty() && kinds.size() < b.layers.size(); ++n)
         kinds.insert(kinds.end(), some.begin(), some.end());
     }
   }
@@ -162,9 +166,10 @@ Blueprint gpt_neox(const json::Value& config) {
   AttentionFacts& a = layer.attention;
   a.heads = a.groups = size_word(config, "num_attention_heads");
   a.width = a.value_width = head_width(b, a.heads);
-  a.rope = read_rope(config,
-                     a.width,
-                     {.partial = number_or(config, "rotary_pct", 0.25), .base_word = "rotary_emb_base"});
+  a.rope =
+      read_rope(config,
+                a.width,
+                {.partial = number_or(config, "rotary_pct", 0.25), .base_word = "rotary_emb_base"});
   a.layout = QkvLayout::kByHead;
   a.fused = "attention.query_key_value";
   a.output = "attention.dense";

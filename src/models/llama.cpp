@@ -57,8 +57,8 @@ Blueprint smollm3(const json::Value& config) {
   const bool windows = flag_or(config, "use_sliding_window", false);
   std::vector<bool> sliding(L);
   for (std::size_t n = 0; n < L; ++n) {
-    const bool turns = n < turned.size() ? turned[n] != 0
-                                         : (static_cast<std::int64_t>(n) + 1) % interval != 0;
+    const bool turns =
+        n < turned.size() ? turned[n] != 0 : (static_cast<std::int64_t>(n) + 1) % interval != 0;
     if (!turns) b.layers[n].attention.rope = Rope{};
     sliding[n] = windows && turns;
   }

@@ -48,7 +48,10 @@ class Experts {
     float weight = 0.0F;
   };
   void choose(std::span<const float> logits, std::span<Choice> chosen) const;
-  void read_stacked(Weights& weights, const MlpFacts& facts, const std::string& prefix, std::int64_t C);
+  void read_stacked(Weights& weights,
+                    const MlpFacts& facts,
+                    const std::string& prefix,
+                    std::int64_t C);
 
   ExpertFacts facts_;
   std::optional<Linear> router_;

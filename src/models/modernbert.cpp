@@ -37,7 +37,8 @@ Blueprint modernbert(const json::Value& config) {
       config, a.width, {.layer_type = "sliding_attention", .base_word = "local_rope_theta"});
   repeat(b, layers_word(config), "layers.{}.", layer);
   b.layers.front().attention_norms.before = "";  // the embeddings' norm serves
-  const auto every = static_cast<std::size_t>(size_word_or(config, "global_attn_every_n_layers", 3));
+  const auto every =
+      static_cast<std::size_t>(size_word_or(config, "global_attn_every_n_layers", 3));
   std::vector<bool> sliding(b.layers.size());
   for (std::size_t n = 0; n < sliding.size(); ++n) sliding[n] = n % every != 0;
   sliding = layer_types_or(config, sliding);
@@ -47,18 +48,29 @@ Blueprint modernbert(const json::Value& config) {
     own.rope = sliding[n] ? local : whole;
     if (sliding[n]) own.window_left = own.window_right = window;
   }
-  b.heads_on_top = {
-      {.architecture = "ForMaskedLM",
-       .dense = "head.dense",
-       .activation = activation_of(word_or(config, "classifier_activation", "gelu")),
-       .norm = "head.norm",
-       .out = "decoder",
-       .tied = true},
-      {.architecture = "ForTokenClassification",
-       .dense = "head.dense",
-       .activation = activation_of(word_or(config, "classifier_activation", "gelu")),
-       .norm = "head.norm",
-       .out = "classifier"}};
+  using From = HeadBlueprint::From;
+  HeadBlueprint words{.architecture = "ForMaskedLM",
+                      .dense = "head.dense",
+                      .activation = activation_of(word_or(config, "classifier_activation", "gelu")),
+                      .norm = "head.norm",
+                      .out = "decoder",
+                      .tied = true};
+  HeadBlueprint classes = words;
+  classes.architecture = "ForTokenClassification";
+  classes.out = "classifier";
+  classes.tied = false;
+  HeadBlueprint spans = classes;
+  spans.architecture = "ForQuestionAnswering";
+  HeadBlueprint whole = classes;
+  whole.architecture = "ForSequenceClassification";
+  const std::string pooling = word_or(config, "classifier_pooling", "cls");
+  if (pooling != "cls" && pooling != "mean") {
+    throw Error(
+        ErrorCode::kUnsupported,
+        "[config.json] expected classifier_pooling cls or mean, found " + json::quote(pooling));
+  }
+  whole.from = pooling == "mean" ? From::kMean : From::kFirstToken;
+  b.heads_on_top = {words, classes, spans, whole};
   return b;
 }
 

@@ -42,12 +42,10 @@ Blueprint olmo3(const json::Value& config) {
   Blueprint b = olmo2_like(config, {.base = 500000.0, .layer_type = "full_attention"});
   b.family = "olmo3";
   // Old files speak of the full layers alone: no word of theirs is the base of the others.
-  const Rope local = read_rope(config,
-                               b.layers.front().attention.width,
-                               {.base = 500000.0,
-                                .layer_type = "sliding_attention",
-                                .base_word = "",
-                                .scaled = false});
+  const Rope local = read_rope(
+      config,
+      b.layers.front().attention.width,
+      {.base = 500000.0, .layer_type = "sliding_attention", .base_word = "", .scaled = false});
   std::vector<bool> sliding(b.layers.size());
   for (std::size_t n = 0; n < sliding.size(); ++n) sliding[n] = (n + 1) % 4 != 0;
   sliding = layer_types_or(config, sliding);

@@ -12,7 +12,8 @@ void qwen_windows(const json::Value& config, Blueprint& b) {
   if (!flag_or(config, "use_sliding_window", false)) return;
   const auto from = json::get_or<std::int64_t>(config, "max_window_layers", 28, "config.json");
   std::vector<bool> sliding(b.layers.size());
-  for (std::size_t n = 0; n < sliding.size(); ++n) sliding[n] = static_cast<std::int64_t>(n) >= from;
+  for (std::size_t n = 0; n < sliding.size(); ++n)
+    sliding[n] = static_cast<std::int64_t>(n) >= from;
   set_windows(b, layer_types_or(config, sliding), window_word(config, 4096));
 }
 

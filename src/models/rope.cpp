@@ -42,10 +42,10 @@ Rope::Kind kind_of(const std::string& name) {
     if (name == word) return kind;
     known += (known.empty() ? "" : ", ") + std::string(word);
   }
-  throw Error(ErrorCode::kUnsupported,
-              fmt::format("[config.json] expected a rope type among {}, found {}",
-                          known,
-                          json::quote(name)));
+  throw Error(
+      ErrorCode::kUnsupported,
+      fmt::format(
+          "[config.json] expected a rope type among {}, found {}", known, json::quote(name)));
 }
 
 double positive(double x, std::string_view what) {
@@ -68,11 +68,10 @@ double yarn_attention_factor(const Value& words, double factor) {
 std::vector<double> factors_of(const Value& words, const char* key, std::int64_t width) {
   auto list = json::require<std::vector<double>>(words, key, kWhere);
   if (static_cast<std::int64_t>(list.size()) != width / 2) {
-    throw Error(ErrorCode::kFormat,
-                fmt::format("[config.json] expected {} numbers in {}, found {}",
-                            width / 2,
-                            key,
-                            list.size()));
+    throw Error(
+        ErrorCode::kFormat,
+        fmt::format(
+            "[config.json] expected {} numbers in {}, found {}", width / 2, key, list.size()));
   }
   for (const double x : list) positive(x, key);
   return list;
@@ -80,10 +79,11 @@ std::vector<double> factors_of(const Value& words, const char* key, std::int64_t
 
 void read_scaling(const Value& config, const Value& words, Rope& rope) {
   using Kind = Rope::Kind;
-  const double most =
-      json::get_or<double>(config, "max_position_embeddings", 2048.0, kWhere);
+  const double most = json::get_or<double>(config, "max_position_embeddings", 2048.0, kWhere);
   const Value* early = json::find(config, "original_max_position_embeddings", kWhere);
-  rope.original = early != nullptr ? json::as<double>(*early, "original_max_position_embeddings", kWhere) : most;
+  rope.original = early != nullptr
+                      ? json::as<double>(*early, "original_max_position_embeddings", kWhere)
+                      : most;
   if (rope.kind != Kind::kDynamic) {
     rope.original =
         json::get_or<double>(words, "original_max_position_embeddings", rope.original, kWhere);

@@ -37,10 +37,10 @@ struct Rope {
 struct RopeDefaults {
   Rotary::Style style = Rotary::Style::kNeox;
   double base = 10000.0;
-  double partial = 1.0;          ///< share of a head that turns
-  std::string layer_type = {};   ///< "full_attention": which entry where there is one for each
+  double partial = 1.0;         ///< share of a head that turns
+  std::string layer_type = {};  ///< "full_attention": which entry where there is one for each
   std::string base_word = "rope_theta";  ///< where old files keep the base
-  bool scaled = true;            ///< old files' rope_scaling concerns these layers
+  bool scaled = true;                    ///< old files' rope_scaling concerns these layers
 };
 
 /// Rope of heads `head` wide: new words (`rope_parameters`, also for each layer type) or old ones

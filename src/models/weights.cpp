@@ -13,7 +13,8 @@ namespace headscope::models {
 namespace {
 
 bool is_number(DType dtype) {
-  return dtype == DType::kF32 || dtype == DType::kF16 || dtype == DType::kBF16 || is_quantised(dtype);
+  return dtype == DType::kF32 || dtype == DType::kF16 || dtype == DType::kBF16 ||
+         is_quantised(dtype);
 }
 
 std::string nearest(std::string_view wanted, const Tensors& tensors) {
@@ -47,6 +48,12 @@ Tensor reordered(const AnyView& from, std::span<const std::int64_t> order) {
 Tensors Tensors::of(Safetensors file) {
   auto kept = std::make_shared<const Safetensors>(std::move(file));
   return {kept->name(), kept->tensors(), kept};
+}
+
+std::int64_t Weights::parameters() const {
+  std::int64_t sum = 0;
+  for (const auto& [name, tensor] : tensors_.by_name) sum += is_number(tensor.dtype) ? tensor.size() : 0;
+  return sum;
 }
 
 const AnyView* Weights::find(const std::string& name) const {
@@ -99,7 +106,7 @@ AnyView Weights::bias(const std::string& name, std::int64_t out) const {
 Linear Weights::linear(const std::string& name, std::int64_t in, std::int64_t out) const {
   const bool turned = layout_ == Linear::Layout::kInOut;
   const AnyView& weight = at(name + ".weight", turned ? Shape{in, out} : Shape{out, in});
-  return Linear(weight, bias(name, out), layout_);
+  return linear(weight, bias(name, out), layout_);
 }
 
 Linear Weights::linear(const std::string& name,
@@ -110,7 +117,7 @@ Linear Weights::linear(const std::string& name,
   const AnyView weight = keep(reordered(at(name + ".weight", {out, in}), order));
   AnyView shift = bias(name, out);
   if (shift.data != nullptr) shift = keep(reordered(shift, order));
-  return Linear(weight, shift);
+  return linear(weight, shift);
 }
 
 Norm Weights::norm(const std::string& name, std::int64_t width, const NormFacts& facts) const {
@@ -141,6 +148,12 @@ Tensor Weights::numbers(const std::string& name, std::span<const std::int64_t> c
   }
   found.shape = {n};
   return Tensor::f32_from(found);
+}
+
+Linear Weights::linear(const AnyView& weight, const AnyView& bias, Linear::Layout layout) const {
+  if (weight.dtype == DType::kF32 || layout == Linear::Layout::kInOut)
+    return Linear(weight, bias, layout);
+  return Linear::stored(weight, bias, tensors_.compute);
 }
 
 AnyView Weights::keep(Tensor tensor) {

@@ -32,9 +32,11 @@ std::int64_t layers_word(const json::Value& config, std::string_view key) {
 }
 
 std::int64_t head_width(const Blueprint& b, std::int64_t heads) {
+  within(heads, "the number of heads", 65536);
   if (b.width % heads == 0) return b.width / heads;
-  throw Error(ErrorCode::kFormat,
-              fmt::format("[config.json] expected {} heads to divide the width {}", heads, b.width));
+  throw Error(
+      ErrorCode::kFormat,
+      fmt::format("[config.json] expected {} heads to divide the width {}", heads, b.width));
 }
 
 double number_or(const json::Value& config, std::string_view key, double fallback) {
@@ -78,10 +80,10 @@ std::vector<bool> layer_types_or(const json::Value& config, std::vector<bool> by
   if (json::find(config, "layer_types", kWhere) == nullptr) return by_family;
   const auto types = json::require<std::vector<std::string>>(config, "layer_types", kWhere);
   if (types.size() != by_family.size()) {
-    throw Error(ErrorCode::kFormat,
-                fmt::format("[config.json] expected {} layer_types, found {}",
-                            by_family.size(),
-                            types.size()));
+    throw Error(
+        ErrorCode::kFormat,
+        fmt::format(
+            "[config.json] expected {} layer_types, found {}", by_family.size(), types.size()));
   }
   for (std::size_t n = 0; n < types.size(); ++n) {
     if (types[n] != "full_attention" && types[n] != "sliding_attention") {
@@ -106,7 +108,8 @@ std::vector<float> alibi_slopes(std::int64_t heads) {
   const std::int64_t whole = std::int64_t{1} << power;
   std::vector<float> slopes;
   for (std::int64_t n = 1; n <= whole; ++n)
-    slopes.push_back(static_cast<float>(std::exp2(-8.0 * static_cast<double>(n) / static_cast<double>(whole))));
+    slopes.push_back(
+        static_cast<float>(std::exp2(-8.0 * static_cast<double>(n) / static_cast<double>(whole))));
   for (std::int64_t n = 1; n <= heads - whole; ++n) {
     slopes.push_back(static_cast<float>(
         std::exp2(-4.0 * static_cast<double>(2 * n - 1) / static_cast<double>(whole))));
@@ -118,7 +121,8 @@ std::vector<float> alibi_slopes_mpt(std::int64_t heads) {
   const auto power = static_cast<std::int64_t>(std::ceil(std::log2(static_cast<double>(heads))));
   const std::int64_t whole = std::int64_t{1} << power;
   const auto slope = [&](std::int64_t n) {
-    return static_cast<float>(std::exp2(-8.0 * static_cast<double>(n + 1) / static_cast<double>(whole)));
+    return static_cast<float>(
+        std::exp2(-8.0 * static_cast<double>(n + 1) / static_cast<double>(whole)));
   };
   std::vector<float> slopes;
   if (whole == heads) {
@@ -167,7 +171,7 @@ Blueprint llama_like(const json::Value& config, const RopeDefaults& rope) {
   a.heads = size_word(config, "num_attention_heads");
   a.groups = size_word_or(config, "num_key_value_heads", a.heads);
   a.width = json::find(config, "head_dim", kWhere) != nullptr ? size_word(config, "head_dim")
-                                                               : head_width(b, a.heads);
+                                                              : head_width(b, a.heads);
   a.value_width = a.width;
   a.rope = read_rope(config, a.width, rope);
   a.query = "self_attn.q_proj";

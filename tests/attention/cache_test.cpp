@@ -54,7 +54,8 @@ TEST(KvCache, KeepsWhatRowsMaySeeInAnyBlocks) {
   for (int round = 0; round < 40; ++round) {
     KvCache cache({{2, 4, 3, -1}, {1, 8, 8, 5}, {3, 2, 6, 0}, {1, 1, 1, 40}}, 120);
     while (cache.length() < 110) {
-      const auto T = std::min<std::int64_t>(1 + static_cast<std::int64_t>(random() % 20), 120 - cache.length());
+      const auto T = std::min<std::int64_t>(1 + static_cast<std::int64_t>(random() % 20),
+                                            120 - cache.length());
       grow(cache, T);
       expect_kept(cache, cache.length() + T, T);
       cache.advance(T);

@@ -85,7 +85,8 @@ void each_decoder(F&& body) {
   for (const fs::path& folder : golden::folders("families")) {
     SCOPED_TRACE(folder.filename().string());
     const auto config = nlohmann::json::parse(read_file(folder / "config.json"));
-    if (std::find(known.begin(), known.end(), config.value("model_type", "")) == known.end()) continue;
+    if (std::find(known.begin(), known.end(), config.value("model_type", "")) == known.end())
+      continue;
     const Subject s(folder);
     try {
       (void)s.model.cache();
@@ -116,7 +117,8 @@ TEST(GoldenCache, EditsActOnEveryBlock) {
   each_decoder([](const Subject& s) {
     RunOptions options;
     options.edits.emplace_back().head = 1;
-    options.edits.emplace_back(Edit{.layer = 1, .head = 0, .kind = Edit::Kind::kScale, .factor = 0.5F});
+    options.edits.emplace_back(
+        Edit{.layer = 1, .head = 0, .kind = Edit::Kind::kScale, .factor = 0.5F});
     const headscope::Run whole = s.model.run(s.part(0, 0, s.length()), options);
     KvCache cache = s.model.cache(DType::kF32, 64);
     EXPECT_LE(feed(s, result_of(whole), cache, 0, {6, 1}, options.edits), s.tolerance);
@@ -168,8 +170,7 @@ TEST(GoldenCache, SequencesOfABatchDoNotMeet) {
     for (std::int64_t b = 0; b < 2; ++b) {
       RunOptions alone;
       alone.final_length = s.length();
-      const headscope::Run whole =
-          s.model.run(s.part(b, 0, lengths[b]), alone);
+      const headscope::Run whole = s.model.run(s.part(b, 0, lengths[b]), alone);
       const auto a = result_of(whole).view<float, 3>();
       const auto f = result_of(both).view<float, 3>();
       for (std::int64_t c = 0; c < a.shape[2]; ++c)
