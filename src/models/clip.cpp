@@ -125,6 +125,10 @@ json::Value tower_words(const json::Value& config, const std::string& key) {
 
 }  // namespace
 
+std::vector<std::string> tower_families() {
+  return {"clip", "clip_text_model", "siglip", "siglip_text_model"};
+}
+
 VisionBlueprint clip_vision(const json::Value& config, const std::string& architecture) {
   class_ending(architecture, {"Model", "ModelWithProjection"});
   return vision_of(config, "clip_vision_model", true);

@@ -2,9 +2,11 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cmath>
 #include <utility>
 
+#include "headscope/image.h"
 #include "headscope/threads.h"
 #include "media/taps.h"
 #include "models/pointwise.h"
@@ -116,6 +118,31 @@ Tensor Patches::operator()(const Tensor& pixels, const Grid& grid) const {
   Tensor rows(DType::kF32, {B, grid.count(), projection_->out()});
   (*projection_)(rows_of(std::as_const(unfolded)), rows_of(rows));
   return rows;
+}
+
+Tensor pixels_for(const PatchFacts& facts,
+                  View<const std::uint8_t, 4> rgb,
+                  const std::filesystem::path& preprocessor_config) {
+  const std::int64_t N = rgb.shape[0];
+  if (N < 1) throw Error(ErrorCode::kInput, "[pixels] expected at least one picture, found none");
+  ImageRules rules;
+  rules.height = facts.height;
+  rules.width = facts.width;
+  std::error_code ignored;
+  if (std::filesystem::exists(preprocessor_config, ignored))
+    rules = ImageRules::read(preprocessor_config, rules);
+  Tensor pixels;
+  for (std::int64_t n = 0; n < N; ++n) {
+    const Tensor one = pixels_from_rgb(rgb[n], rules, facts.channels);
+    if (n == 0) {
+      Shape shape = one.shape();
+      shape.insert(shape.begin(), N);
+      if (facts.frames > 0) shape.insert(shape.begin(), 1);
+      pixels = Tensor(DType::kF32, shape);
+    }
+    std::copy_n(one.span<float>().begin(), one.size(), pixels.span<float>().begin() + n * one.size());
+  }
+  return pixels;
 }
 
 Tensor fitted(View<const float, 3> table, std::int64_t rows, std::int64_t columns, Fit fit) {

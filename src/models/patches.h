@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <filesystem>
 #include <optional>
 #include <string>
 #include <vector>
@@ -45,6 +46,13 @@ class Patches {
   PatchFacts facts_;
   std::optional<Linear> projection_;
 };
+
+/// Pictures as the file of words wants them, or where there is none in the size that the model was trained on as
+/// numbers from -1 to 1. Shapes  rgb [N,H,W,3] -> [N,channels,H',W'], or the frames of one video
+/// [1,N,channels,H',W']. Errors: those of ImageRules::read and pixels_from_rgb, kInput (no picture).
+Tensor pixels_for(const PatchFacts& facts,
+                  View<const std::uint8_t, 4> rgb,
+                  const std::filesystem::path& preprocessor_config);
 
 /// How a table of positions made for one grid serves another.
 enum class Fit : std::uint8_t {

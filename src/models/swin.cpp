@@ -85,9 +85,9 @@ VisionBlueprint swin(const json::Value& config, const std::string& architecture)
       if (last && stage + 1 < depths.size()) block.merging = fmt::format("encoder.layers.{}.downsample", stage);
       b.body.layers.push_back(layer);
       b.body.layers.back().prefix = fmt::format("encoder.layers.{}.blocks.{}.", stage, n);
+      block.name = fmt::format("stage {} block {}", stage, n);
       // Transformers show the last attention of every stage alone.
-      block.attention_name = last ? fmt::format("attentions.{}", stage)
-                                  : fmt::format("stage {} block {}", stage, n);
+      block.attention_name = last ? fmt::format("attentions.{}", stage) : block.name;
       b.blocks.push_back(std::move(block));
     }
     if (stage + 1 < depths.size()) C *= 2;

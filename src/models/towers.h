@@ -39,6 +39,7 @@ class TextTower : public Network {
   [[nodiscard]] Tensor output_weight(std::size_t n) const override { return transformer_.output_weight(n); }
   [[nodiscard]] Tensor output_bias(std::size_t n) const override { return transformer_.output_bias(n); }
   [[nodiscard]] std::int64_t parameters() const override { return transformer_.parameters(); }
+  [[nodiscard]] bool generates() const override { return false; }
   [[nodiscard]] KvCache cache(DType dtype, std::int64_t positions) const override {
     return transformer_.cache(dtype, positions);
   }
@@ -73,6 +74,7 @@ class Towers : public Network {
   [[nodiscard]] Tensor output_weight(std::size_t layer) const override;
   [[nodiscard]] Tensor output_bias(std::size_t layer) const override;
   [[nodiscard]] std::int64_t parameters() const override { return text_.parameters(); }
+  [[nodiscard]] bool generates() const override { return false; }
   [[nodiscard]] KvCache cache(DType dtype, std::int64_t positions) const override;
   [[nodiscard]] std::string attention_name(std::size_t layer) const override;
   [[nodiscard]] std::string layer_name(std::size_t layer) const override;
@@ -95,5 +97,6 @@ class Towers : public Network {
 /// Nothing when config["model_type"] is none of these families. Errors: kFormat, kUnsupported.
 std::optional<TowersBlueprint> read_towers(const json::Value& config, const std::string& architecture);
 std::optional<TextBlueprint> read_text_tower(const json::Value& config, const std::string& architecture);
+std::vector<std::string> tower_families();
 
 }  // namespace headscope::models

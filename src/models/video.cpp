@@ -66,7 +66,9 @@ VisionBlueprint timesformer(const json::Value& config, const std::string& archit
     block.second = Meeting::kSpace;
     block.dense = "temporal_dense";
     block.attention_name = fmt::format("time_attentions.{}", n);
-    block.second_name = fmt::format("attentions.{}", n);
+    block.second_attention_name = fmt::format("attentions.{}", n);
+    block.name = fmt::format("time {}", n);
+    block.second_name = fmt::format("space {}", n);
   }
   if (kind == "ForVideoClassification") classify(b, From::kFirst);
   return b;

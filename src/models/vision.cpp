@@ -16,13 +16,15 @@ using From = VisionTop::From;
 
 // Old names become those that the facts use.
 Tensors renamed(Tensors tensors, const std::vector<std::pair<std::string, std::string>>& rules) {
-  std::map<std::string, AnyView, std::less<>> more;
+  std::map<std::string, AnyView, std::less<>> by_name;
   for (const auto& [name, view] : tensors.by_name) {
-    for (const auto& [old, now] : rules) {
-      if (name.ends_with(old)) more[name.substr(0, name.size() - old.size()) + now] = view;
+    std::string now = name;
+    for (const auto& [old, other] : rules) {
+      if (name.ends_with(old)) now = name.substr(0, name.size() - old.size()) + other;
     }
+    by_name.emplace(now, view);
   }
-  tensors.by_name.merge(more);
+  tensors.by_name = std::move(by_name);
   return tensors;
 }
 
@@ -290,7 +292,6 @@ class Vision::Pass {
               Tensor& x,
               const Grid& grid) {
     const Block& block = model_.blocks_[n];
-    const BlockFacts& facts = model_.facts_.blocks[n];
     Tensor input(DType::kF32, x.shape());
     normalise(part.before, rows_of(std::as_const(x)), rows_of(input));
     const bool apart = meeting != Meeting::kAll;

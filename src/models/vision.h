@@ -33,8 +33,9 @@ struct BlockFacts {
   std::string dense;                      ///< a linear map behind the first attention's output
   std::string merging;                    ///< four patches become one afterwards (Swin): whole name
   bool shown = true;                      ///< the hidden state after it is one of those that are kept
-  std::string attention_name;             ///< what Transformers call the weights of the first attention, ...
-  std::string second_name;                ///< ... and of the other one
+  std::string name, second_name;          ///< what people call the attentions; "" : their number
+  /// What Transformers call their weights.
+  std::string attention_name, second_attention_name;
 };
 
 /// What stands on top.
@@ -102,8 +103,10 @@ class Vision : public Network {
   [[nodiscard]] Tensor output_weight(std::size_t layer) const override;
   [[nodiscard]] Tensor output_bias(std::size_t layer) const override;
   [[nodiscard]] std::int64_t parameters() const override { return weights_.parameters(); }
+  [[nodiscard]] bool generates() const override { return false; }
   [[nodiscard]] KvCache cache(DType dtype, std::int64_t positions) const override;
   [[nodiscard]] std::string attention_name(std::size_t layer) const override;
+  [[nodiscard]] std::string layer_name(std::size_t layer) const override;
   [[nodiscard]] std::vector<Label> labels(const Tokens& tokens,
                                           std::size_t layer,
                                           std::int64_t b) const override;
@@ -160,5 +163,6 @@ class Vision : public Network {
 /// Reads config.json of a family that reads pictures; nothing when config["model_type"] is none of them.
 /// Errors: kFormat, kUnsupported (an option or a class of models that there is no part for).
 std::optional<VisionBlueprint> read_vision(const json::Value& config, const std::string& architecture);
+std::vector<std::string> vision_families();
 
 }  // namespace headscope::models

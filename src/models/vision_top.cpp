@@ -175,7 +175,15 @@ std::string Vision::attention_name(std::size_t layer) const {
   const Seen& seen = seen_.at(layer);
   if (seen.block == blocks_.size()) return "pooling";
   const BlockFacts& facts = facts_.blocks[seen.block];
-  return seen.second ? facts.second_name : facts.attention_name;
+  return seen.second ? facts.second_attention_name : facts.attention_name;
+}
+
+std::string Vision::layer_name(std::size_t layer) const {
+  const Seen& seen = seen_.at(layer);
+  if (seen.block == blocks_.size()) return "pooling";
+  const BlockFacts& facts = facts_.blocks[seen.block];
+  const std::string& name = seen.second ? facts.second_name : facts.name;
+  return name.empty() ? std::to_string(layer) : name;
 }
 
 std::vector<Label> Vision::labels(const Tokens& tokens, std::size_t layer, std::int64_t b) const {
