@@ -1,20 +1,20 @@
-#include "headscope/model.h"
-
 #include <fmt/format.h>
 
 #include <algorithm>
 #include <cmath>
 #include <cstring>
 
+#include "headscope/model.h"
 #include "models/generation_config.h"
 #include "models/model_files.h"
-#include "models/transformer.h"
+#include "models/network.h"
+#include "models/patches.h"
 
 namespace headscope {
 
 struct Model::Parts {
   models::Place place;
-  models::Transformer transformer;
+  std::unique_ptr<const models::Network> network;
   GenerationConfig generation;
   Pooling pooling;
   std::vector<std::string> labels;
@@ -26,19 +26,17 @@ Model Model::load(const std::string& name, Linear::Compute compute) {
   const models::Place place = models::find(name);
   models::ModelFiles files = models::open_model(place);
   files.tensors.compute = compute;
-  models::Blueprint b = models::read_blueprint(files.config);
-  if (files.out_in) b.matrices = Linear::Layout::kOutIn;
-  const auto layers = static_cast<std::int64_t>(b.layers.size());
-  const std::int64_t heads = b.heads();
-  auto tokenizer = models::read_tokenizer(place, files, b.vocabulary);
+  auto network = models::read_network(files);
+  auto roles = models::read_roles(place.folder / "roles.json", *network);
+  auto tokenizer = models::read_tokenizer(place, files, network->blueprint().vocabulary);
   return Model(std::unique_ptr<const Parts>(new Parts{
       place,
-      {std::move(b), std::move(files.tensors), models::architecture_of(files.config)},
+      std::move(network),
       files.metadata != nullptr ? models::generation_config_from_gguf(*files.metadata)
                                 : models::generation_config_in(place.folder, files.config),
       models::read_pooling(place.folder),
       models::read_labels(files.config),
-      models::read_roles(place.folder / "roles.json", layers, heads),
+      std::move(roles),
       std::move(tokenizer)}));
 }
 
@@ -48,19 +46,38 @@ Model& Model::operator=(Model&&) noexcept = default;
 Model::~Model() = default;
 
 const std::string& Model::name() const { return parts_->place.name; }
-const std::string& Model::family() const { return parts_->transformer.blueprint().family; }
-int Model::layers() const {
-  return static_cast<int>(parts_->transformer.blueprint().layers.size());
+const std::string& Model::family() const { return parts_->network->blueprint().family; }
+int Model::layers() const { return static_cast<int>(parts_->network->layers()); }
+int Model::encoder_layers() const {
+  const models::PairBlueprint* pair = parts_->network->pair();
+  return pair == nullptr ? 0 : static_cast<int>(pair->encoder.layers.size());
 }
-int Model::heads() const { return static_cast<int>(parts_->transformer.blueprint().heads()); }
-std::int64_t Model::width() const { return parts_->transformer.blueprint().width; }
-std::int64_t Model::positions() const { return parts_->transformer.blueprint().positions; }
-std::int64_t Model::vocabulary() const { return parts_->transformer.blueprint().vocabulary; }
-std::int64_t Model::parameters() const { return parts_->transformer.parameters(); }
+int Model::decoder_layers() const {
+  const models::PairBlueprint* pair = parts_->network->pair();
+  return pair == nullptr ? 0 : static_cast<int>(pair->decoder.layers.size());
+}
+std::string Model::layer_name(int layer) const {
+  (void)heads(layer);  // throws
+  if (encoder_layers() == 0) return parts_->network->layer_name(static_cast<std::size_t>(layer));
+  if (layer < encoder_layers()) return fmt::format("encoder {}", layer);
+  layer -= encoder_layers();
+  return layer < decoder_layers() ? fmt::format("decoder {}", layer)
+                                  : fmt::format("cross {}", layer - decoder_layers());
+}
+std::string Model::attention_name(int layer) const {
+  std::string name = layer_name(layer);
+  if (encoder_layers() == 0) return parts_->network->attention_name(static_cast<std::size_t>(layer));
+  return name.replace(name.find(' '), 1, "_attentions.");
+}
+int Model::heads() const { return heads(0); }
+std::int64_t Model::width() const { return parts_->network->blueprint().width; }
+std::int64_t Model::positions() const { return parts_->network->reader().positions; }
+std::int64_t Model::vocabulary() const { return parts_->network->blueprint().vocabulary; }
+std::int64_t Model::parameters() const { return parts_->network->parameters(); }
 const std::filesystem::path& Model::folder() const { return parts_->place.folder; }
 const std::vector<Role>& Model::roles() const { return parts_->roles; }
 const GenerationConfig& Model::generation() const { return parts_->generation; }
-bool Model::generates() const { return parts_->transformer.generates(); }
+bool Model::generates() const { return parts_->network->generates(); }
 
 std::string Model::label(std::int64_t n) const {
   const auto& labels = parts_->labels;
@@ -110,7 +127,9 @@ Tokens Model::tokens(std::string_view text, std::vector<Label>* labels, bool tru
     --surplus;
   }
   const auto kept = static_cast<std::int64_t>(std::min(n, most));
-  Tokens tokens{Tensor(DType::kI32, {1, kept}), {}, Tensor(DType::kI32, {1, kept}), {}};
+  Tokens tokens;
+  tokens.ids = Tensor(DType::kI32, {1, kept});
+  tokens.type_ids = Tensor(DType::kI32, {1, kept});
   if (labels != nullptr) labels->clear();
   for (std::size_t i = 0, at = 0; i < n; ++i) {
     if (drop[i] != 0) continue;
@@ -125,16 +144,35 @@ Tokens Model::tokens(std::string_view text, std::vector<Label>* labels, bool tru
                        e.special[i] != 0});
   }
   // A family without token types ignores them: all of them are 0.
-  if (parts_->transformer.blueprint().types < 2) tokens.type_ids = Tensor();
+  if (parts_->network->reader().types < 2) tokens.type_ids = Tensor();
   return tokens;
 }
 
+bool Model::sees() const { return parts_->network->pictures() != nullptr; }
+
+Tokens Model::pixels(View<const std::uint8_t, 4> rgb) const {
+  const models::PatchFacts* facts = parts_->network->pictures();
+  if (facts == nullptr) {
+    throw Error(ErrorCode::kUnsupported,
+                fmt::format("[pixels] expected a model that reads pictures, found {}", family()));
+  }
+  Tokens tokens;
+  tokens.pixels = models::pixels_for(*facts, rgb, folder() / "preprocessor_config.json");
+  return tokens;
+}
+
+std::vector<Label> Model::labels(const Tokens& tokens, int layer, std::int64_t b) const {
+  (void)heads(layer);  // throws
+  return parts_->network->labels(tokens, static_cast<std::size_t>(layer), b);
+}
+
 KvCache Model::cache(DType dtype, std::int64_t positions) const {
-  return parts_->transformer.cache(dtype, positions == 0 ? this->positions() : positions);
+  const std::int64_t most = parts_->network->blueprint().positions;
+  return parts_->network->cache(dtype, positions == 0 ? most : positions);
 }
 
 Run Model::run(const Tokens& tokens, const RunOptions& options) const {
-  Run run = parts_->transformer.run(tokens, options);
+  Run run = parts_->network->run(tokens, options);
   run.sighting.model = name();
   return run;
 }
@@ -162,14 +200,17 @@ std::size_t checked_layer(const Model& model, int layer) {
 }
 }  // namespace
 
+int Model::heads(int layer) const {
+  return static_cast<int>(parts_->network->facts(checked_layer(*this, layer)).heads);
+}
 Tensor Model::output_weight(int layer) const {
-  return parts_->transformer.output_weight(checked_layer(*this, layer));
+  return parts_->network->output_weight(checked_layer(*this, layer));
 }
 Tensor Model::output_bias(int layer) const {
-  return parts_->transformer.output_bias(checked_layer(*this, layer));
+  return parts_->network->output_bias(checked_layer(*this, layer));
 }
 const AttentionWeights& Model::attention(int layer) const {
-  return parts_->transformer.attention(checked_layer(*this, layer));
+  return parts_->network->attention(checked_layer(*this, layer));
 }
 
 Contributions contributions(const Model& model, int layer, const AttentionTrace& trace) {
@@ -180,7 +221,7 @@ Contributions contributions(const Model& model, int layer, const AttentionTrace&
   const auto out = trace.out.view<float, 3>();
   const auto [B, T, N] = merged.shape;
   const std::int64_t C = w.shape[0];
-  const std::int64_t H = model.heads();
+  const std::int64_t H = model.heads(layer);
   if (w.shape[1] != N || out.shape != std::array{B, T, C} || N % H != 0) {
     throw Error(
         ErrorCode::kShape,

@@ -6,8 +6,11 @@
 
 #include "headscope/gguf.h"
 #include "headscope/safetensors.h"
+#include "models/encoder_decoder.h"
 #include "models/finite.h"
 #include "models/gguf_tensors.h"
+#include "models/towers.h"
+#include "models/vision.h"
 
 namespace headscope::models {
 
@@ -59,7 +62,23 @@ std::string architecture_of(const Value& config) {
   return list->front().get<std::string>();
 }
 
-std::vector<Role> read_roles(const fs::path& path, std::int64_t layers, std::int64_t heads) {
+std::unique_ptr<const Network> read_network(ModelFiles& files) {
+  const std::string architecture = architecture_of(files.config);
+  if (auto pair = read_pair(files.config))
+    return std::make_unique<EncoderDecoder>(std::move(*pair), std::move(files.tensors), architecture);
+  if (auto vision = read_vision(files.config, architecture))
+    return std::make_unique<Vision>(std::move(*vision), std::move(files.tensors));
+  if (auto towers = read_towers(files.config, architecture))
+    return std::make_unique<Towers>(std::move(*towers), std::move(files.tensors));
+  if (auto text = read_text_tower(files.config, architecture))
+    return std::make_unique<TextTower>(std::move(*text), std::move(files.tensors));
+  Blueprint b = read_blueprint(files.config);
+  if (files.out_in) b.matrices = Linear::Layout::kOutIn;
+  return std::make_unique<Transformer>(std::move(b), std::move(files.tensors), architecture);
+}
+
+std::vector<Role> read_roles(const fs::path& path, const Network& network) {
+  const auto layers = static_cast<std::int64_t>(network.layers());
   std::error_code ignored;
   if (!std::filesystem::is_regular_file(path, ignored)) return {};
   const Value all = json::parse(read_file(path, std::size_t{1} << 20), "roles.json");
@@ -78,7 +97,9 @@ std::vector<Role> read_roles(const fs::path& path, std::int64_t layers, std::int
     role.score = json::get_or<double>(one, "score", 0.0, where);
     role.baseline = json::get_or<double>(one, "baseline", 0.0, where);
     role.n = json::get_or<std::int64_t>(one, "n", 0, where);
-    if (role.layer < 0 || role.layer >= layers || role.head < 0 || role.head >= heads) {
+    const bool there = role.layer >= 0 && role.layer < layers;
+    const std::int64_t heads = network.facts(there ? static_cast<std::size_t>(role.layer) : 0).heads;
+    if (!there || role.head < 0 || role.head >= heads) {
       throw Error(ErrorCode::kRange,
                   fmt::format("[roles.json] expected layers 0..{} and heads 0..{}, found {}.{}",
                               layers - 1,

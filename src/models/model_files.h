@@ -8,6 +8,7 @@
 #include "formats/json.h"
 #include "headscope/model.h"
 #include "models/find.h"
+#include "models/network.h"
 #include "models/weights.h"
 
 /// What lies beside the weights of a model, read from a folder or out of one GGUF file.
@@ -26,9 +27,10 @@ ModelFiles open_model(const Place& place);
 /// The class that the weights are of, from config.json: "BertForMaskedLM"; "" when it says none.
 std::string architecture_of(const json::Value& config);
 /// Errors: kFormat, kRange.
-std::vector<Role> read_roles(const std::filesystem::path& path,
-                             std::int64_t layers,
-                             std::int64_t heads);
+std::vector<Role> read_roles(const std::filesystem::path& path, const Network& network);
+/// The stack or stacks that config.json describes. Takes the tensors out of `files`.
+/// Errors: kUnsupported (an unknown family: names the nearest), kFormat, kNotFound, kShape, kDType.
+std::unique_ptr<const Network> read_network(ModelFiles& files);
 /// Nothing when there is none. Errors: also kFormat for one with more tokens than `vocabulary`.
 std::optional<Tokenizer> read_tokenizer(const Place& place,
                                         const ModelFiles& files,

@@ -50,6 +50,12 @@ Tensors Tensors::of(Safetensors file) {
   return {kept->name(), kept->tensors(), kept};
 }
 
+std::int64_t Weights::parameters() const {
+  std::int64_t sum = 0;
+  for (const auto& [name, tensor] : tensors_.by_name) sum += is_number(tensor.dtype) ? tensor.size() : 0;
+  return sum;
+}
+
 const AnyView* Weights::find(const std::string& name) const {
   const auto& all = tensors_.by_name;
   if (const auto bare = all.find(name); bare != all.end()) return &bare->second;

@@ -42,6 +42,8 @@ class Weights {
   Weights& operator=(const Weights&) = delete;
 
   [[nodiscard]] const Tensors& tensors() const { return tensors_; }
+  /// Numbers in all tensors that hold numbers of a network.
+  [[nodiscard]] std::int64_t parameters() const;
   /// nullptr when the file has no such tensor under any prefix.
   [[nodiscard]] const AnyView* find(const std::string& name) const;
   /// Errors: kNotFound, naming what comes nearest; kDType unless f32, f16, bf16 or quantised.
