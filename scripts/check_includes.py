@@ -15,6 +15,7 @@ PUBLIC = {
     "error.h": "tensor",
     "threads.h": "tensor",
     "linear.h": "kernels",
+    "image.h": "media",
     "attention.h": "attention",
     "cache.h": "attention",
     "split.h": "attention",

@@ -31,6 +31,10 @@ struct Tokens {
   Tensor decoder_ids = {};   ///< i32 [B,Td]
   Tensor decoder_mask = {};  ///< u8 [B,Td], 0 hides a token; empty: all count
   Tensor features = {};      ///< f32 [B,bins,frames], for models that hear: see log_mel
+
+  /// Models that see: f32 [B,channels,H,W]; videos [B,frames,channels,H,W]: see Model::pixels. Of two towers each
+  /// reads its own, and either may be left out.
+  Tensor pixels = {};
 };
 
 /// What a run should do besides computing.
@@ -64,6 +68,9 @@ struct Run {
   Tensor pooler_output;                       ///< [B,C]
   Tensor logits;                              ///< [B,T,V] ([B,logits_rows,V]) or [B,labels]
   std::vector<Tensor> router_logits;          ///< [B*T,E] of each layer with experts
+  /// What has no place above, under the names of Transformers: "text.hidden_states.0", "image_embeds",
+  /// "logits_per_image", "cls_logits".
+  std::map<std::string, Tensor, std::less<>> more;
   Sighting sighting;
   std::vector<AttentionTrace> traces;  ///< in the order of RunOptions::trace_layers
 };
@@ -116,12 +123,19 @@ class Model {
   [[nodiscard]] const std::string& name() const;
   [[nodiscard]] const std::string& family() const;  ///< model_type
   /// Attentions, in the order in which Sight and Edit number them. Of an encoder-decoder: the encoder's, the
-  /// decoder's among its own tokens, then the decoder's over the encoder (cross attention).
+  /// decoder's among its own tokens, then the decoder's over the encoder (cross attention). Of two towers: the
+  /// text's, then the picture's. Of TimeSformer: over time and over space in turns. Where sequences of a picture are
+  /// looked at apart they are the B of a record, those of the first picture first: windows of Swin row by row,
+  /// frames, places in time.
   [[nodiscard]] int layers() const;
   [[nodiscard]] int encoder_layers() const;  ///< 0 unless there are two stacks
   [[nodiscard]] int decoder_layers() const;  ///< 0 unless there are two stacks
-  /// "3"; of an encoder-decoder "encoder 3", "decoder 0", "cross 0". Errors: kRange.
+  /// "3"; of an encoder-decoder "encoder 3", "decoder 0", "cross 0"; of two towers "text 0", "vision 3"; of Swin
+  /// "stage 0 block 1"; of TimeSformer "time 0", "space 0"; of SigLIP "pooling". Errors: kRange.
   [[nodiscard]] std::string layer_name(int layer) const;
+  /// What Transformers call its weights: "attentions.3", "cross_attentions.0", "vision.attentions.1".
+  /// Errors: kRange.
+  [[nodiscard]] std::string attention_name(int layer) const;
   [[nodiscard]] int heads() const;                ///< of layer 0
   [[nodiscard]] int heads(int layer) const;       ///< Errors: kRange
   [[nodiscard]] std::int64_t width() const;       ///< C
@@ -150,6 +164,16 @@ class Model {
   [[nodiscard]] Tokens tokens(const Audio& audio) const;
   /// Whether its encoder reads sound.
   [[nodiscard]] bool hears() const;
+  /// Whether it reads pictures (a video is several).
+  [[nodiscard]] bool sees() const;
+  /// Pictures as the model's preprocessor_config.json wants them (without one: in the size it was trained on, as
+  /// numbers from -1 to 1). Shapes  rgb [N,H,W,3] -> Tokens::pixels [N,channels,H',W'], or the frames of one
+  /// video: [1,N,channels,H',W']. Errors: kUnsupported when it reads none; those of pixels_from_rgb.
+  [[nodiscard]] Tokens pixels(View<const std::uint8_t, 4> rgb) const;
+  /// What the keys of sequence b in the record of a layer are: "patch 3,0" (row, column), "frame 2 patch 3,0",
+  /// "[CLS]", "register 1", "filling" (of a window beyond the edge). Empty where they are the tokens of a text.
+  /// Errors: kRange; those of run() for the pixels.
+  [[nodiscard]] std::vector<Label> labels(const Tokens& tokens, int layer, std::int64_t b = 0) const;
   /// An empty cache for one sequence of at most `positions` tokens (0: answer_positions()).
   /// Errors: kUnsupported for a model whose tokens see those behind them.
   [[nodiscard]] KvCache cache(DType dtype = DType::kF32, std::int64_t positions = 0) const;

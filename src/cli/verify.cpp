@@ -16,13 +16,14 @@
 namespace headscope::cli {
 
 namespace {
-constexpr std::array<std::string_view, 7> kInputs = {"input_ids",
+constexpr std::array<std::string_view, 8> kInputs = {"input_ids",
                                                      "attention_mask",
                                                      "token_type_ids",
                                                      "position_ids",
                                                      "decoder_input_ids",
                                                      "decoder_attention_mask",
-                                                     "input_features"};
+                                                     "input_features",
+                                                     "pixel_values"};
 
 using Outputs = std::map<std::string, Tensor, std::less<>>;
 
@@ -137,6 +138,7 @@ Tensor output_named(const Model& model, Run& run, const std::string& name) {
   if (name == "last_hidden_state") return std::move(run.last_hidden_state);
   if (name == "pooler_output") return std::move(run.pooler_output);
   if (name == "logits") return std::move(run.logits);
+  if (const auto found = run.more.find(name); found != run.more.end()) return std::move(found->second);
   const auto [kind, number] = split_name(name);
   if (number < 0) return {};
   const auto n = static_cast<std::size_t>(number);
@@ -154,6 +156,11 @@ Tensor output_named(const Model& model, Run& run, const std::string& name) {
   if (kind == "attentions." || (kind == "encoder_attentions." && n < encoders)) layer = n;
   if (kind == "decoder_attentions." && n < decoders) layer = encoders + n;
   if (kind == "cross_attentions." && n < decoders) layer = encoders + decoders + n;
+  if (encoders == 0) {
+    layer = 0;
+    while (layer < run.sighting.layers.size() && model.attention_name(static_cast<int>(layer)) != name)
+      ++layer;
+  }
   return layer < run.sighting.layers.size() ? attention_map(run.sighting.layers[layer]) : Tensor();
 }
 
@@ -183,7 +190,9 @@ Verdict verify_config(const std::filesystem::path& folder,
   for (const std::string& name : output_names(io)) {
     Tensor ours = output_named(model, run, name);
     const bool read = model.encoder_layers() == 0 || name.starts_with("encoder_");
-    const Tensor& mask = read ? tokens.attention_mask : tokens.decoder_mask;
+    const Tensor none;
+    const bool text = !model.sees() || name.starts_with("text.");  // pictures have no padding
+    const Tensor& mask = !text ? none : (read ? tokens.attention_mask : tokens.decoder_mask);
     const Tensor& keys = name.starts_with("cross_") ? tokens.attention_mask : mask;
     verdict.tensors.push_back(compare(name, io.at(name), ours, mask, allowance, &keys));
     if (outputs != nullptr && !ours.empty()) outputs->emplace(name, std::move(ours));
@@ -278,6 +287,10 @@ Tokens read_tokens(const Safetensors& io) {
   if (names.contains("input_features")) {
     out.features = Tensor::f32_from(io.at("input_features"));
     return out;
+  }
+  if (names.contains("pixel_values")) {
+    out.pixels = Tensor::f32_from(io.at("pixel_values"));
+    if (!names.contains("input_ids")) return out;
   }
   const auto [batch, tokens] = shape_of_ids(io, "input_ids");
   out.ids = read_integers<std::int32_t>(io, "input_ids", batch, tokens);

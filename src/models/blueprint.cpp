@@ -7,6 +7,7 @@
 #include "headscope/model.h"
 #include "models/blueprint.h"
 #include "models/families.h"
+#include "models/towers.h"
 
 namespace headscope {
 
@@ -186,6 +187,8 @@ std::vector<std::string> families() {
   std::vector<std::string> names;
   for (const auto& family : models::kFamilies) names.emplace_back(family.model_type);
   for (const auto& family : models::kPairs) names.emplace_back(family.model_type);
+  for (auto& name : models::vision_families()) names.push_back(std::move(name));
+  for (auto& name : models::tower_families()) names.push_back(std::move(name));
   std::ranges::sort(names);
   return names;
 }

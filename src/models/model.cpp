@@ -9,6 +9,7 @@
 #include "models/generation_config.h"
 #include "models/model_files.h"
 #include "models/network.h"
+#include "models/patches.h"
 
 namespace headscope {
 
@@ -62,11 +63,16 @@ int Model::decoder_layers() const {
 }
 std::string Model::layer_name(int layer) const {
   (void)heads(layer);  // throws
-  if (encoder_layers() == 0) return std::to_string(layer);
+  if (encoder_layers() == 0) return parts_->network->layer_name(static_cast<std::size_t>(layer));
   if (layer < encoder_layers()) return fmt::format("encoder {}", layer);
   layer -= encoder_layers();
   return layer < decoder_layers() ? fmt::format("decoder {}", layer)
                                   : fmt::format("cross {}", layer - decoder_layers());
+}
+std::string Model::attention_name(int layer) const {
+  std::string name = layer_name(layer);
+  if (encoder_layers() == 0) return parts_->network->attention_name(static_cast<std::size_t>(layer));
+  return name.replace(name.find(' '), 1, "_attentions.");
 }
 int Model::heads() const { return heads(0); }
 std::int64_t Model::width() const { return parts_->network->blueprint().width; }
@@ -173,6 +179,24 @@ Tokens Model::tokens(const Audio& audio) const {
   Tokens tokens;
   tokens.features = log_mel(own, options);
   return tokens;
+}
+
+bool Model::sees() const { return parts_->network->pictures() != nullptr; }
+
+Tokens Model::pixels(View<const std::uint8_t, 4> rgb) const {
+  const models::PatchFacts* facts = parts_->network->pictures();
+  if (facts == nullptr) {
+    throw Error(ErrorCode::kUnsupported,
+                fmt::format("[pixels] expected a model that reads pictures, found {}", family()));
+  }
+  Tokens tokens;
+  tokens.pixels = models::pixels_for(*facts, rgb, folder() / "preprocessor_config.json");
+  return tokens;
+}
+
+std::vector<Label> Model::labels(const Tokens& tokens, int layer, std::int64_t b) const {
+  (void)heads(layer);  // throws
+  return parts_->network->labels(tokens, static_cast<std::size_t>(layer), b);
 }
 
 KvCache Model::cache(DType dtype, std::int64_t positions) const {

@@ -9,6 +9,8 @@
 #include "models/encoder_decoder.h"
 #include "models/finite.h"
 #include "models/gguf_tensors.h"
+#include "models/towers.h"
+#include "models/vision.h"
 
 namespace headscope::models {
 
@@ -64,6 +66,12 @@ std::unique_ptr<const Network> read_network(ModelFiles& files) {
   const std::string architecture = architecture_of(files.config);
   if (auto pair = read_pair(files.config))
     return std::make_unique<EncoderDecoder>(std::move(*pair), std::move(files.tensors), architecture);
+  if (auto vision = read_vision(files.config, architecture))
+    return std::make_unique<Vision>(std::move(*vision), std::move(files.tensors));
+  if (auto towers = read_towers(files.config, architecture))
+    return std::make_unique<Towers>(std::move(*towers), std::move(files.tensors));
+  if (auto text = read_text_tower(files.config, architecture))
+    return std::make_unique<TextTower>(std::move(*text), std::move(files.tensors));
   Blueprint b = read_blueprint(files.config);
   if (files.out_in) b.matrices = Linear::Layout::kOutIn;
   return std::make_unique<Transformer>(std::move(b), std::move(files.tensors), architecture);
