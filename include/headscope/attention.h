@@ -251,7 +251,7 @@ struct AttentionWeights {
   HeadNorm norm = {};            ///< of q and k, before they turn
   Rotary rotary = {};            ///< how q and k turn with their positions
   float clip = 0.0F;             ///< q, k and v are cut to +-clip before all else; 0: they are not
-  std::shared_ptr<const LatentProjection> latent;  ///< instead of qkv (then G = H)
+  std::shared_ptr<const LatentProjection> latent = nullptr;  ///< instead of qkv (then G = H)
   std::shared_ptr<const DisentangledPositions> disentangled = {};  ///< none: positions are not compared
 };
 

@@ -212,7 +212,7 @@ Foresight foresight(const Model& model,
       options.caches = {&cache};
       options.final_length = static_cast<std::int64_t>(part.size());
       const Run run = model.run(tokens, options);
-      const auto logits = run.logits.view<float, 3>("perplexity");
+      const auto logits = run.logits.view<float, 3>();
       const auto V = static_cast<std::size_t>(logits.shape[2]);
       for (std::size_t i = 0; i < rows; ++i) {
         const std::span<const float> row(&logits(0, static_cast<std::int64_t>(i), 0), V);

@@ -181,11 +181,14 @@ std::vector<GgufLink> gguf_links(const GgufFamily& family, const GgufSizes& size
   return links;
 }
 
-GgufModel model_from_gguf(const Gguf& file) {
+GgufModel model_from_gguf(const Gguf& file, bool turn) {
   const GgufFamily& family = gguf_family_in(file);
   GgufModel model;
   model.config = config_from_gguf(file, family);
-  for (const GgufLink& link : gguf_links(family, gguf_sizes(file, family))) {
+  model.out_in = family.turned && !turn;
+  std::vector<GgufLink> links = gguf_links(family, gguf_sizes(file, family));
+  for (GgufLink& link : links) {
+    if (model.out_in && link.change == GgufChange::kTurned) link.change = GgufChange::kNone;
     if (const AnyView* view = file.find(link.gguf)) add(model, link, *view);
   }
   return model;
