@@ -159,7 +159,8 @@ void put_rope_tensors(const json::Value& config, const json::Value& metadata, Wr
   for (const char* key : {"rope_parameters", "rope_scaling"}) {
     const json::Value* rope = json::find(config, key, where);
     if (rope == nullptr) continue;
-    const std::string type = rope->value("rope_type", rope->value("type", std::string("default")));
+    const std::string type = json::get_or<std::string>(
+        *rope, "rope_type", json::get_or<std::string>(*rope, "type", "default", where), where);
     const auto p = metadata["general.architecture"].get<std::string>() + ".rope.";
     if (type == "llama3") {
       out.emplace_back(
@@ -183,7 +184,7 @@ Written sources_of(const Views& views,
                    DType dtype) {
   Taken taken(views);
   Written out;
-  const bool tied = config.value("tie_word_embeddings", true);
+  const bool tied = json::get_or<bool>(config, "tie_word_embeddings", true, "config.json");
   for (const GgufLink& link : gguf_links(family, gguf_sizes(config, family))) {
     std::vector<AnyView> parts = take_all(taken, link);
     // Of tied embeddings a second copy may be stored; GGUF says so by leaving it out.

@@ -128,7 +128,9 @@ void add(GgufModel& model, const GgufLink& link, const AnyView& view) {
     model.tensors.insert_or_assign(link.hf, std::move(named));
     return;
   }
-  if (view.shape.size() < 2) wrong_shape(link, view.shape, "to be a stack");
+  constexpr std::int64_t kMostSlices = 4096;  // a name is made for each
+  if (view.shape.size() < 2 || view.shape.front() > kMostSlices)
+    wrong_shape(link, view.shape, fmt::format("to be a stack of at most {}", kMostSlices));
   const Shape slice(view.shape.begin() + 1, view.shape.end());
   const std::size_t bytes = bytes_of(view.dtype, count(slice));
   for (std::int64_t e = 0; e < view.shape.front(); ++e) {
