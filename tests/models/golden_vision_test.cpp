@@ -54,7 +54,9 @@ std::vector<const Tensor*> outputs(const headscope::Run& run) {
 double moved(const headscope::Run& a, const headscope::Run& b) {
   const auto left = outputs(a);
   const auto right = outputs(b);
+  EXPECT_EQ(left.size(), right.size());
   double most = 0.0;
+  if (left.size() != right.size()) return most;
   for (std::size_t n = 0; n < left.size(); ++n) {
     for (std::size_t i = 0; i < left[n]->span<float>().size(); ++i) {
       most = std::max(most,
@@ -115,7 +117,7 @@ TEST(GoldenVision, ReplacementsLieAsRecordsDo) {
       Tensor own(DType::kF32, {B, T, Dv});
       for (std::int64_t b = 0; b < B; ++b)
         std::copy_n(&z.view<float, 4>()(b, H - 1, 0, 0), T * Dv, own.span<float>().begin() + b * T * Dv);
-      RunOptions options;
+      RunOptions options = everything(c.model, sight);
       Edit edit;
       edit.layer = layer;
       edit.head = static_cast<int>(H) - 1;
