@@ -1,8 +1,7 @@
 #include <gtest/gtest.h>
-
-#include <algorithm>
 #include <unistd.h>
 
+#include <algorithm>
 #include <filesystem>
 #include <map>
 #include <nlohmann/json.hpp>
@@ -126,9 +125,10 @@ TEST_F(GoldenVerify, DumpHoldsTheSameNamesAndShapes) {
     const Safetensors io = Safetensors::open(folder / "io.safetensors");
     for (const auto& [name, view] : ours.tensors())
       EXPECT_EQ(view.shape, io.at(name).shape) << name;
-    const bool sees = std::any_of(ours.tensors().begin(), ours.tensors().end(), [](const auto& one) {
-      return one.first.find("attentions.0") != std::string::npos;
-    });
+    const bool sees =
+        std::any_of(ours.tensors().begin(), ours.tensors().end(), [](const auto& one) {
+          return one.first.find("attentions.0") != std::string::npos;
+        });
     EXPECT_TRUE(sees) << folder;
     EXPECT_EQ(ours.find("input_ids"), nullptr);
   }
