@@ -361,8 +361,8 @@ void FocusRecord::row(
   const double lse_i = lse.view<float, 3>()(b, s, i);
   if (std::isinf(lse_i) && lse_i < 0.0) return;
   constexpr std::int64_t kChunk = 8192;  // keys a thread takes at a time
-  parallel_for(up(end - begin, kChunk), [&](std::int64_t n) {
-    const std::int64_t from = begin + n * kChunk;
+  parallel_for(up(end - begin, kChunk), [&](std::int64_t chunk) {
+    const std::int64_t from = begin + chunk * kChunk;
     const std::int64_t to = std::min(from + kChunk, end);
     std::vector<double> scores(static_cast<std::size_t>(to - from));
     kernels::scalar::score_row(
