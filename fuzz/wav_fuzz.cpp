@@ -14,7 +14,8 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   try {
     const Audio audio = parse_wav({reinterpret_cast<const std::byte*>(data), size}, "fuzz");
     law(!audio.samples.empty() && audio.samples.size() <= size, "samples are no more than bytes");
-    law(audio.rate >= kSlowestRate && audio.rate <= kFastestRate, "the rate is one of those allowed");
+    law(audio.rate >= kSlowestRate && audio.rate <= kFastestRate,
+        "the rate is one of those allowed");
     for (const float x : audio.samples) law(std::isfinite(x), "samples are finite");
   } catch (const Error& error) {
     law(std::string(error.what()).find('\n') == std::string::npos, "an Error is one line");

@@ -28,6 +28,7 @@ PUBLIC = {
     "transcribe.h": "models",
     "model.h": "models",
     "sampler.h": "models",
+    "generate.h": "models",
     "report.h": "report",
     "headscope.h": "front door",
 }

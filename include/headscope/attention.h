@@ -227,7 +227,8 @@ struct LatentProjection {
 ///   bias_ij = scale * (q_i . P_r + k_j . Q_r),   r = row(i - j)
 /// Source  He 2021 (DeBERTa) s3.1; buckets that widen with the distance as in DeBERTa v2.
 struct DisentangledPositions {
-  std::vector<std::shared_ptr<const Linear>> keys;     ///< of each head, [D] -> [2*span]: P; none: no such term
+  std::vector<std::shared_ptr<const Linear>>
+      keys;  ///< of each head, [D] -> [2*span]: P; none: no such term
   std::vector<std::shared_ptr<const Linear>> queries;  ///< likewise Q
   std::int64_t span = 0;      ///< distances -span .. span - 1 have rows of their own
   std::int64_t buckets = 0;   ///< 0: each distance is one, else those beyond buckets/2 share them
@@ -252,7 +253,8 @@ struct AttentionWeights {
   Rotary rotary = {};            ///< how q and k turn with their positions
   float clip = 0.0F;             ///< q, k and v are cut to +-clip before all else; 0: they are not
   std::shared_ptr<const LatentProjection> latent = nullptr;  ///< instead of qkv (then G = H)
-  std::shared_ptr<const DisentangledPositions> disentangled = {};  ///< none: positions are not compared
+  std::shared_ptr<const DisentangledPositions> disentangled =
+      {};  ///< none: positions are not compared
 };
 
 /// Every number of the five steps of one call, for the walk and for tests. Filled when asked for.
@@ -303,9 +305,9 @@ void attention(const AttentionWeights& weights,
 
 /// q, k and v as every head sees them: windows on the projected rows, nothing is copied.
 struct Slices {
-  View<const float, 4> q;  ///< [B,H,T,D]
-  View<const float, 4> k;  ///< [B,G,T,D]
-  View<const float, 4> v;  ///< [B,G,T,Dv]
+  View<const float, 4> q;                   ///< [B,H,T,D]
+  View<const float, 4> k;                   ///< [B,G,T,D]
+  View<const float, 4> v;                   ///< [B,G,T,Dv]
   std::shared_ptr<const Tensor> bias = {};  ///< [B,H,T,T] of disentangled positions; nullptr: none
 };
 

@@ -27,7 +27,8 @@ struct ImageRules {
   ///         is none of those above).
   static ImageRules parse(std::string_view json, std::string_view name, const ImageRules& defaults);
   /// Errors: also kNotFound, kIo.
-  static ImageRules read(const std::filesystem::path& preprocessor_config, const ImageRules& defaults);
+  static ImageRules read(const std::filesystem::path& preprocessor_config,
+                         const ImageRules& defaults);
 };
 
 /// A decoded picture as the numbers a model reads: resize, crop, rescale, normalise.

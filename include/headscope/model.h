@@ -94,8 +94,8 @@ struct GenerationConfig {
   std::vector<std::int32_t> begin;     ///< tokens that an encoder-decoder's answers begin with
   std::vector<std::int32_t> never;     ///< tokens that never come, and those that never come first
   std::vector<std::int32_t> never_first;
-  std::string bos_token, eos_token;    ///< as texts; "" : none
-  std::string chat_template;           ///< Jinja, see ChatTemplate; "" : the model does not chat
+  std::string bos_token, eos_token;  ///< as texts; "" : none
+  std::string chat_template;         ///< Jinja, see ChatTemplate; "" : the model does not chat
 };
 
 /// How one vector is made of the last hidden states of a sequence.
@@ -173,7 +173,9 @@ class Model {
   /// What the keys of sequence b in the record of a layer are: "patch 3,0" (row, column), "frame 2 patch 3,0",
   /// "[CLS]", "register 1", "filling" (of a window beyond the edge). Empty where they are the tokens of a text.
   /// Errors: kRange; those of run() for the pixels.
-  [[nodiscard]] std::vector<Label> labels(const Tokens& tokens, int layer, std::int64_t b = 0) const;
+  [[nodiscard]] std::vector<Label> labels(const Tokens& tokens,
+                                          int layer,
+                                          std::int64_t b = 0) const;
   /// An empty cache for one sequence of at most `positions` tokens (0: answer_positions()).
   /// Errors: kUnsupported for a model whose tokens see those behind them.
   [[nodiscard]] KvCache cache(DType dtype = DType::kF32, std::int64_t positions = 0) const;

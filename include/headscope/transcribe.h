@@ -14,7 +14,8 @@ namespace headscope {
 struct TranscribeOptions {
   std::string language;    ///< "en", "ru", ...; "": the one that the first window sounds like
   bool translate = false;  ///< into English
-  std::int64_t most = 0;   ///< tokens of one window; 0: half of what fits, as these models were trained
+  std::int64_t most =
+      0;  ///< tokens of one window; 0: half of what fits, as these models were trained
   std::vector<Edit> edits;
   std::function<void(std::string_view)> on_text;  ///< gets the text as it becomes certain
 };
@@ -36,6 +37,8 @@ struct Transcript {
 /// Cost    for each 30 s one run of the encoder and a cached run of the decoder a token.
 /// Errors  kUnsupported (a model that does not hear, or a tokenizer without Whisper's tokens), kUsage (a language
 ///         that it does not know, or a choice of a model of one language), kInput (no sound).
-Transcript transcribe(const Model& model, const Audio& audio, const TranscribeOptions& options = {});
+Transcript transcribe(const Model& model,
+                      const Audio& audio,
+                      const TranscribeOptions& options = {});
 
 }  // namespace headscope

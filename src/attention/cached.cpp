@@ -173,7 +173,8 @@ void remember(const AttentionWeights& w,
     return View<const float, 4>(
         base + first, {B, w.groups, T, width}, {T * others, width, others, 1});
   };
-  append({{}, heads(0, w.width), heads(w.groups * w.width, w.value_width), {}}, rows, caches, layer);
+  append(
+      {{}, heads(0, w.width), heads(w.groups * w.width, w.value_width), {}}, rows, caches, layer);
 }
 
 }  // namespace headscope

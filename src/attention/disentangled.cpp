@@ -26,9 +26,11 @@ std::int64_t DisentangledPositions::row(std::int64_t distance) const {
   std::int64_t bucket = distance;
   const std::int64_t middle = buckets / 2;
   if (buckets > 0 && std::abs(distance) > middle) {
-    const auto ratio = [&](std::int64_t far) { return static_cast<float>(far) / static_cast<float>(middle); };
-    const float steps = std::ceil(std::log(ratio(std::abs(distance))) / std::log(ratio(furthest - 1)) *
-                                  static_cast<float>(middle - 1));
+    const auto ratio = [&](std::int64_t far) {
+      return static_cast<float>(far) / static_cast<float>(middle);
+    };
+    const float steps = std::ceil(std::log(ratio(std::abs(distance))) /
+                                  std::log(ratio(furthest - 1)) * static_cast<float>(middle - 1));
     // Compared before it is a whole number: the logarithm of 1 makes it infinite.
     const auto most = static_cast<float>(2 * span);
     bucket = static_cast<std::int64_t>(std::min(std::max(steps, -most), most)) + middle;
@@ -37,17 +39,21 @@ std::int64_t DisentangledPositions::row(std::int64_t distance) const {
   return std::clamp<std::int64_t>(bucket + span, 0, 2 * span - 1);
 }
 
-Tensor disentangled_bias(const DisentangledPositions& p, const Slices& slices, const AttentionCall& call) {
+Tensor disentangled_bias(const DisentangledPositions& p,
+                         const Slices& slices,
+                         const AttentionCall& call) {
   const auto [B, H, T, D] = slices.q.shape;
   if (call.memory.data != nullptr || !call.caches.empty() || call.options.bias.data != nullptr) {
-    throw Error(ErrorCode::kUsage,
-                "[split] expected disentangled positions of one sequence without a cache or another bias");
+    throw Error(
+        ErrorCode::kUsage,
+        "[split] expected disentangled positions of one sequence without a cache or another bias");
   }
   const float scale = call.options.scale.value_or(1.0F / std::sqrt(static_cast<float>(D)));
   const std::int64_t R = 2 * p.span;
   const std::int64_t each = H / slices.k.shape[1];
   std::vector<std::int64_t> row(static_cast<std::size_t>(2 * T - 1));  // of distance n - (T - 1)
-  for (std::int64_t n = 0; n < 2 * T - 1; ++n) row[static_cast<std::size_t>(n)] = p.row(n - (T - 1));
+  for (std::int64_t n = 0; n < 2 * T - 1; ++n)
+    row[static_cast<std::size_t>(n)] = p.row(n - (T - 1));
   Tensor bias = Tensor::zeros(DType::kF32, {B, H, T, T});
   const auto to = bias.view<float, 4>();
   Tensor products(DType::kF32, {T, R});
@@ -55,11 +61,15 @@ Tensor disentangled_bias(const DisentangledPositions& p, const Slices& slices, c
   for (std::int64_t b = 0; b < B; ++b) {
     for (std::int64_t h = 0; h < H; ++h) {
       // Both ways look up the distance from the row to the key.
-      const auto add = [&](const View<const float, 4>& heads, std::int64_t head, const Linear& map, bool by_row) {
+      const auto add = [&](const View<const float, 4>& heads,
+                           std::int64_t head,
+                           const Linear& map,
+                           bool by_row) {
         map(rows_of_head(heads, b, head), found);
         parallel_for(T, [&](std::int64_t i) {
           for (std::int64_t j = 0; j < T; ++j)
-            to(b, h, i, j) += scale * found(by_row ? i : j, row[static_cast<std::size_t>(i - j + T - 1)]);
+            to(b, h, i, j) +=
+                scale * found(by_row ? i : j, row[static_cast<std::size_t>(i - j + T - 1)]);
         });
       };
       const auto n = static_cast<std::size_t>(h);

@@ -72,7 +72,9 @@ void compare_rows(std::span<const float> ours,
 }
 }  // namespace
 
-bool is_attention(const std::string& tensor) { return tensor.find("attentions.") != std::string::npos; }
+bool is_attention(const std::string& tensor) {
+  return tensor.find("attentions.") != std::string::npos;
+}
 
 double tolerance_for(const std::string& tensor, double largest, const Allowance& allowance) {
   if (allowance.tolerance) return *allowance.tolerance;

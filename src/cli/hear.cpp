@@ -31,12 +31,17 @@ int hear(const Call& call,
   }
   const auto start = std::chrono::steady_clock::now();
   const Transcript found = transcribe(model, audio, options);
-  const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  const double seconds =
+      std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   if (!call.json) {
     out += '\n';
     std::fprintf(stderr,
                  "%s\n",
-                 say(call.screen.lang, Word::kRunHeard, figure(audio.seconds()), figure(seconds), found.language)
+                 say(call.screen.lang,
+                     Word::kRunHeard,
+                     figure(audio.seconds()),
+                     figure(seconds),
+                     found.language)
                      .c_str());
     return 0;
   }

@@ -83,11 +83,10 @@ Tensor read_integers(const Safetensors& io,
 std::pair<std::int64_t, std::int64_t> shape_of_ids(const Safetensors& io, std::string_view name) {
   const AnyView& ids = io.at(name);
   if (ids.shape.size() == 2 && ids.size() > 0) return {ids.shape[0], ids.shape[1]};
-  throw Error(ErrorCode::kShape,
-              fmt::format("[verify] expected {} [B,T] in {}, found {}",
-                          name,
-                          io.name(),
-                          to_string(ids.shape)));
+  throw Error(
+      ErrorCode::kShape,
+      fmt::format(
+          "[verify] expected {} [B,T] in {}, found {}", name, io.name(), to_string(ids.shape)));
 }
 
 Allowance allowance_of(const Safetensors& io) {
@@ -138,7 +137,8 @@ Tensor output_named(const Model& model, Run& run, const std::string& name) {
   if (name == "last_hidden_state") return std::move(run.last_hidden_state);
   if (name == "pooler_output") return std::move(run.pooler_output);
   if (name == "logits") return std::move(run.logits);
-  if (const auto found = run.more.find(name); found != run.more.end()) return std::move(found->second);
+  if (const auto found = run.more.find(name); found != run.more.end())
+    return std::move(found->second);
   const auto [kind, number] = split_name(name);
   if (number < 0) return {};
   const auto n = static_cast<std::size_t>(number);
@@ -158,7 +158,8 @@ Tensor output_named(const Model& model, Run& run, const std::string& name) {
   if (kind == "cross_attentions." && n < decoders) layer = encoders + decoders + n;
   if (encoders == 0) {
     layer = 0;
-    while (layer < run.sighting.layers.size() && model.attention_name(static_cast<int>(layer)) != name)
+    while (layer < run.sighting.layers.size() &&
+           model.attention_name(static_cast<int>(layer)) != name)
       ++layer;
   }
   return layer < run.sighting.layers.size() ? attention_map(run.sighting.layers[layer]) : Tensor();

@@ -54,8 +54,10 @@ std::uint8_t rounded(std::int64_t sum) {
 
 void check_size(std::int64_t height, std::int64_t width, std::int64_t channels) {
   if (height < 1 || width < 1) {
-    throw Error(ErrorCode::kInput,
-                fmt::format("[image] expected a picture of at least one pixel, found {} x {}", height, width));
+    throw Error(
+        ErrorCode::kInput,
+        fmt::format(
+            "[image] expected a picture of at least one pixel, found {} x {}", height, width));
   }
   if (height > kMostNumbers / width / channels) {
     throw Error(ErrorCode::kResources,
@@ -114,7 +116,8 @@ Tensor copied(View<const std::uint8_t, 3> from) {
   Tensor out(DType::kU8, {H, W, N});
   for (std::int64_t y = 0; y < H; ++y) {
     for (std::int64_t x = 0; x < W; ++x)
-      std::memcpy(&out.view<std::uint8_t, 3>()(y, x, 0), &from(y, x, 0), static_cast<std::size_t>(N));
+      std::memcpy(
+          &out.view<std::uint8_t, 3>()(y, x, 0), &from(y, x, 0), static_cast<std::size_t>(N));
   }
   return out;
 }
@@ -133,12 +136,13 @@ void check_rules(const ImageRules& rules, std::int64_t channels) {
   const bool fits = means == 0 || means == 1 || means == static_cast<std::size_t>(channels) ||
                     (channels == 1 && means == 3);
   if ((channels != 1 && channels != 3) || !fits || rules.deviation.size() != means) {
-    throw Error(ErrorCode::kRange,
-                fmt::format("[image] expected 1 or 3 channels with a mean and deviation each, found {} "
-                            "with {} and {}",
-                            channels,
-                            means,
-                            rules.deviation.size()));
+    throw Error(
+        ErrorCode::kRange,
+        fmt::format("[image] expected 1 or 3 channels with a mean and deviation each, found {} "
+                    "with {} and {}",
+                    channels,
+                    means,
+                    rules.deviation.size()));
   }
 }
 
@@ -203,12 +207,14 @@ Tensor pixels_from_rgb(View<const std::uint8_t, 3> rgb,
     for (std::int64_t x = 0; x < width; ++x) {
       const std::int64_t row = y + top;
       const std::int64_t column = x + left;
-      const bool inside = row >= 0 && row < picture.shape[0] && column >= 0 && column < picture.shape[1];
+      const bool inside =
+          row >= 0 && row < picture.shape[0] && column >= 0 && column < picture.shape[1];
       const std::array<double, 3> seen =
           inside ? numbers(&picture(row, column, 0), channels) : std::array<double, 3>{};
       for (std::int64_t c = 0; c < channels; ++c) {
         const double value = seen[static_cast<std::size_t>(c)] * rules.rescale;
-        to(c, y, x) = static_cast<float>((value - of(rules.mean, c, 0.0)) / of(rules.deviation, c, 1.0));
+        to(c, y, x) =
+            static_cast<float>((value - of(rules.mean, c, 0.0)) / of(rules.deviation, c, 1.0));
       }
     }
   });

@@ -103,7 +103,8 @@ const Kind* kind_of(const Value& config, std::string_view where) {
   if (type.empty()) type = json::get_or<std::string>(config, "feature_extractor_type", "", where);
   if (type.empty()) return nullptr;
   for (const Kind& kind : kKinds) {
-    const std::string_view rest = std::string_view(type).substr(std::min(type.size(), kind.name.size()));
+    const std::string_view rest =
+        std::string_view(type).substr(std::min(type.size(), kind.name.size()));
     if (type.starts_with(kind.name) &&
         (rest == "ImageProcessor" || rest == "ImageProcessorFast" || rest == "FeatureExtractor"))
       return &kind;
@@ -130,7 +131,9 @@ void start_from(const Kind& kind, ImageRules& rules) {
 
 }  // namespace
 
-ImageRules ImageRules::parse(std::string_view text, std::string_view name, const ImageRules& defaults) {
+ImageRules ImageRules::parse(std::string_view text,
+                             std::string_view name,
+                             const ImageRules& defaults) {
   const Value config = json::parse(text, name);
   ImageRules rules = defaults;
   const Kind* kind = kind_of(config, name);

@@ -21,7 +21,8 @@ class Fourier {
  public:
   explicit Fourier(std::size_t n) : roots_(n) {
     for (std::size_t k = 0; k < n; ++k) {
-      const double angle = -2.0 * std::numbers::pi * static_cast<double>(k) / static_cast<double>(n);
+      const double angle =
+          -2.0 * std::numbers::pi * static_cast<double>(k) / static_cast<double>(n);
       roots_[k] = {std::cos(angle), std::sin(angle)};
     }
     for (std::size_t p = 2; n > 1; ++p) {
@@ -100,16 +101,18 @@ std::vector<std::vector<double>> bands(const MelOptions& o) {
 void check(const Audio& audio, const MelOptions& o) {
   const bool fits = o.bins >= 1 && o.bins <= 1024 && o.window >= 2 && o.window <= 1 << 16 &&
                     o.window % 2 == 0 && o.hop >= 1 && o.hop <= 1 << 16 && o.frames >= 1 &&
-                    o.frames <= std::int64_t{1} << 24 && o.rate >= kSlowestRate && o.rate <= kFastestRate &&
-                    o.frames * o.hop > o.window / 2;
+                    o.frames <= std::int64_t{1} << 24 && o.rate >= kSlowestRate &&
+                    o.rate <= kFastestRate && o.frames * o.hop > o.window / 2;
   if (!fits) {
-    throw Error(ErrorCode::kRange,
-                fmt::format("[mel] expected 1..1024 bins and an even window that fits into the sound, found {} "
-                            "bins, {} frames every {}, window {}",
-                            o.bins,
-                            o.frames,
-                            o.hop,
-                            o.window));
+    throw Error(
+        ErrorCode::kRange,
+        fmt::format(
+            "[mel] expected 1..1024 bins and an even window that fits into the sound, found {} "
+            "bins, {} frames every {}, window {}",
+            o.bins,
+            o.frames,
+            o.hop,
+            o.window));
   }
   if (audio.rate != o.rate) {
     throw Error(ErrorCode::kUsage,
@@ -149,7 +152,8 @@ Tensor log_mel(const Audio& audio, const MelOptions& o) {
       for (std::size_t m = 0; m < filters.size(); ++m) {
         double sum = 0.0;
         for (std::size_t k = 0; k <= W / 2; ++k) sum += filters[m][k] * power[k];
-        to(0, static_cast<std::int64_t>(m), t) = static_cast<float>(std::log10(std::max(sum, 1e-10)));
+        to(0, static_cast<std::int64_t>(m), t) =
+            static_cast<float>(std::log10(std::max(sum, 1e-10)));
       }
     }
   });

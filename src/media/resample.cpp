@@ -13,10 +13,11 @@ namespace headscope {
 
 namespace {
 
-constexpr int kCrossings = 64;      // of zero on either side of the middle
-constexpr int kSteps = 512;         // of the table between two crossings; in between it is a line
-constexpr double kKaiser = 8.0;     // 80 dB
-constexpr double kPass = 0.945;     // share of the band that passes: its edge falls off before the limit
+constexpr int kCrossings = 64;   // of zero on either side of the middle
+constexpr int kSteps = 512;      // of the table between two crossings; in between it is a line
+constexpr double kKaiser = 8.0;  // 80 dB
+constexpr double kPass =
+    0.945;  // share of the band that passes: its edge falls off before the limit
 
 double bessel0(double x) {
   double sum = 1.0;
@@ -78,9 +79,12 @@ Audio resample(const Audio& audio, int rate) {
       const double part = static_cast<double>(n * audio.rate % rate) / rate;
       const auto far = static_cast<std::int64_t>(reach) + 1;
       double sum = 0.0;
-      for (std::int64_t m = std::max<std::int64_t>(0, whole - far); m <= std::min(N - 1, whole + far); ++m) {
+      for (std::int64_t m = std::max<std::int64_t>(0, whole - far);
+           m <= std::min(N - 1, whole + far);
+           ++m) {
         const double away = static_cast<double>(whole - m) + part;
-        sum += static_cast<double>(audio.samples[static_cast<std::size_t>(m)]) * at(table, band * away);
+        sum += static_cast<double>(audio.samples[static_cast<std::size_t>(m)]) *
+               at(table, band * away);
       }
       out.samples[static_cast<std::size_t>(n)] = static_cast<float>(band * sum);
     }

@@ -33,9 +33,8 @@ Shape shape_of(Filter filter) {
       return {1.0, [](double x) { return std::max(0.0, 1.0 - std::abs(x)); }};
     case Filter::kHamming:
       return {1.0, [](double x) {
-                return std::abs(x) < 1.0
-                           ? sinc(x) * (0.54 + 0.46 * std::cos(std::numbers::pi * x))
-                           : 0.0;
+                return std::abs(x) < 1.0 ? sinc(x) * (0.54 + 0.46 * std::cos(std::numbers::pi * x))
+                                         : 0.0;
               }};
     case Filter::kSmoothCubic:
       return {2.0, [](double x) { return cubic(x, -0.5); }};

@@ -14,7 +14,7 @@ enum class Filter : std::uint8_t {
   kCubic,    ///< between the four nearest, a = -0.75 (as PyTorch without antialias)
   // These widen when numbers get fewer, so that all of them count (as Pillow, PyTorch with antialias).
   kBox,
-  kTriangle,      ///< what Pillow calls bilinear
+  kTriangle,  ///< what Pillow calls bilinear
   kHamming,
   kSmoothCubic,  ///< what Pillow calls bicubic, a = -0.5
   kLanczos,

@@ -24,7 +24,8 @@ std::uint64_t number(Bytes bytes, std::size_t at, std::size_t count) {
 }
 
 bool is(Bytes bytes, std::size_t at, std::string_view word) {
-  return bytes.size() >= at + word.size() && std::memcmp(bytes.data() + at, word.data(), word.size()) == 0;
+  return bytes.size() >= at + word.size() &&
+         std::memcmp(bytes.data() + at, word.data(), word.size()) == 0;
 }
 
 // How samples are written down.
@@ -39,8 +40,9 @@ struct Coding {
 Coding read_format(Bytes chunk, std::string_view name) {
   constexpr std::uint64_t kPcm = 1, kFloat = 3, kExtensible = 0xFFFE;
   if (chunk.size() < 16) {
-    throw Error(ErrorCode::kFormat,
-                fmt::format("[{}] expected 16 bytes or more in \"fmt \", found {}", name, chunk.size()));
+    throw Error(
+        ErrorCode::kFormat,
+        fmt::format("[{}] expected 16 bytes or more in \"fmt \", found {}", name, chunk.size()));
   }
   std::uint64_t tag = number(chunk, 0, 2);
   if (tag == kExtensible && chunk.size() >= 26) tag = number(chunk, 24, 2);
@@ -53,12 +55,14 @@ Coding read_format(Bytes chunk, std::string_view name) {
   const bool known = c.floats ? c.bits == 32 || c.bits == 64
                               : tag == kPcm && c.bits % 8 == 0 && c.bits >= 8 && c.bits <= 32;
   if (!known) {
-    throw Error(ErrorCode::kUnsupported,
-                fmt::format("[{}] expected PCM of 8, 16, 24, 32 bits or floats of 32, 64, found coding {} of "
-                            "{} bits",
-                            name,
-                            tag,
-                            c.bits));
+    throw Error(
+        ErrorCode::kUnsupported,
+        fmt::format(
+            "[{}] expected PCM of 8, 16, 24, 32 bits or floats of 32, 64, found coding {} of "
+            "{} bits",
+            name,
+            tag,
+            c.bits));
   }
   if (c.channels < 1 || frame != c.frame()) {
     throw Error(ErrorCode::kFormat,
@@ -95,11 +99,14 @@ std::vector<float> read_samples(Bytes data, const Coding& c, std::string_view na
   std::vector<float> out(n);
   for (std::size_t i = 0; i < n; ++i) {
     double sum = 0.0;
-    for (std::size_t k = 0; k < c.channels; ++k) sum += sample(data, i * c.frame() + k * (c.bits / 8), c);
+    for (std::size_t k = 0; k < c.channels; ++k)
+      sum += sample(data, i * c.frame() + k * (c.bits / 8), c);
     const double mean = sum / static_cast<double>(c.channels);
     if (!(std::abs(mean) <= static_cast<double>(std::numeric_limits<float>::max()))) {
-      throw Error(ErrorCode::kInput,
-                  fmt::format("[{}] expected numbers that a float holds, found {} in sample {}", name, mean, i));
+      throw Error(
+          ErrorCode::kInput,
+          fmt::format(
+              "[{}] expected numbers that a float holds, found {} in sample {}", name, mean, i));
     }
     out[i] = static_cast<float>(mean);
   }
@@ -137,8 +144,9 @@ Audio parse_wav(Bytes file, std::string_view name) {
     at += 8 + chunk.size();
     if (chunk.size() % 2 == 1 && at < file.size()) ++at;
   }
-  throw Error(ErrorCode::kFormat,
-              fmt::format("[{}] expected a chunk \"{}\", found none", name, coding ? "data" : "fmt "));
+  throw Error(
+      ErrorCode::kFormat,
+      fmt::format("[{}] expected a chunk \"{}\", found none", name, coding ? "data" : "fmt "));
 }
 
 Audio read_wav(const std::filesystem::path& path) {

@@ -8,7 +8,9 @@ namespace headscope::models {
 namespace {
 
 // One of BART's two stacks: "encoder" or "decoder".
-Blueprint bart_stack(const json::Value& config, const std::string& family, const std::string& stack) {
+Blueprint bart_stack(const json::Value& config,
+                     const std::string& family,
+                     const std::string& stack) {
   const bool decodes = stack == "decoder";
   Blueprint b;
   b.family = family;
@@ -104,7 +106,8 @@ PairBlueprint marian(const json::Value& config) {
     p.shared_words.clear();
     p.decoder.vocabulary = size_word_or(config, "decoder_vocab_size", p.encoder.vocabulary);
   }
-  p.start_token = json::get_or<std::int64_t>(config, "decoder_start_token_id", 58100, "config.json");
+  p.start_token =
+      json::get_or<std::int64_t>(config, "decoder_start_token_id", 58100, "config.json");
   return p;
 }
 

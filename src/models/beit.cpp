@@ -9,9 +9,11 @@ VisionBlueprint beit(const json::Value& config, const std::string& architecture)
   if (!flag_or(config, "use_absolute_position_embeddings", false)) b.positions.clear();
   b.square_table = true;
   const std::string table = "relative_position_bias.relative_position_bias_table";
-  if (flag_or(config, "use_shared_relative_position_bias", false)) b.shared_bias = "encoder." + table;
+  if (flag_or(config, "use_shared_relative_position_bias", false))
+    b.shared_bias = "encoder." + table;
   for (BlockFacts& block : b.blocks) {
-    if (flag_or(config, "use_relative_position_bias", false)) block.bias = "attention.attention." + table;
+    if (flag_or(config, "use_relative_position_bias", false))
+      block.bias = "attention.attention." + table;
     if (number_or(config, "layer_scale_init_value", 0.1) > 0.0) {
       block.attention_scale = "lambda_1";
       block.mlp_scale = "lambda_2";

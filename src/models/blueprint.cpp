@@ -1,3 +1,5 @@
+#include "models/blueprint.h"
+
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -5,7 +7,6 @@
 
 #include "formats/edit_distance.h"
 #include "headscope/model.h"
-#include "models/blueprint.h"
 #include "models/families.h"
 #include "models/towers.h"
 

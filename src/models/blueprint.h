@@ -190,7 +190,8 @@ struct Blueprint {
   std::int64_t positions = 0;        ///< longest sequence in tokens
   std::int64_t position_rows = 0;    ///< rows of the position table; 0: none
   std::int64_t position_offset = 0;  ///< row of position 0
-  bool sinusoids = false;  ///< a table that is not in the file is computed: sines, then cosines (Marian)
+  bool sinusoids =
+      false;  ///< a table that is not in the file is computed: sines, then cosines (Marian)
   PositionRule position_rule = PositionRule::kIndex;
   std::int64_t pad_token = 0;
   std::int64_t types = 0;            ///< rows of the token-type table; 0: none

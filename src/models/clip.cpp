@@ -76,13 +76,8 @@ VisionBlueprint vision_of(const json::Value& config, const std::string& family, 
   Blueprint& b = v.body;
   b.family = family;
   b.prefixes = {"vision_model."};
-  const LayerFacts layer = layer_of(config,
-                                    b,
-                                    768,
-                                    3072,
-                                    12,
-                                    clip ? "quick_gelu" : "gelu_pytorch_tanh",
-                                    clip ? 1e-5 : 1e-6);
+  const LayerFacts layer = layer_of(
+      config, b, 768, 3072, 12, clip ? "quick_gelu" : "gelu_pytorch_tanh", clip ? 1e-5 : 1e-6);
   v.patches = patch_words(config, 224, clip ? 32 : 16);
   v.patches.projection = "embeddings.patch_embedding";
   v.positions = "embeddings.position_embedding.weight";
@@ -117,7 +112,8 @@ json::Value tower_words(const json::Value& config, const std::string& key) {
     const json::Value* here = json::find(config, name, kWhere);
     if (here == nullptr) continue;
     if (!here->is_object())
-      throw Error(ErrorCode::kFormat, fmt::format("[config.json] expected {} to be an object", name));
+      throw Error(ErrorCode::kFormat,
+                  fmt::format("[config.json] expected {} to be an object", name));
     for (const auto& [word, value] : here->items()) words[word] = value;
   }
   return words;
@@ -139,7 +135,8 @@ VisionBlueprint siglip_vision(const json::Value& config, const std::string& arch
   return vision_of(config, "siglip_vision_model", false);
 }
 
-std::optional<TextBlueprint> read_text_tower(const json::Value& config, const std::string& architecture) {
+std::optional<TextBlueprint> read_text_tower(const json::Value& config,
+                                             const std::string& architecture) {
   const auto type = json::require<std::string>(config, "model_type", kWhere);
   if (type != "clip_text_model" && type != "siglip_text_model") return std::nullopt;
   class_ending(architecture, {"Model", "ModelWithProjection"});
@@ -148,7 +145,8 @@ std::optional<TextBlueprint> read_text_tower(const json::Value& config, const st
   return text;
 }
 
-std::optional<TowersBlueprint> read_towers(const json::Value& config, const std::string& architecture) {
+std::optional<TowersBlueprint> read_towers(const json::Value& config,
+                                           const std::string& architecture) {
   const auto type = json::require<std::string>(config, "model_type", kWhere);
   if (type != "clip" && type != "siglip") return std::nullopt;
   class_ending(architecture, {"Model"});
@@ -157,14 +155,18 @@ std::optional<TowersBlueprint> read_towers(const json::Value& config, const std:
   b.text = text_of(tower_words(config, "text_config"), type, clip);
   b.vision = vision_of(tower_words(config, "vision_config"), type, clip);
   if (clip) {
-    b.text.projection_width = b.vision.top.projection_width = size_word_or(config, "projection_dim", 512);
+    b.text.projection_width = b.vision.top.projection_width =
+        size_word_or(config, "projection_dim", 512);
     b.projected_poolers = true;
   } else {
     b.biased = true;
     const std::int64_t C = b.vision.body.width;
     if (b.vision.top.pooled == VisionTop::From::kNone || b.text.head_width != C) {
-      throw Error(ErrorCode::kFormat,
-                  fmt::format("[config.json] expected a vision head and projection_size {}, found {}", C, b.text.head_width));
+      throw Error(
+          ErrorCode::kFormat,
+          fmt::format("[config.json] expected a vision head and projection_size {}, found {}",
+                      C,
+                      b.text.head_width));
     }
   }
   check(b.text.body);

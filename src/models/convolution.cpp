@@ -11,13 +11,15 @@ namespace headscope::models {
 Convolution::Convolution(Weights& weights, const Facts& facts) : facts_(facts) {
   if (facts.kernel < 1 || facts.kernel > 255 || facts.kernel % 2 == 0 || facts.groups < 1 ||
       facts.in % facts.groups != 0 || facts.out % facts.groups != 0) {
-    throw Error(ErrorCode::kUnsupported,
-                fmt::format("[config.json] expected an odd kernel below 256 and groups that divide {} and {}, "
-                            "found kernel {}, {} groups",
-                            facts.in,
-                            facts.out,
-                            facts.kernel,
-                            facts.groups));
+    throw Error(
+        ErrorCode::kUnsupported,
+        fmt::format(
+            "[config.json] expected an odd kernel below 256 and groups that divide {} and {}, "
+            "found kernel {}, {} groups",
+            facts.in,
+            facts.out,
+            facts.kernel,
+            facts.groups));
   }
   const std::int64_t in = facts.in / facts.groups;
   const std::int64_t out = facts.out / facts.groups;
@@ -55,8 +57,7 @@ Tensor Convolution::operator()(const Tensor& x) const {
       }
     });
     const std::int64_t out = facts_.out / facts_.groups;
-    const View<float, 2> part(
-        y.span<float>().data() + g * out, {B * rows, out}, {facts_.out, 1});
+    const View<float, 2> part(y.span<float>().data() + g * out, {B * rows, out}, {facts_.out, 1});
     maps_[static_cast<std::size_t>(g)](std::as_const(near).view<float, 2>(), part);
   }
   return y;

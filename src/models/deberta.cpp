@@ -14,7 +14,8 @@ namespace {
 std::vector<std::string> words_of(const json::Value& config, const char* key) {
   const json::Value* found = json::find(config, key, "config.json");
   if (found == nullptr || found->is_null()) return {};
-  if (!found->is_string()) return json::require<std::vector<std::string>>(config, key, "config.json");
+  if (!found->is_string())
+    return json::require<std::vector<std::string>>(config, key, "config.json");
   std::istringstream all(found->get<std::string>());
   std::vector<std::string> words;
   for (std::string word; std::getline(all, word, '|');) {
@@ -50,7 +51,8 @@ void read_positions(const json::Value& config, Blueprint& b) {
   facts.span = facts.buckets > 0 ? facts.buckets : facts.furthest;
   if (facts.span > (1 << 16) || facts.furthest > (1 << 28) || facts.buckets == 1) {
     throw Error(ErrorCode::kFormat,
-                fmt::format("[config.json] expected position_buckets 2..65536 or none, found {}", facts.span));
+                fmt::format("[config.json] expected position_buckets 2..65536 or none, found {}",
+                            facts.span));
   }
   facts.table = "encoder.rel_embeddings";
   for (const std::string& word : words_of(config, "norm_rel_ebd")) {
@@ -68,11 +70,12 @@ void read_positions(const json::Value& config, Blueprint& b) {
 void read_convolution(const json::Value& config, Blueprint& b) {
   const auto kernel = json::get_or<std::int64_t>(config, "conv_kernel_size", 0, "config.json");
   if (kernel <= 0) return;
-  b.convolution = ConvolutionFacts{.name = "encoder.conv.conv",
-                                   .norm = "encoder.conv.LayerNorm",
-                                   .kernel = kernel,
-                                   .groups = size_word_or(config, "conv_groups", 1),
-                                   .activation = activation_of(word_or(config, "conv_act", "tanh"))};
+  b.convolution =
+      ConvolutionFacts{.name = "encoder.conv.conv",
+                       .norm = "encoder.conv.LayerNorm",
+                       .kernel = kernel,
+                       .groups = size_word_or(config, "conv_groups", 1),
+                       .activation = activation_of(word_or(config, "conv_act", "tanh"))};
 }
 
 std::vector<HeadBlueprint> deberta_heads(const json::Value& config, const Blueprint& b) {
@@ -125,10 +128,12 @@ Blueprint deberta_v2(const json::Value& config) {
     a.query = "attention.self.query_proj";
     a.key = "attention.self.key_proj";
     a.value = "attention.self.value_proj";
-    if (const auto width = json::get_or<std::int64_t>(config, "attention_head_size", a.width, "config.json");
+    if (const auto width =
+            json::get_or<std::int64_t>(config, "attention_head_size", a.width, "config.json");
         width != a.width) {
-      throw Error(ErrorCode::kUnsupported,
-                  fmt::format("[config.json] expected attention_head_size {}, found {}", a.width, width));
+      throw Error(
+          ErrorCode::kUnsupported,
+          fmt::format("[config.json] expected attention_head_size {}, found {}", a.width, width));
     }
   }
   read_positions(config, b);

@@ -57,7 +57,9 @@ View<const std::uint8_t, 2> mask_of(const Tensor& mask) {
 
 }  // namespace
 
-EncoderDecoder::EncoderDecoder(PairBlueprint blueprint, Tensors tensors, const std::string& architecture)
+EncoderDecoder::EncoderDecoder(PairBlueprint blueprint,
+                               Tensors tensors,
+                               const std::string& architecture)
     : blueprint_(std::move(blueprint)) {
   Blueprint& encoder = blueprint_.encoder;
   Blueprint& decoder = blueprint_.decoder;
@@ -69,10 +71,10 @@ EncoderDecoder::EncoderDecoder(PairBlueprint blueprint, Tensors tensors, const s
   }
   if (blueprint_.speech) {
     const SpeechFacts& s = *blueprint_.speech;
-    front_.emplace(
-        Front{Convolution(*weights_, {.name = s.first, .in = s.bins, .out = encoder.width}),
-              Convolution(*weights_,
-                          {.name = s.second, .in = encoder.width, .out = encoder.width, .stride = 2})});
+    front_.emplace(Front{
+        Convolution(*weights_, {.name = s.first, .in = s.bins, .out = encoder.width}),
+        Convolution(*weights_,
+                    {.name = s.second, .in = encoder.width, .out = encoder.width, .stride = 2})});
     encoder.word_embeddings.clear();
   }
   encoder_ = std::make_unique<const Transformer>(encoder, weights_, "");
@@ -90,17 +92,19 @@ void EncoderDecoder::check(const Tokens& tokens, const RunOptions& options) cons
   for (const Edit& edit : options.edits) there(edit.layer, "edit");
   const bool reads = !tokens.ids.empty() || !tokens.features.empty();
   for (const KvCache* cache : options.caches) {
-    if (cache == nullptr) throw Error(ErrorCode::kUsage, "[cache] expected one for each sequence, found none");
+    if (cache == nullptr)
+      throw Error(ErrorCode::kUsage, "[cache] expected one for each sequence, found none");
     if (reads && cache->length() > 0) {
-      throw Error(ErrorCode::kUsage,
-                  fmt::format("[cache] expected an empty one with another input, found {} tokens in it",
-                              cache->length()));
+      throw Error(
+          ErrorCode::kUsage,
+          fmt::format("[cache] expected an empty one with another input, found {} tokens in it",
+                      cache->length()));
     }
   }
   const bool remembers =
-      !options.caches.empty() && std::all_of(options.caches.begin(), options.caches.end(), [](const auto* c) {
-        return c->memory() != nullptr;
-      });
+      !options.caches.empty() && std::all_of(options.caches.begin(),
+                                             options.caches.end(),
+                                             [](const auto* c) { return c->memory() != nullptr; });
   if (reads || remembers) {
     const bool hears = front_.has_value();
     if (!reads || (hears ? tokens.ids.empty() : tokens.features.empty())) return;
@@ -122,7 +126,8 @@ Tokens EncoderDecoder::said(const Tokens& tokens) const {
   if (input.empty())
     throw Error(ErrorCode::kInput, "[tokens] expected tokens for the decoder, found none");
   out.ids = Tensor(DType::kI32, {input.dim(0), 1});
-  std::ranges::fill(out.ids.span<std::int32_t>(), static_cast<std::int32_t>(blueprint_.start_token));
+  std::ranges::fill(out.ids.span<std::int32_t>(),
+                    static_cast<std::int32_t>(blueprint_.start_token));
   return out;
 }
 
@@ -170,10 +175,11 @@ Run EncoderDecoder::decode(const Tokens& said,
   if (!encoded.last_hidden_state.empty()) {
     memory = {encoded.last_hidden_state.view<float, 3>(), mask};
     if (memory.rows.shape[0] != said.ids.dim(0)) {
-      throw Error(ErrorCode::kShape,
-                  fmt::format("[tokens] expected {} sequences for the decoder as for the encoder, found {}",
-                              memory.rows.shape[0],
-                              said.ids.dim(0)));
+      throw Error(
+          ErrorCode::kShape,
+          fmt::format("[tokens] expected {} sequences for the decoder as for the encoder, found {}",
+                      memory.rows.shape[0],
+                      said.ids.dim(0)));
     }
     for (KvCache* cache : options.caches) {
       std::vector<KvCache::Layer> layers;

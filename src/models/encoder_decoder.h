@@ -19,7 +19,9 @@ class EncoderDecoder final : public Network {
   [[nodiscard]] const Blueprint& blueprint() const override { return blueprint_.decoder; }
   [[nodiscard]] const Blueprint& reader() const override { return blueprint_.encoder; }
   [[nodiscard]] const PairBlueprint* pair() const override { return &blueprint_; }
-  [[nodiscard]] std::size_t layers() const override { return encoder_->layers() + decoder_->layers(); }
+  [[nodiscard]] std::size_t layers() const override {
+    return encoder_->layers() + decoder_->layers();
+  }
   [[nodiscard]] const AttentionFacts& facts(std::size_t layer) const override {
     return stack(layer).facts(number(layer));
   }

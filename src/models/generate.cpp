@@ -119,13 +119,16 @@ void Generator::keep(Sequence& s, std::size_t first) const {
   s.ids.resize(first);
 }
 
-void Generator::read(std::span<const std::int32_t> ids, std::size_t n) { read_rows(ids, n, nullptr); }
+void Generator::read(std::span<const std::int32_t> ids, std::size_t n) {
+  read_rows(ids, n, nullptr);
+}
 
 void Generator::read(const Tokens& input, std::span<const std::int32_t> begin, std::size_t n) {
   if (model_->encoder_layers() == 0) {
-    throw Error(ErrorCode::kUsage,
-                fmt::format("[generate] expected a model with an encoder for an input of its own, found {}",
-                            model_->family()));
+    throw Error(
+        ErrorCode::kUsage,
+        fmt::format("[generate] expected a model with an encoder for an input of its own, found {}",
+                    model_->family()));
   }
   keep(sequences_.at(n), 0);
   read_rows(begin.empty() ? std::span(model_->generation().begin) : begin, n, &input);

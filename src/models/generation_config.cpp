@@ -35,7 +35,10 @@ std::string token_text(const Value& config, const char* key, std::string_view wh
 }
 
 // An id, or a list of them.
-void add_ids(const Value& config, const char* key, std::string_view where, std::vector<std::int32_t>& to) {
+void add_ids(const Value& config,
+             const char* key,
+             std::string_view where,
+             std::vector<std::int32_t>& to) {
   const Value* ids = json::find(config, key, where);
   if (ids == nullptr) return;
   const auto add = [&](const Value& one) {
@@ -62,7 +65,8 @@ void read_answers(const Value& config, std::string_view where, GenerationConfig&
   }
   if (to.never.empty()) {
     add_ids(config, "suppress_tokens", where, to.never);
-    if (const Value* words = json::find(config, "bad_words_ids", where); words != nullptr && words->is_array()) {
+    if (const Value* words = json::find(config, "bad_words_ids", where);
+        words != nullptr && words->is_array()) {
       for (const Value& word : *words) {
         if (word.is_array() && word.size() == 1)
           to.never.push_back(json::as<std::int32_t>(word.front(), "bad_words_ids", where));

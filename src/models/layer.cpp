@@ -1,9 +1,10 @@
+#include "models/layer.h"
+
 #include <fmt/format.h>
 
 #include <cmath>
 #include <numeric>
 
-#include "models/layer.h"
 #include "models/pointwise.h"
 
 namespace headscope::models {

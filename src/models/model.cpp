@@ -1,3 +1,5 @@
+#include "headscope/model.h"
+
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -5,7 +7,6 @@
 #include <cstring>
 
 #include "headscope/generate.h"
-#include "headscope/model.h"
 #include "models/generation_config.h"
 #include "models/model_files.h"
 #include "models/network.h"
@@ -33,16 +34,16 @@ Model Model::load(const std::string& name, Linear::Compute compute) {
   GenerationConfig generation = files.metadata != nullptr
                                     ? models::generation_config_from_gguf(*files.metadata)
                                     : models::generation_config_in(place.folder, files.config);
-  if (const models::PairBlueprint* pair = network->pair(); pair != nullptr && generation.begin.empty())
+  if (const models::PairBlueprint* pair = network->pair();
+      pair != nullptr && generation.begin.empty())
     generation.begin = {static_cast<std::int32_t>(pair->start_token)};
-  return Model(std::unique_ptr<const Parts>(new Parts{
-      place,
-      std::move(network),
-      std::move(generation),
-      models::read_pooling(place.folder),
-      models::read_labels(files.config),
-      std::move(roles),
-      std::move(tokenizer)}));
+  return Model(std::unique_ptr<const Parts>(new Parts{place,
+                                                      std::move(network),
+                                                      std::move(generation),
+                                                      models::read_pooling(place.folder),
+                                                      models::read_labels(files.config),
+                                                      std::move(roles),
+                                                      std::move(tokenizer)}));
 }
 
 Model::Model(std::unique_ptr<const Parts> parts) : parts_(std::move(parts)) {}
@@ -71,7 +72,8 @@ std::string Model::layer_name(int layer) const {
 }
 std::string Model::attention_name(int layer) const {
   std::string name = layer_name(layer);
-  if (encoder_layers() == 0) return parts_->network->attention_name(static_cast<std::size_t>(layer));
+  if (encoder_layers() == 0)
+    return parts_->network->attention_name(static_cast<std::size_t>(layer));
   return name.replace(name.find(' '), 1, "_attentions.");
 }
 int Model::heads() const { return heads(0); }
@@ -170,11 +172,12 @@ Tokens Model::tokens(const Audio& audio) const {
   const Audio own = resample(audio, options.rate);
   const std::int64_t most = options.frames * options.hop;
   if (const auto found = static_cast<std::int64_t>(own.samples.size()); found > most) {
-    throw Error(ErrorCode::kInput,
-                fmt::format("[tokens] expected at most {} s of sound, found {:.2f}: {:.2f} too many",
-                            static_cast<double>(most) / options.rate,
-                            static_cast<double>(found) / options.rate,
-                            static_cast<double>(found - most) / options.rate));
+    throw Error(
+        ErrorCode::kInput,
+        fmt::format("[tokens] expected at most {} s of sound, found {:.2f}: {:.2f} too many",
+                    static_cast<double>(most) / options.rate,
+                    static_cast<double>(found) / options.rate,
+                    static_cast<double>(found - most) / options.rate));
   }
   Tokens tokens;
   tokens.features = log_mel(own, options);

@@ -65,7 +65,8 @@ std::string architecture_of(const Value& config) {
 std::unique_ptr<const Network> read_network(ModelFiles& files) {
   const std::string architecture = architecture_of(files.config);
   if (auto pair = read_pair(files.config))
-    return std::make_unique<EncoderDecoder>(std::move(*pair), std::move(files.tensors), architecture);
+    return std::make_unique<EncoderDecoder>(
+        std::move(*pair), std::move(files.tensors), architecture);
   if (auto vision = read_vision(files.config, architecture))
     return std::make_unique<Vision>(std::move(*vision), std::move(files.tensors));
   if (auto towers = read_towers(files.config, architecture))
@@ -98,7 +99,8 @@ std::vector<Role> read_roles(const fs::path& path, const Network& network) {
     role.baseline = json::get_or<double>(one, "baseline", 0.0, where);
     role.n = json::get_or<std::int64_t>(one, "n", 0, where);
     const bool there = role.layer >= 0 && role.layer < layers;
-    const std::int64_t heads = network.facts(there ? static_cast<std::size_t>(role.layer) : 0).heads;
+    const std::int64_t heads =
+        network.facts(there ? static_cast<std::size_t>(role.layer) : 0).heads;
     if (!there || role.head < 0 || role.head >= heads) {
       throw Error(ErrorCode::kRange,
                   fmt::format("[roles.json] expected layers 0..{} and heads 0..{}, found {}.{}",

@@ -140,7 +140,8 @@ Tensor pixels_for(const PatchFacts& facts,
       if (facts.frames > 0) shape.insert(shape.begin(), 1);
       pixels = Tensor(DType::kF32, shape);
     }
-    std::copy_n(one.span<float>().begin(), one.size(), pixels.span<float>().begin() + n * one.size());
+    std::copy_n(
+        one.span<float>().begin(), one.size(), pixels.span<float>().begin() + n * one.size());
   }
   return pixels;
 }
@@ -164,7 +165,8 @@ Tensor sinusoid_table(std::int64_t rows, std::int64_t C) {
     for (std::int64_t c = 0; c < C; ++c) {
       const double exponent = 2.0 * static_cast<double>(c / 2) / static_cast<double>(C);
       const double angle = static_cast<double>(p) / std::pow(10000.0, exponent);
-      table.view<float, 2>()(p, c) = static_cast<float>(c % 2 == 0 ? std::sin(angle) : std::cos(angle));
+      table.view<float, 2>()(p, c) =
+          static_cast<float>(c % 2 == 0 ? std::sin(angle) : std::cos(angle));
     }
   }
   return table;

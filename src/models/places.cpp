@@ -39,8 +39,11 @@ Places windows(const Grid& grid, std::int64_t in_front, std::int64_t side, std::
 
 }  // namespace
 
-Places places_of(
-    Meeting meeting, const Grid& grid, std::int64_t in_front, std::int64_t side, std::int64_t shift) {
+Places places_of(Meeting meeting,
+                 const Grid& grid,
+                 std::int64_t in_front,
+                 std::int64_t side,
+                 std::int64_t shift) {
   if (meeting == Meeting::kWindows) return windows(grid, in_front, side, shift);
   const std::int64_t patches = grid.rows * grid.columns;
   Places out{1, in_front + grid.count(), {}, {}};
@@ -164,7 +167,8 @@ Tensor picture_bias(const Tensor& table, const Grid& trained, const Grid& grid) 
           continue;
         }
         const std::int64_t down = (i - 1) / grid.columns - (j - 1) / grid.columns + grid.rows - 1;
-        const std::int64_t across = (i - 1) % grid.columns - (j - 1) % grid.columns + grid.columns - 1;
+        const std::int64_t across =
+            (i - 1) % grid.columns - (j - 1) % grid.columns + grid.columns - 1;
         to(i, j) = by_distance(down, across, h);
       }
     }

@@ -30,7 +30,11 @@ struct Places {
 /// frames of each side by side). Windows of `side` x `side` are moved by `shift` to the right and down, and
 /// what then wraps around is kept apart.
 /// Source  Liu 2021 (Swin) s3.2; Bertasius 2021 (TimeSformer) s3.
-Places places_of(Meeting meeting, const Grid& grid, std::int64_t in_front, std::int64_t side, std::int64_t shift);
+Places places_of(Meeting meeting,
+                 const Grid& grid,
+                 std::int64_t in_front,
+                 std::int64_t side,
+                 std::int64_t shift);
 
 /// Sequences of rows, [B,n,C] -> [B*sequences,length,C].
 Tensor gathered(const Tensor& x, const Places& places);

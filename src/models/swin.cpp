@@ -36,7 +36,8 @@ LayerFacts layer_of(const json::Value& config, std::int64_t C, std::int64_t head
   a.output = "attention.output.dense";
   layer.attention_norms.before = "layernorm_before";
   layer.mlp.activation = activation_of(word_or(config, "hidden_act", "gelu"));
-  layer.mlp.width = static_cast<std::int64_t>(number_or(config, "mlp_ratio", 4.0) * static_cast<double>(C));
+  layer.mlp.width =
+      static_cast<std::int64_t>(number_or(config, "mlp_ratio", 4.0) * static_cast<double>(C));
   layer.mlp.up = "intermediate.dense";
   layer.mlp.down = "output.dense";
   layer.mlp_norms.before = "layernorm_after";
@@ -48,8 +49,9 @@ LayerFacts layer_of(const json::Value& config, std::int64_t C, std::int64_t head
 VisionBlueprint swin(const json::Value& config, const std::string& architecture) {
   const std::string kind = class_ending(architecture, {"Model", "ForImageClassification"});
   if (flag_or(config, "use_absolute_embeddings", false)) {
-    throw Error(ErrorCode::kUnsupported,
-                "[config.json] expected a Swin without use_absolute_embeddings, found one with them");
+    throw Error(
+        ErrorCode::kUnsupported,
+        "[config.json] expected a Swin without use_absolute_embeddings, found one with them");
   }
   VisionBlueprint b;
   b.body.family = "swin";
@@ -63,12 +65,14 @@ VisionBlueprint swin(const json::Value& config, const std::string& architecture)
   const auto depths = sizes_or(config, "depths", {2, 2, 6, 2});
   const auto heads = sizes_or(config, "num_heads", {3, 6, 12, 24});
   if (depths.size() != heads.size() || depths.empty() || depths.size() > 16 || side > 1024) {
-    throw Error(ErrorCode::kFormat,
-                fmt::format("[config.json] expected 1 to 16 depths, as many num_heads and windows of at most "
-                            "1024, found {}, {} and {}",
-                            depths.size(),
-                            heads.size(),
-                            side));
+    throw Error(
+        ErrorCode::kFormat,
+        fmt::format(
+            "[config.json] expected 1 to 16 depths, as many num_heads and windows of at most "
+            "1024, found {}, {} and {}",
+            depths.size(),
+            heads.size(),
+            side));
   }
   std::int64_t C = size_word_or(config, "embed_dim", 96);
   for (std::size_t stage = 0; stage < depths.size(); ++stage) {
@@ -82,7 +86,8 @@ VisionBlueprint swin(const json::Value& config, const std::string& architecture)
       block.width = C;
       block.bias = "attention.self.relative_position_bias_table";
       block.shown = last;
-      if (last && stage + 1 < depths.size()) block.merging = fmt::format("encoder.layers.{}.downsample", stage);
+      if (last && stage + 1 < depths.size())
+        block.merging = fmt::format("encoder.layers.{}.downsample", stage);
       b.body.layers.push_back(layer);
       b.body.layers.back().prefix = fmt::format("encoder.layers.{}.blocks.{}.", stage, n);
       block.name = fmt::format("stage {} block {}", stage, n);

@@ -68,7 +68,8 @@ Blueprint t5_stack(const json::Value& config, const std::string& family, const s
   }
   layer.mlp_norms.before = last + "layer_norm";
   const std::int64_t L = layers_word(config, "num_layers");
-  const bool own = decodes && config.contains("num_decoder_layers") && !config["num_decoder_layers"].is_null();
+  const bool own =
+      decodes && config.contains("num_decoder_layers") && !config["num_decoder_layers"].is_null();
   repeat(b, own ? layers_word(config, "num_decoder_layers") : L, stack + ".block.{}.", layer);
   for (LayerFacts& l : b.layers) {
     const std::string& owner = family == "umt5" ? l.prefix : b.layers.front().prefix;

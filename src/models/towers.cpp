@@ -42,7 +42,8 @@ Tensor unit_rows(const Tensor& x) {
   for (std::int64_t b = 0; b < x.dim(0); ++b) {
     const auto row = out.view<float, 2>()[b];
     double squares = 0.0;
-    for (std::int64_t c = 0; c < row.shape[0]; ++c) squares += std::pow(static_cast<double>(row(c)), 2);
+    for (std::int64_t c = 0; c < row.shape[0]; ++c)
+      squares += std::pow(static_cast<double>(row(c)), 2);
     const double length = squares > 0.0 ? std::sqrt(squares) : 1.0;
     for (std::int64_t c = 0; c < row.shape[0]; ++c)
       row(c) = static_cast<float>(static_cast<double>(row(c)) / length);
@@ -89,8 +90,9 @@ Run TextTower::run(const Tokens& tokens, const RunOptions& options) const {
   const auto x = std::as_const(run.last_hidden_state).view<float, 3>();
   Tensor rows(DType::kF32, {x.shape[0], x.shape[2]});
   for (std::int64_t b = 0; b < x.shape[0]; ++b) {
-    std::copy_n(
-        &x(b, pooled_row(facts_, ids[b]), 0), x.shape[2], rows.span<float>().begin() + b * x.shape[2]);
+    std::copy_n(&x(b, pooled_row(facts_, ids[b]), 0),
+                x.shape[2],
+                rows.span<float>().begin() + b * x.shape[2]);
   }
   const auto mapped = [&](const Linear& map) {
     Tensor out(DType::kF32, {rows.dim(0), map.out()});
@@ -116,15 +118,20 @@ const AttentionFacts& Towers::facts(std::size_t layer) const {
   return layer < text_.layers() ? text_.facts(layer) : vision_.facts(layer - text_.layers());
 }
 const AttentionWeights& Towers::attention(std::size_t layer) const {
-  return layer < text_.layers() ? text_.attention(layer) : vision_.attention(layer - text_.layers());
+  return layer < text_.layers() ? text_.attention(layer)
+                                : vision_.attention(layer - text_.layers());
 }
 Tensor Towers::output_weight(std::size_t layer) const {
-  return layer < text_.layers() ? text_.output_weight(layer) : vision_.output_weight(layer - text_.layers());
+  return layer < text_.layers() ? text_.output_weight(layer)
+                                : vision_.output_weight(layer - text_.layers());
 }
 Tensor Towers::output_bias(std::size_t layer) const {
-  return layer < text_.layers() ? text_.output_bias(layer) : vision_.output_bias(layer - text_.layers());
+  return layer < text_.layers() ? text_.output_bias(layer)
+                                : vision_.output_bias(layer - text_.layers());
 }
-KvCache Towers::cache(DType dtype, std::int64_t positions) const { return vision_.cache(dtype, positions); }
+KvCache Towers::cache(DType dtype, std::int64_t positions) const {
+  return vision_.cache(dtype, positions);
+}
 
 std::string Towers::attention_name(std::size_t layer) const {
   return layer < text_.layers() ? "text." + text_.attention_name(layer)
@@ -144,11 +151,17 @@ std::vector<Label> Towers::labels(const Tokens& tokens, std::size_t layer, std::
 namespace {
 
 // What a tower gave, under its own names, and its records and traces in their places.
-void join(Run from, const std::string& tower, const RunOptions& options, std::size_t first, std::size_t count, Run& to) {
+void join(Run from,
+          const std::string& tower,
+          const RunOptions& options,
+          std::size_t first,
+          std::size_t count,
+          Run& to) {
   for (std::size_t n = 0; n < from.hidden_states.size(); ++n)
     to.more.emplace(fmt::format("{}.hidden_states.{}", tower, n), std::move(from.hidden_states[n]));
   to.more.emplace(tower + ".last_hidden_state", std::move(from.last_hidden_state));
-  if (!from.pooler_output.empty()) to.more.emplace(tower + ".pooler_output", std::move(from.pooler_output));
+  if (!from.pooler_output.empty())
+    to.more.emplace(tower + ".pooler_output", std::move(from.pooler_output));
   for (std::size_t n = 0; n < from.sighting.layers.size(); ++n)
     to.sighting.layers[first + n] = std::move(from.sighting.layers[n]);
   std::size_t next = 0;
@@ -207,7 +220,8 @@ Run Towers::run(const Tokens& tokens, const RunOptions& options) const {
                  static_cast<double>(image.view<float, 2>()(i, c));
         }
         const double score = sum * static_cast<double>(scale_) + static_cast<double>(bias_);
-        by_text.view<float, 2>()(t, i) = by_image.view<float, 2>()(i, t) = static_cast<float>(score);
+        by_text.view<float, 2>()(t, i) = by_image.view<float, 2>()(i, t) =
+            static_cast<float>(score);
       }
     }
     run.more.emplace("logits_per_text", std::move(by_text));

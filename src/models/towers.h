@@ -20,8 +20,9 @@ struct TextBlueprint {
   Blueprint body;
   Pool pool = Pool::kFirstEos;
   std::int64_t eos = 0;
-  std::string head;        ///< linear map of that row to pooler_output; "" : none
-  std::string projection;  ///< of pooler_output, without bias, to text_embeds; used where the file has it
+  std::string head;  ///< linear map of that row to pooler_output; "" : none
+  std::string
+      projection;  ///< of pooler_output, without bias, to text_embeds; used where the file has it
   std::int64_t head_width = 0, projection_width = 0;
 };
 
@@ -32,12 +33,18 @@ class TextTower : public Network {
 
   [[nodiscard]] const Blueprint& blueprint() const override { return transformer_.blueprint(); }
   [[nodiscard]] std::size_t layers() const override { return transformer_.layers(); }
-  [[nodiscard]] const AttentionFacts& facts(std::size_t n) const override { return transformer_.facts(n); }
+  [[nodiscard]] const AttentionFacts& facts(std::size_t n) const override {
+    return transformer_.facts(n);
+  }
   [[nodiscard]] const AttentionWeights& attention(std::size_t n) const override {
     return transformer_.attention(n);
   }
-  [[nodiscard]] Tensor output_weight(std::size_t n) const override { return transformer_.output_weight(n); }
-  [[nodiscard]] Tensor output_bias(std::size_t n) const override { return transformer_.output_bias(n); }
+  [[nodiscard]] Tensor output_weight(std::size_t n) const override {
+    return transformer_.output_weight(n);
+  }
+  [[nodiscard]] Tensor output_bias(std::size_t n) const override {
+    return transformer_.output_bias(n);
+  }
   [[nodiscard]] std::int64_t parameters() const override { return transformer_.parameters(); }
   [[nodiscard]] bool generates() const override { return false; }
   [[nodiscard]] KvCache cache(DType dtype, std::int64_t positions) const override {
@@ -56,8 +63,9 @@ class TextTower : public Network {
 struct TowersBlueprint {
   TextBlueprint text;
   VisionBlueprint vision;
-  bool projected_poolers = false;  ///< pooler_output of a tower is what its projection made of it (CLIP)
-  bool biased = false;             ///< scores get logit_bias (SigLIP)
+  bool projected_poolers =
+      false;            ///< pooler_output of a tower is what its projection made of it (CLIP)
+  bool biased = false;  ///< scores get logit_bias (SigLIP)
 };
 
 /// A tower that reads text and one that reads pictures: texts and pictures that belong together lie close.
@@ -95,8 +103,10 @@ class Towers : public Network {
 };
 
 /// Nothing when config["model_type"] is none of these families. Errors: kFormat, kUnsupported.
-std::optional<TowersBlueprint> read_towers(const json::Value& config, const std::string& architecture);
-std::optional<TextBlueprint> read_text_tower(const json::Value& config, const std::string& architecture);
+std::optional<TowersBlueprint> read_towers(const json::Value& config,
+                                           const std::string& architecture);
+std::optional<TextBlueprint> read_text_tower(const json::Value& config,
+                                             const std::string& architecture);
 std::vector<std::string> tower_families();
 
 }  // namespace headscope::models

@@ -14,7 +14,8 @@ namespace {
 // Tokens that tell Whisper what to do. Source  Radford 2022 s2.3.
 struct Commands {
   std::int32_t start = -1, translate = -1, transcribe = -1, no_timestamps = -1;
-  bool languages = false;  // models of English alone have a vocabulary one smaller and no use for the tokens
+  bool languages =
+      false;  // models of English alone have a vocabulary one smaller and no use for the tokens
 
   explicit Commands(const Model& model) {
     const Tokenizer& t = model.tokenizer();
@@ -48,7 +49,8 @@ std::int32_t choose_language(const Model& model,
     const std::int32_t id = model.tokenizer().id_of("<|" + wanted + "|>");
     if (id >= first && id < end) return id;
     std::string known;
-    for (std::int32_t n = first; n < end; ++n) known += (n == first ? "" : ", ") + spelled(model, n);
+    for (std::int32_t n = first; n < end; ++n)
+      known += (n == first ? "" : ", ") + spelled(model, n);
     throw Error(ErrorCode::kUsage,
                 fmt::format("[transcribe] expected a language among {}, found {}", known, wanted));
   }
@@ -102,12 +104,15 @@ Transcript transcribe(const Model& model, const Audio& audio, const TranscribeOp
     throw Error(ErrorCode::kUnsupported,
                 fmt::format("[transcribe] expected a model that hears, found {}", model.family()));
   }
-  if (audio.samples.empty()) throw Error(ErrorCode::kInput, "[transcribe] expected sound, found none");
+  if (audio.samples.empty())
+    throw Error(ErrorCode::kInput, "[transcribe] expected sound, found none");
   const Commands commands(model);
   if (!commands.languages && (!options.language.empty() || options.translate)) {
-    throw Error(ErrorCode::kUsage,
-                fmt::format("[transcribe] expected no choice of language for a model of English alone, found {}",
-                            options.translate ? "a translation" : options.language));
+    throw Error(
+        ErrorCode::kUsage,
+        fmt::format(
+            "[transcribe] expected no choice of language for a model of English alone, found {}",
+            options.translate ? "a translation" : options.language));
   }
   GenerateOptions generate;
   generate.most = options.most > 0 ? options.most : model.answer_positions() / 2;
@@ -121,7 +126,9 @@ Transcript transcribe(const Model& model, const Audio& audio, const TranscribeOp
   for (std::size_t at = 0; at < own.samples.size();) {
     const std::size_t end = end_of_window(own, at, most);
     const auto from = own.samples.begin();
-    const Audio window{{from + static_cast<std::ptrdiff_t>(at), from + static_cast<std::ptrdiff_t>(end)}, own.rate};
+    const Audio window{
+        {from + static_cast<std::ptrdiff_t>(at), from + static_cast<std::ptrdiff_t>(end)},
+        own.rate};
     const Tokens heard = model.tokens(window);
     if (at == 0) {
       if (commands.languages) {

@@ -1,3 +1,5 @@
+#include "models/transformer.h"
+
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -6,7 +8,6 @@
 
 #include "attention/cached.h"
 #include "models/pointwise.h"
-#include "models/transformer.h"
 
 namespace headscope::models {
 

@@ -33,7 +33,9 @@ class Transformer final : public Network {
   /// Errors: kNotFound, kShape, kDType, each naming the tensor.
   Transformer(Blueprint blueprint, Tensors tensors, const std::string& architecture);
   /// One of several stacks in a file.
-  Transformer(Blueprint blueprint, std::shared_ptr<Weights> weights, const std::string& architecture);
+  Transformer(Blueprint blueprint,
+              std::shared_ptr<Weights> weights,
+              const std::string& architecture);
 
   [[nodiscard]] const Blueprint& blueprint() const override { return blueprint_; }
   /// Self attention of every layer, then cross attention of every layer that has it.

@@ -36,18 +36,20 @@ VisionBlueprint timesformer(const json::Value& config, const std::string& archit
   const std::string kind = class_ending(architecture, {"Model", "ForVideoClassification"});
   b.patches.frames = size_word_or(config, "num_frames", 8);
   if (b.patches.frames > 4096) {
-    throw Error(ErrorCode::kFormat,
-                fmt::format("[config.json] expected 1..4096 num_frames, found {}", b.patches.frames));
+    throw Error(
+        ErrorCode::kFormat,
+        fmt::format("[config.json] expected 1..4096 num_frames, found {}", b.patches.frames));
   }
   b.square_table = true;
   b.fit = Fit::kNearest;
   const std::string type = word_or(config, "attention_type", "divided_space_time");
   const bool divided = type == "divided_space_time";
   if (!divided && type != "space_only" && type != "joint_space_time") {
-    throw Error(ErrorCode::kUnsupported,
-                fmt::format("[config.json] expected attention_type divided_space_time, space_only or "
-                            "joint_space_time, found {}",
-                            json::quote(type)));
+    throw Error(
+        ErrorCode::kUnsupported,
+        fmt::format("[config.json] expected attention_type divided_space_time, space_only or "
+                    "joint_space_time, found {}",
+                    json::quote(type)));
   }
   b.frames_apart = type == "space_only";
   if (!b.frames_apart) b.time_positions = "embeddings.time_embeddings";

@@ -67,7 +67,9 @@ Tensor four_in_one(const Tensor& x, const Grid& grid) {
 
 Vision::Vision(VisionBlueprint facts, Tensors tensors)
     : facts_(std::move(facts)),
-      weights_(renamed(std::move(tensors), facts_.renamed), facts_.body.prefixes, Linear::Layout::kOutIn) {
+      weights_(renamed(std::move(tensors), facts_.renamed),
+               facts_.body.prefixes,
+               Linear::Layout::kOutIn) {
   const Blueprint& b = facts_.body;
   const std::int64_t C = facts_.blocks.front().width > 0 ? facts_.blocks.front().width : b.width;
   patches_.emplace(weights_, facts_.patches, C);
@@ -165,7 +167,8 @@ Tensor Vision::output_bias(std::size_t layer) const {
 
 KvCache Vision::cache(DType, std::int64_t) const {
   throw Error(ErrorCode::kUnsupported,
-              fmt::format("[cache] expected a model that reads text bit by bit, found {}", blueprint().family));
+              fmt::format("[cache] expected a model that reads text bit by bit, found {}",
+                          blueprint().family));
 }
 
 Tensor Vision::positions_of(const Grid& grid, bool square) const {
@@ -173,19 +176,21 @@ Tensor Vision::positions_of(const Grid& grid, bool square) const {
   const Grid trained = patches_->trained();
   const std::int64_t C = patches_->width();
   const std::int64_t all = positions_.size() / C;
-  const std::int64_t placed = all - (facts_.computed ? trained.count() : trained.rows * trained.columns);
+  const std::int64_t placed =
+      all - (facts_.computed ? trained.count() : trained.rows * trained.columns);
   if (facts_.computed || facts_.exact_size) {
     if (grid == trained) return rows_as(positions_.clone(), {all, C});
-    throw Error(ErrorCode::kInput,
-                fmt::format("[pixels] expected {} x {} x {} patches, as many as {} was trained on, found "
-                            "{} x {} x {}",
-                            trained.frames,
-                            trained.rows,
-                            trained.columns,
-                            blueprint().family,
-                            grid.frames,
-                            grid.rows,
-                            grid.columns));
+    throw Error(
+        ErrorCode::kInput,
+        fmt::format("[pixels] expected {} x {} x {} patches, as many as {} was trained on, found "
+                    "{} x {} x {}",
+                    trained.frames,
+                    trained.rows,
+                    trained.columns,
+                    blueprint().family,
+                    grid.frames,
+                    grid.rows,
+                    grid.columns));
   }
   const std::int64_t there = trained.rows * trained.columns;
   const std::int64_t n = grid.rows * grid.columns;
@@ -197,7 +202,8 @@ Tensor Vision::positions_of(const Grid& grid, bool square) const {
   const bool as_many = n == there && (square || facts_.fit == Fit::kNearest);
   if (same || (as_square && as_many)) return rows_as(positions_.clone(), {all, C});
   const float* table = positions_.span<float>().data();
-  const Tensor fit = fitted({table + placed * C, {rows, columns, C}}, grid.rows, grid.columns, facts_.fit);
+  const Tensor fit =
+      fitted({table + placed * C, {rows, columns, C}}, grid.rows, grid.columns, facts_.fit);
   Tensor out(DType::kF32, {placed + n, C});
   std::copy_n(table, placed * C, out.span<float>().begin());
   std::copy_n(fit.span<float>().begin(), n * C, out.span<float>().begin() + placed * C);
@@ -208,18 +214,20 @@ Tensor Vision::embed(const Tensor& pixels, const Grid& grid) const {
   const Shape& s = pixels.shape();
   const bool videos = facts_.patches.frames > 0;
   const bool frames_side_by_side = !time_positions_.empty();
-  Tensor rows = (*patches_)(pixels, {videos ? s[1] / facts_.patches.tubelet : 1, grid.rows, grid.columns});
+  Tensor rows =
+      (*patches_)(pixels, {videos ? s[1] / facts_.patches.tubelet : 1, grid.rows, grid.columns});
   const std::int64_t C = rows.dim(2);
   const std::int64_t n = grid.count();
   const std::int64_t B = rows.size() / (n * C);
   const std::int64_t front = in_front();
   const Tensor positions = positions_of(grid, s[s.size() - 2] == s.back());
-  const Tensor times = time_positions_.empty()
-                           ? Tensor()
-                           : fitted({time_positions_.span<float>().data(), {1, time_positions_.size() / C, C}},
-                                    1,
-                                    grid.frames,
-                                    Fit::kNearest);
+  const Tensor times =
+      time_positions_.empty()
+          ? Tensor()
+          : fitted({time_positions_.span<float>().data(), {1, time_positions_.size() / C, C}},
+                   1,
+                   grid.frames,
+                   Fit::kNearest);
   Tensor x = Tensor::zeros(DType::kF32, {B, front + n, C});
   const auto add_to = [&](float* to, const float* from) {
     for (std::int64_t c = 0; c < C; ++c) to[c] += from[c];
@@ -307,10 +315,8 @@ class Vision::Pass {
     }
     watch_.over(number_++, call);
     Tensor found(DType::kF32, input.shape());
-    headscope::attention(part.weights,
-                         std::as_const(input).view<float, 3>(),
-                         found.view<float, 3>(),
-                         call);
+    headscope::attention(
+        part.weights, std::as_const(input).view<float, 3>(), found.view<float, 3>(), call);
     if (!second && block.dense) {
       (*block.dense)(rows_of(std::as_const(found)), rows_of(input));
       std::swap(found, input);
@@ -341,10 +347,12 @@ class Vision::Pass {
   [[nodiscard]] Tensor bias_of(const Block& block, Meeting meeting, const Grid& grid) const {
     if (meeting == Meeting::kWindows) return block.bias.clone();
     const Grid trained = model_.patches_->trained();
-    Tensor bias = picture_bias(block.bias.empty() ? model_.shared_bias_ : block.bias, trained, grid);
+    Tensor bias =
+        picture_bias(block.bias.empty() ? model_.shared_bias_ : block.bias, trained, grid);
     if (!block.bias.empty() && !model_.shared_bias_.empty()) {
       const Tensor shared = picture_bias(model_.shared_bias_, trained, grid);
-      for (std::size_t i = 0; i < bias.span<float>().size(); ++i) bias.span<float>()[i] += shared.span<float>()[i];
+      for (std::size_t i = 0; i < bias.span<float>().size(); ++i)
+        bias.span<float>()[i] += shared.span<float>()[i];
     }
     return bias;
   }
@@ -361,13 +369,15 @@ Places Vision::places(std::size_t block, bool second, const Grid& grid) const {
   if (meeting == Meeting::kWindows && std::min(grid.rows, grid.columns) <= facts.side) {
     shift = 0;  // one window across the shorter side: nothing to move
     if (std::min(grid.rows, grid.columns) < facts.side) {
-      throw Error(ErrorCode::kInput,
-                  fmt::format("[pixels] expected at least {} x {} patches in layer {}, a window, found {} x {}",
-                              facts.side,
-                              facts.side,
-                              block,
-                              grid.rows,
-                              grid.columns));
+      throw Error(
+          ErrorCode::kInput,
+          fmt::format(
+              "[pixels] expected at least {} x {} patches in layer {}, a window, found {} x {}",
+              facts.side,
+              facts.side,
+              block,
+              grid.rows,
+              grid.columns));
     }
   }
   return places_of(meeting, grid, in_front(), facts.side, shift);
@@ -375,8 +385,9 @@ Places Vision::places(std::size_t block, bool second, const Grid& grid) const {
 
 Grid Vision::read_grid(const Tokens& tokens) const {
   if (!tokens.ids.empty()) {
-    throw Error(ErrorCode::kUsage,
-                fmt::format("[tokens] expected pixels alone for {}, found ids", blueprint().family));
+    throw Error(
+        ErrorCode::kUsage,
+        fmt::format("[tokens] expected pixels alone for {}, found ids", blueprint().family));
   }
   Grid grid = patches_->grid(tokens.pixels);
   if (facts_.frames_apart) grid.frames = 1;

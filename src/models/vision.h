@@ -15,25 +15,26 @@ namespace headscope::models {
 
 /// Rows in front of the patches.
 struct FrontFacts {
-  std::string name;       ///< whole name of a tensor of count * C numbers
-  std::string label;      ///< as a person reads it; of several "register {}"
+  std::string name;   ///< whole name of a tensor of count * C numbers
+  std::string label;  ///< as a person reads it; of several "register {}"
   std::int64_t count = 1;
-  bool placed = true;     ///< the table of positions has rows for them
+  bool placed = true;  ///< the table of positions has rows for them
 };
 
 /// What a layer of a vision model has besides LayerFacts. LayerFacts::cross, where there is one, is a second
 /// attention between its first one and its MLP.
 struct BlockFacts {
-  Meeting meeting = Meeting::kAll;        ///< in the first attention
-  Meeting second = Meeting::kAll;         ///< in the other one
-  std::int64_t side = 0, shift = 0;       ///< of windows
-  std::int64_t width = 0;                 ///< C here; 0: as everywhere
-  std::string bias;                       ///< table of biases by distance; behind the prefix
-  std::string attention_scale, mlp_scale; ///< C numbers that multiply what joins; behind the prefix
-  std::string dense;                      ///< a linear map behind the first attention's output
-  std::string merging;                    ///< four patches become one afterwards (Swin): whole name
-  bool shown = true;                      ///< the hidden state after it is one of those that are kept
-  std::string name, second_name;          ///< what people call the attentions; "" : their number
+  Meeting meeting = Meeting::kAll;   ///< in the first attention
+  Meeting second = Meeting::kAll;    ///< in the other one
+  std::int64_t side = 0, shift = 0;  ///< of windows
+  std::int64_t width = 0;            ///< C here; 0: as everywhere
+  std::string bias;                  ///< table of biases by distance; behind the prefix
+  std::string attention_scale,
+      mlp_scale;                  ///< C numbers that multiply what joins; behind the prefix
+  std::string dense;              ///< a linear map behind the first attention's output
+  std::string merging;            ///< four patches become one afterwards (Swin): whole name
+  bool shown = true;              ///< the hidden state after it is one of those that are kept
+  std::string name, second_name;  ///< what people call the attentions; "" : their number
   /// What Transformers call their weights.
   std::string attention_name, second_attention_name;
 };
@@ -47,23 +48,23 @@ struct VisionTop {
     kPatches,          ///< the mean of all patches
     kFirstAndPatches,  ///< both, side by side
     kPooled,           ///< pooler_output
-    kProbe,            ///< what a learned row finds by an attention of its own (SigLIP), then an MLP
+    kProbe,  ///< what a learned row finds by an attention of its own (SigLIP), then an MLP
   };
   From pooled = From::kNone;
-  std::string pooled_norm;   ///< "" : none
+  std::string pooled_norm;  ///< "" : none
   float pooled_eps = 1e-5F;
   std::string pooled_dense;  ///< "" : none. Used where the file has it; then `pooled_activation`
   kernels::Activation pooled_activation = kernels::Activation::kTanh;
-  bool dense_must = false;   ///< without it there is no pooler_output
+  bool dense_must = false;  ///< without it there is no pooler_output
 
   From classified = From::kNone;
   std::string classifier_norm;
   /// One map; or two for the first two rows, whose mean counts (DeiT's teacher).
   std::vector<std::string> classifiers, classifier_outputs;
 
-  std::string projection;         ///< of pooler_output, without bias, to image_embeds; "" : none
+  std::string projection;  ///< of pooler_output, without bias, to image_embeds; "" : none
   std::int64_t projection_width = 0;
-  std::string probe;              ///< prefix of kProbe's tensors
+  std::string probe;  ///< prefix of kProbe's tensors
   std::int64_t probe_heads = 0, probe_mlp_width = 0;
 };
 
@@ -73,17 +74,18 @@ struct VisionBlueprint {
   PatchFacts patches;
   std::vector<BlockFacts> blocks;  ///< one for each of body.layers
   std::vector<FrontFacts> in_front;
-  std::string positions;       ///< whole name of a table; "" : none
-  bool computed = false;       ///< positions are sines and cosines
-  Fit fit = Fit::kBicubic;     ///< for pictures of another size
-  bool exact_size = false;     ///< there is no way to read others
+  std::string positions;    ///< whole name of a table; "" : none
+  bool computed = false;    ///< positions are sines and cosines
+  Fit fit = Fit::kBicubic;  ///< for pictures of another size
+  bool exact_size = false;  ///< there is no way to read others
   /// A table of n*n positions counts as a square, whatever the trained pictures are, unless the picture at hand
   /// is a square of as many patches: as Transformers read DINOv2 and BEiT.
   bool square_table = false;
-  std::string time_positions;  ///< whole name, [frames,C]; then patches lie one by one, each frame by frame
-  bool frames_apart = false;   ///< every frame is a picture of its own (TimeSformer's space_only)
-  std::string shared_bias;     ///< table of biases by distance for all layers; whole name
-  float embedding_eps = 1e-5F; ///< of body.embedding_norm
+  std::string
+      time_positions;  ///< whole name, [frames,C]; then patches lie one by one, each frame by frame
+  bool frames_apart = false;    ///< every frame is a picture of its own (TimeSformer's space_only)
+  std::string shared_bias;      ///< table of biases by distance for all layers; whole name
+  float embedding_eps = 1e-5F;  ///< of body.embedding_norm
   VisionTop top;
   /// Old names of tensors: a name that ends in the first is found under the second, too.
   std::vector<std::pair<std::string, std::string>> renamed;
@@ -162,7 +164,8 @@ class Vision : public Network {
 
 /// Reads config.json of a family that reads pictures; nothing when config["model_type"] is none of them.
 /// Errors: kFormat, kUnsupported (an option or a class of models that there is no part for).
-std::optional<VisionBlueprint> read_vision(const json::Value& config, const std::string& architecture);
+std::optional<VisionBlueprint> read_vision(const json::Value& config,
+                                           const std::string& architecture);
 std::vector<std::string> vision_families();
 
 }  // namespace headscope::models

@@ -101,10 +101,8 @@ Tensor Vision::run_probe(Run& run, const RunOptions& options) const {
   Watch watch(options, run, layers());
   watch.over(layers() - 1, call);
   Tensor found(DType::kF32, {B, 1, C});
-  headscope::attention(probe_->attention,
-                       std::as_const(rows).view<float, 3>(),
-                       found.view<float, 3>(),
-                       call);
+  headscope::attention(
+      probe_->attention, std::as_const(rows).view<float, 3>(), found.view<float, 3>(), call);
   normalise(probe_->norm, rows_of(std::as_const(found)), rows_of(rows));
   Tensor out(DType::kF32, {B, C});
   (*probe_->mlp)(rows_of(std::as_const(rows)), rows_of(out));

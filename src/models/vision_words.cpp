@@ -29,14 +29,18 @@ constexpr Family kFamilies[] = {{"beit", beit},
 
 }  // namespace
 
-std::array<std::int64_t, 2> sides_word(const json::Value& config, std::string_view key, std::int64_t fallback) {
+std::array<std::int64_t, 2> sides_word(const json::Value& config,
+                                       std::string_view key,
+                                       std::int64_t fallback) {
   const json::Value* value = json::find(config, key, kWhere);
   std::array<std::int64_t, 2> sides{fallback, fallback};
   if (value != nullptr && value->is_array()) {
     const auto two = json::as<std::vector<std::int64_t>>(*value, key, kWhere);
     if (two.size() != 2) {
-      throw Error(ErrorCode::kFormat,
-                  fmt::format("[config.json] expected {} to be one or two sizes, found {}", key, two.size()));
+      throw Error(
+          ErrorCode::kFormat,
+          fmt::format(
+              "[config.json] expected {} to be one or two sizes, found {}", key, two.size()));
     }
     sides = {two[0], two[1]};
   } else if (value != nullptr) {
@@ -61,14 +65,15 @@ PatchFacts patch_words(const json::Value& config, std::int64_t picture, std::int
   f.patch_width = wide;
   f.channels = size_word_or(config, "num_channels", 3);
   if (tall > height || wide > width || f.channels > 1024) {
-    throw Error(ErrorCode::kFormat,
-                fmt::format("[config.json] expected patches within {} x {} of at most 1024 channels, found "
-                            "{} x {} of {}",
-                            height,
-                            width,
-                            tall,
-                            wide,
-                            f.channels));
+    throw Error(
+        ErrorCode::kFormat,
+        fmt::format("[config.json] expected patches within {} x {} of at most 1024 channels, found "
+                    "{} x {} of {}",
+                    height,
+                    width,
+                    tall,
+                    wide,
+                    f.channels));
   }
   return f;
 }
@@ -127,9 +132,8 @@ VisionBlueprint vit_like(const json::Value& config, const std::string& family, d
   layer.mlp.up = "intermediate.dense";
   layer.mlp.down = "output.dense";
   layer.mlp_norms.before = "layernorm_after";
-  const std::int64_t layers = json::find(config, "num_hidden_layers", kWhere) != nullptr
-                                  ? layers_word(config)
-                                  : 12;
+  const std::int64_t layers =
+      json::find(config, "num_hidden_layers", kWhere) != nullptr ? layers_word(config) : 12;
   repeat(v, layers, "encoder.layer.{}.", layer, BlockFacts());
   b.final_norm = "layernorm";
   b.last_hidden_final = false;
@@ -141,7 +145,8 @@ void classify(VisionBlueprint& b, VisionTop::From from, const std::string& name)
   b.top.classifiers = {name};
 }
 
-std::optional<VisionBlueprint> read_vision(const json::Value& config, const std::string& architecture) {
+std::optional<VisionBlueprint> read_vision(const json::Value& config,
+                                           const std::string& architecture) {
   const auto type = json::require<std::string>(config, "model_type", kWhere);
   for (const Family& family : kFamilies) {
     if (type == family.model_type) {

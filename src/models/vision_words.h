@@ -12,7 +12,9 @@
 namespace headscope::models {
 
 /// Height and width: one size for both, or two. Errors: kFormat.
-std::array<std::int64_t, 2> sides_word(const json::Value& config, std::string_view key, std::int64_t fallback);
+std::array<std::int64_t, 2> sides_word(const json::Value& config,
+                                       std::string_view key,
+                                       std::int64_t fallback);
 /// image_size, patch_size and num_channels. Errors: kFormat (a patch larger than the picture).
 PatchFacts patch_words(const json::Value& config, std::int64_t picture, std::int64_t patch);
 /// Which of `endings` the name of the class has; an empty name is a "Model".

@@ -28,7 +28,8 @@ void check_layers(const RunOptions& options, std::size_t layers) {
   }
 }
 
-Watch::Watch(const RunOptions& options, Run& run, std::size_t layers) : options_(options), run_(run) {
+Watch::Watch(const RunOptions& options, Run& run, std::size_t layers)
+    : options_(options), run_(run) {
   if (options.sight != nullptr) run.sighting.layers.resize(layers);
   run.traces.resize(options.trace_layers.size());
 }
@@ -48,7 +49,8 @@ void Watch::over(std::size_t layer, AttentionCall& call) {
   }
   const auto& traced = options_.trace_layers;
   const auto here = std::find(traced.begin(), traced.end(), number);
-  if (here != traced.end()) call.trace = &run_.traces[static_cast<std::size_t>(here - traced.begin())];
+  if (here != traced.end())
+    call.trace = &run_.traces[static_cast<std::size_t>(here - traced.begin())];
 }
 
 }  // namespace headscope::models

@@ -52,7 +52,8 @@ Tensors Tensors::of(Safetensors file) {
 
 std::int64_t Weights::parameters() const {
   std::int64_t sum = 0;
-  for (const auto& [name, tensor] : tensors_.by_name) sum += is_number(tensor.dtype) ? tensor.size() : 0;
+  for (const auto& [name, tensor] : tensors_.by_name)
+    sum += is_number(tensor.dtype) ? tensor.size() : 0;
   return sum;
 }
 

@@ -18,8 +18,10 @@ PairBlueprint whisper(const json::Value& config) {
   p.encoder.position_rows = p.encoder.positions;
   p.decoder.position_rows = p.decoder.positions;
   p.shared_words = {"decoder.embed_tokens"};
-  p.speech = SpeechFacts{size_word_or(config, "num_mel_bins", 80), "encoder.conv1", "encoder.conv2"};
-  p.start_token = json::get_or<std::int64_t>(config, "decoder_start_token_id", 50257, "config.json");
+  p.speech =
+      SpeechFacts{size_word_or(config, "num_mel_bins", 80), "encoder.conv1", "encoder.conv2"};
+  p.start_token =
+      json::get_or<std::int64_t>(config, "decoder_start_token_id", 50257, "config.json");
   p.decoder.heads_on_top = {
       {.architecture = "ForConditionalGeneration", .out = "proj_out", .tied = true}};
   return p;

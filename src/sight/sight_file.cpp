@@ -101,19 +101,23 @@ Value describe(const Sighting& s) {
 void check_labels(const Sighting& s, const std::string& where) {
   const auto bytes = static_cast<std::int64_t>(s.text.size());
   for (const std::vector<Label>* labels : {&s.labels, &s.answer}) {
-  for (const Label& label : *labels) {
-    if (label.begin < 0 || label.end < label.begin || label.end > bytes) {
-      bad(where,
-          fmt::format(
-              "expected label bytes within 0..{}, found {}..{}", bytes, label.begin, label.end));
+    for (const Label& label : *labels) {
+      if (label.begin < 0 || label.end < label.begin || label.end > bytes) {
+        bad(where,
+            fmt::format(
+                "expected label bytes within 0..{}, found {}..{}", bytes, label.begin, label.end));
+      }
     }
-  }
   }
   const std::int64_t stacks = std::int64_t{s.encoder_layers} + 2 * std::int64_t{s.decoder_layers};
   if (s.encoder_layers < 0 || s.decoder_layers < 0 ||
-      (s.encoder_layers > 0 && !s.layers.empty() && stacks != static_cast<std::int64_t>(s.layers.size()))) {
+      (s.encoder_layers > 0 && !s.layers.empty() &&
+       stacks != static_cast<std::int64_t>(s.layers.size()))) {
     bad(where,
-        fmt::format("expected {} + 2 * {} layers, found {}", s.encoder_layers, s.decoder_layers, s.layers.size()));
+        fmt::format("expected {} + 2 * {} layers, found {}",
+                    s.encoder_layers,
+                    s.decoder_layers,
+                    s.layers.size()));
   }
   for (std::size_t n = 0; n < s.layers.size(); ++n) {
     const FocusRecord& r = s.layers[n];

@@ -171,8 +171,15 @@ class Translator {
       if (peek() == '\\') {
         escape(true);
       } else if (peek() == '[' && peek(1) == ':') {
+        constexpr std::string_view kPunct =
+            "[:punct:]";  // symbols, too; PCRE2 takes those of ASCII alone
         const std::size_t close = in_.find(":]", at_ + 2);
-        copy(close == in_.npos ? 1 : close + 2 - at_);
+        if (in_.substr(at_).starts_with(kPunct)) {
+          out_ += R"(\p{P}\p{S})";
+          at_ += kPunct.size();
+        } else {
+          copy(close == in_.npos ? 1 : close + 2 - at_);
+        }
       } else {
         copy(1);
       }

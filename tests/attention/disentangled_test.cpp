@@ -21,9 +21,22 @@ TEST(Disentangled, DistancesNearAreExactAndFarOnesShareRows) {
   p.span = p.buckets = 8;
   p.furthest = 64;
   // Up to buckets/2 = 4 every distance is its own; then ceil(3 ln(d/4) / ln(63/4)) + 4.
-  const std::pair<std::int64_t, std::int64_t> expected[] = {
-      {0, 8}, {1, 9}, {-1, 7}, {4, 12}, {5, 13}, {10, 13}, {11, 14}, {-11, 2}, {25, 14}, {26, 15}, {63, 15},
-      {-63, 1}, {64, 15}, {-64, 0}, {100000, 15}, {-100000, 0}};
+  const std::pair<std::int64_t, std::int64_t> expected[] = {{0, 8},
+                                                            {1, 9},
+                                                            {-1, 7},
+                                                            {4, 12},
+                                                            {5, 13},
+                                                            {10, 13},
+                                                            {11, 14},
+                                                            {-11, 2},
+                                                            {25, 14},
+                                                            {26, 15},
+                                                            {63, 15},
+                                                            {-63, 1},
+                                                            {64, 15},
+                                                            {-64, 0},
+                                                            {100000, 15},
+                                                            {-100000, 0}};
   for (const auto& [distance, row] : expected) EXPECT_EQ(p.row(distance), row) << distance;
   p.buckets = 0;  // every distance is its own up to the span
   EXPECT_EQ(p.row(7), 15);
@@ -78,17 +91,20 @@ TEST(Disentangled, ScoresAreTheSumOfThreeProducts) {
             for (std::int64_t d = 0; d < D; ++d) {
               score += double{q(b, h, i, d)} * double{k(b, h, j, d)};
               if ((terms & 1) != 0)
-                score += double{q(b, h, i, d)} * double{keys[static_cast<std::size_t>(h)].view<float, 2>()(r, d)};
+                score += double{q(b, h, i, d)} *
+                         double{keys[static_cast<std::size_t>(h)].view<float, 2>()(r, d)};
               if ((terms & 2) != 0)
-                score +=
-                    double{k(b, h, j, d)} * double{queries[static_cast<std::size_t>(h)].view<float, 2>()(r, d)};
+                score += double{k(b, h, j, d)} *
+                         double{queries[static_cast<std::size_t>(h)].view<float, 2>()(r, d)};
             }
-            e.push_back(mask[static_cast<std::size_t>(b * T + j)] == 0 ? 0.0 : std::exp(0.3 * score));
+            e.push_back(mask[static_cast<std::size_t>(b * T + j)] == 0 ? 0.0
+                                                                       : std::exp(0.3 * score));
             sum += e.back();
           }
           record.row(b, static_cast<int>(h), i, found);
           for (std::int64_t j = 0; j < T; ++j)
-            ASSERT_NEAR(found[static_cast<std::size_t>(j)], e[static_cast<std::size_t>(j)] / sum, 1e-5);
+            ASSERT_NEAR(
+                found[static_cast<std::size_t>(j)], e[static_cast<std::size_t>(j)] / sum, 1e-5);
         }
       }
     }
@@ -98,7 +114,8 @@ TEST(Disentangled, ScoresAreTheSumOfThreeProducts) {
 TEST(Disentangled, CrossAttentionAndCachesAreRefused) {
   std::mt19937 generator(3);
   const Tensor qkv = noise({12, 4}, generator);
-  const Tensor qw = noise({4, 4}, generator), kw = noise({4, 4}, generator), vw = noise({4, 4}, generator);
+  const Tensor qw = noise({4, 4}, generator), kw = noise({4, 4}, generator),
+               vw = noise({4, 4}, generator);
   const Tensor x = noise({1, 3, 4}, generator);
   AttentionWeights w{{share(qw), share(kw), share(vw)}, share(qw), 1, 1, 4, 4};
   auto p = std::make_shared<DisentangledPositions>();

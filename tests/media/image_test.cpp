@@ -58,7 +58,8 @@ TEST(Image, ResizeToItsOwnSizeChangesNothing) {
 
 TEST(Image, WeightsSumToOneAndALineStaysALine) {
   using media::Filter;
-  for (const Filter filter : {Filter::kLinear, Filter::kCubic, Filter::kTriangle, Filter::kSmoothCubic}) {
+  for (const Filter filter :
+       {Filter::kLinear, Filter::kCubic, Filter::kTriangle, Filter::kSmoothCubic}) {
     for (const auto& [from, to] : {std::pair{6, 4}, {4, 9}, {37, 16}, {1, 3}, {5, 1}}) {
       const Taps taps = media::taps(filter, from, to);
       for (std::int64_t n = 0; n < to; ++n) {
@@ -107,7 +108,8 @@ TEST(Image, ResizeIsThePlainSumOfItsFilter) {
     double sum = 0.0;
     double weights = 0.0;
     for (std::int64_t i = 0; i < size; ++i) {
-      const double far = (static_cast<double>(i) + 0.5 - (static_cast<double>(n) + 0.5) * scale) / wide;
+      const double far =
+          (static_cast<double>(i) + 0.5 - (static_cast<double>(n) + 0.5) * scale) / wide;
       sum += cubic(far) * value(i);
       weights += cubic(far);
     }
@@ -174,7 +176,8 @@ TEST(Image, OneChannelIsLuma) {
   const Tensor pixels = pixels_from_rgb(seen(from), rules, 1);
   ASSERT_EQ(pixels.shape(), (Shape{1, 13, 17}));
   for (std::int64_t x = 0; x < 17; ++x) {
-    const double luma = 0.299 * seen(from)(4, x, 0) + 0.587 * seen(from)(4, x, 1) + 0.114 * seen(from)(4, x, 2);
+    const double luma =
+        0.299 * seen(from)(4, x, 0) + 0.587 * seen(from)(4, x, 1) + 0.114 * seen(from)(4, x, 2);
     EXPECT_NEAR((pixels.view<float, 3>()(0, 4, x)) * 255.0, luma, 0.51);
   }
 }
@@ -183,7 +186,8 @@ TEST(Image, WordsOfTheProcessor) {
   const auto read = [](std::string_view text) {
     return ImageRules::parse(text, "preprocessor_config.json", ImageRules());
   };
-  const ImageRules clip = read(R"({"feature_extractor_type": "CLIPFeatureExtractor", "size": 224})");
+  const ImageRules clip =
+      read(R"({"feature_extractor_type": "CLIPFeatureExtractor", "size": 224})");
   EXPECT_EQ(clip.shortest, 224);
   EXPECT_TRUE(clip.crop);
   EXPECT_EQ(clip.filter, ImageRules::Filter::kBicubic);

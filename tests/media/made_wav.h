@@ -11,7 +11,8 @@ namespace headscope::media {
 /// The low `bytes` bytes of x, the lowest first.
 inline std::string put(std::int64_t x, std::size_t bytes) {
   std::string out;
-  for (std::size_t i = 0; i < bytes; ++i) out += static_cast<char>(static_cast<std::uint64_t>(x) >> (8 * i) & 0xFF);
+  for (std::size_t i = 0; i < bytes; ++i)
+    out += static_cast<char>(static_cast<std::uint64_t>(x) >> (8 * i) & 0xFF);
   return out;
 }
 
@@ -25,7 +26,9 @@ inline std::string wav(std::int64_t tag,
   const std::int64_t frame = channels * bits / 8;
   const std::string format = put(tag, 2) + put(channels, 2) + put(rate, 4) + put(rate * frame, 4) +
                              put(frame, 2) + put(bits, 2) + more;
-  const auto size = [](const std::string& s) { return put(static_cast<std::int64_t>(s.size()), 4); };
+  const auto size = [](const std::string& s) {
+    return put(static_cast<std::int64_t>(s.size()), 4);
+  };
   const std::string body = "WAVEfmt " + size(format) + format + "data" + size(data) + data;
   return "RIFF" + size(body) + body;
 }

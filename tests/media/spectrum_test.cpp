@@ -41,12 +41,13 @@ double root_mean_square(const Audio& audio) {
 
 double window(double t) {
   if (std::abs(t) >= 64.0) return 0.0;
-  return std::cyl_bessel_i(0.0, 8.0 * std::sqrt(1.0 - t * t / 4096.0)) / std::cyl_bessel_i(0.0, 8.0);
+  return std::cyl_bessel_i(0.0, 8.0 * std::sqrt(1.0 - t * t / 4096.0)) /
+         std::cyl_bessel_i(0.0, 8.0);
 }
 
 TEST(Resample, IsTheDocumentedSum) {
-  for (const auto& [from, to] : {std::pair{44100, 16000}, {8000, 16000}, {48000, 16000}, {11025, 16000},
-                                 {1234, 4321}}) {
+  for (const auto& [from, to] :
+       {std::pair{44100, 16000}, {8000, 16000}, {48000, 16000}, {11025, 16000}, {1234, 4321}}) {
     const Audio audio = noise(700, from, 3);
     const Audio found = resample(audio, to);
     const double step = static_cast<double>(from) / to;
@@ -76,7 +77,8 @@ TEST(Resample, KeepsWhatTheNewRateHoldsAndNothingElse) {
     }
     for (const double share : {1.0, 1.2}) {
       if (share * half >= from / 2.0) continue;
-      EXPECT_LT(root_mean_square(resample(tone(share * half, 8000, from), to)), 1e-4 * std::sqrt(0.5) * 1.5)
+      EXPECT_LT(root_mean_square(resample(tone(share * half, 8000, from), to)),
+                1e-4 * std::sqrt(0.5) * 1.5)
           << from << " -> " << to << ", " << share;
     }
   }
@@ -112,7 +114,8 @@ std::vector<std::vector<double>> plain_log_mel(const Audio& audio, const MelOpti
         if (at < 0) at = -at;
         if (at >= length) at = 2 * (length - 1) - at;
         const double hann = std::pow(std::sin(kPi * n / o.window), 2.0);
-        sum += hann * x[static_cast<std::size_t>(at)] * std::polar(1.0, -2.0 * kPi * k * n / o.window);
+        sum +=
+            hann * x[static_cast<std::size_t>(at)] * std::polar(1.0, -2.0 * kPi * k * n / o.window);
       }
       power.push_back(std::norm(sum));
     }

@@ -44,7 +44,8 @@ TEST(Wav, EveryCodingOfTheSameSoundReadsTheSame) {
 }
 
 TEST(Wav, ChannelsAreAveraged) {
-  const std::string data = put(8192, 2) + put(-16384, 2) + put(24576, 2) + put(16384, 2) + put(0, 2) + put(0, 2);
+  const std::string data =
+      put(8192, 2) + put(-16384, 2) + put(24576, 2) + put(16384, 2) + put(0, 2) + put(0, 2);
   const Audio audio = parse(wav(1, 3, 44100, 16, data));
   ASSERT_EQ(audio.samples.size(), 2U);
   EXPECT_FLOAT_EQ(audio.samples[0], (0.25F - 0.5F + 0.75F) / 3.0F);
@@ -54,13 +55,15 @@ TEST(Wav, ChannelsAreAveraged) {
 
 TEST(Wav, OtherChunksOfOddLengthAreSteppedOver) {
   const std::string file = wav(1, 1, 8000, 16, put(16384, 2));
-  const std::string odd = file.substr(0, 12) + "LIST" + put(3, 4) + "abc" + std::string(1, '\0') + file.substr(12);
+  const std::string odd =
+      file.substr(0, 12) + "LIST" + put(3, 4) + "abc" + std::string(1, '\0') + file.substr(12);
   EXPECT_EQ(parse(odd).samples, std::vector<float>{0.5F});
 }
 
 TEST(Wav, ExtensibleFormatNamesItsCodingFurtherBehind) {
   const std::string more = put(22, 2) + put(16, 2) + put(0, 4) + put(1, 2) + std::string(14, 'x');
-  EXPECT_EQ(parse(wav(0xFFFE, 1, 8000, 16, put(-16384, 2), more)).samples, std::vector<float>{-0.5F});
+  EXPECT_EQ(parse(wav(0xFFFE, 1, 8000, 16, put(-16384, 2), more)).samples,
+            std::vector<float>{-0.5F});
 }
 
 TEST(Wav, ARecordingThatWasCutOffGivesWhatIsThere) {
@@ -77,17 +80,18 @@ TEST(Wav, FilesThatLieAreRefusedInOneLine) {
   EXPECT_EQ(code_of("RIFF"), ErrorCode::kFormat);
   EXPECT_EQ(code_of("RF64" + good.substr(4)), ErrorCode::kUnsupported);
   EXPECT_EQ(code_of(good.substr(0, 12)), ErrorCode::kFormat);
-  EXPECT_EQ(code_of(good.substr(0, 36)), ErrorCode::kFormat);  // no data
+  EXPECT_EQ(code_of(good.substr(0, 36)), ErrorCode::kFormat);                    // no data
   EXPECT_EQ(code_of(good.substr(0, 12) + good.substr(36)), ErrorCode::kFormat);  // no fmt
   EXPECT_EQ(code_of(wav(1, 1, 8000, 16, "")), ErrorCode::kInput);
-  EXPECT_EQ(code_of(wav(7, 1, 8000, 8, "aa")), ErrorCode::kUnsupported);   // mu-law
+  EXPECT_EQ(code_of(wav(7, 1, 8000, 8, "aa")), ErrorCode::kUnsupported);  // mu-law
   EXPECT_EQ(code_of(wav(1, 1, 8000, 12, "aaaa")), ErrorCode::kUnsupported);
   EXPECT_EQ(code_of(wav(1, 1, 8000, 0, "aaaa")), ErrorCode::kUnsupported);
   EXPECT_EQ(code_of(wav(1, 0, 8000, 16, "aaaa")), ErrorCode::kFormat);
   EXPECT_EQ(code_of(wav(1, 1, 1, 16, "aaaa")), ErrorCode::kUnsupported);
   EXPECT_EQ(code_of(wav(1, 1, -1, 16, "aaaa")), ErrorCode::kUnsupported);
   const float nan = std::numeric_limits<float>::quiet_NaN();
-  EXPECT_EQ(code_of(wav(3, 1, 8000, 32, put(std::bit_cast<std::int32_t>(nan), 4))), ErrorCode::kInput);
+  EXPECT_EQ(code_of(wav(3, 1, 8000, 32, put(std::bit_cast<std::int32_t>(nan), 4))),
+            ErrorCode::kInput);
   std::string frame = good;
   frame.replace(32, 2, put(3, 2));
   EXPECT_EQ(code_of(frame), ErrorCode::kFormat);
@@ -116,8 +120,8 @@ TEST(Wav, EveryPrefixAndEveryByteIsSurvived) {
 // Each file's name begins with the answer it must get.
 TEST(Wav, HostileFilesGetTheAnswerInTheirNames) {
   int files = 0;
-  for (const auto& entry :
-       std::filesystem::directory_iterator(std::filesystem::path(HEADSCOPE_SOURCE_DIR) / "tests/hostile/wav")) {
+  for (const auto& entry : std::filesystem::directory_iterator(
+           std::filesystem::path(HEADSCOPE_SOURCE_DIR) / "tests/hostile/wav")) {
     const std::string name = entry.path().filename().string();
     std::string answer = "well";
     try {

@@ -50,7 +50,8 @@ TEST(Convolution, IsTheSumOverNeighbours) {
         for (std::int64_t b = 0; b < 2; ++b) {
           for (std::int64_t t = 0; t < y.dim(1); ++t) {
             for (std::int64_t o = 0; o < f.out; ++o) {
-              double sum = biased ? double{made.bias.span<float>()[static_cast<std::size_t>(o)]} : 0.0;
+              double sum =
+                  biased ? double{made.bias.span<float>()[static_cast<std::size_t>(o)]} : 0.0;
               const std::int64_t group = o / (f.out / f.groups);
               for (std::int64_t c = 0; c < in; ++c) {
                 for (std::int64_t k = 0; k < f.kernel; ++k) {

@@ -122,7 +122,8 @@ TEST(EncoderDecoder, PaddingOfEitherSideChangesNothing) {
     const headscope::Run last = model.run(next, options);
     alone.decoder_ids = ids({2, 6, 9});
     const headscope::Run longer = model.run(alone);
-    EXPECT_LE(worst(last.logits.span<float>().subspan(30), longer.logits.span<float>().subspan(60)), kNear);
+    EXPECT_LE(worst(last.logits.span<float>().subspan(30), longer.logits.span<float>().subspan(60)),
+              kNear);
   }
 }
 
@@ -187,14 +188,15 @@ TEST(EncoderDecoder, EveryHeadCanBeSilenced) {
       const auto merged = trace.merged.view<float, 3>();
       const std::int64_t width = merged.shape[2] / model.heads(layer);
       for (std::int64_t i = 0; i < merged.shape[1]; ++i) {
-        for (std::int64_t c = 0; c < width; ++c) EXPECT_EQ(merged(0, i, edit.head * width + c), 0.0F);
+        for (std::int64_t c = 0; c < width; ++c)
+          EXPECT_EQ(merged(0, i, edit.head * width + c), 0.0F);
         EXPECT_NE(merged(0, i, 0), 0.0F);
       }
       EXPECT_LE(contributions(model, layer, trace).error, 1e-5) << layer;
       EXPECT_GT(worst(run.logits.span<float>(), plain.logits.span<float>()), 1e-5) << layer;
       // What was read is not changed by what the decoder's heads say.
-      const bool same =
-          worst(run.encoder_last_hidden_state.span<float>(), plain.encoder_last_hidden_state.span<float>()) == 0.0;
+      const bool same = worst(run.encoder_last_hidden_state.span<float>(),
+                              plain.encoder_last_hidden_state.span<float>()) == 0.0;
       EXPECT_EQ(same, layer >= 2) << layer;
     }
   }
@@ -259,7 +261,8 @@ TEST(EncoderDecoder, ASightFileKeepsBothSides) {
   options.sight = &sight;
   headscope::Run run = model.run(t, options);
   run.sighting.labels.resize(7);
-  run.sighting.answer = {{"</s>", 0, 0, -1, true}, {"ja", 0, 0, -1, false}, {"nein", 0, 0, -1, false}};
+  run.sighting.answer = {
+      {"</s>", 0, 0, -1, true}, {"ja", 0, 0, -1, false}, {"nein", 0, 0, -1, false}};
   run.sighting.save(made.folder() / "two.sight");
   const Sighting back = Sighting::load(made.folder() / "two.sight");
   EXPECT_EQ(back.encoder_layers, 2);

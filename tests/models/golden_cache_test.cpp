@@ -122,8 +122,10 @@ TEST(GoldenCache, EditsActOnEveryBlock) {
   each_decoder([](const Subject& s) {
     RunOptions options;
     options.edits.emplace_back().head = 1;
-    options.edits.emplace_back(
-        Edit{.layer = 1, .head = 0, .kind = Edit::Kind::kScale, .factor = 0.5F});
+    Edit& half = options.edits.emplace_back();
+    half.layer = 1;
+    half.kind = Edit::Kind::kScale;
+    half.factor = 0.5F;
     const headscope::Run whole = s.model.run(s.part(0, 0, s.length()), options);
     KvCache cache = s.model.cache(DType::kF32, 64);
     EXPECT_LE(feed(s, result_of(whole), cache, 0, {6, 1}, options.edits), s.tolerance);

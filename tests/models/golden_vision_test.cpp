@@ -12,8 +12,19 @@
 namespace headscope {
 namespace {
 
-const std::vector<std::string> kCases = {"vit", "vit_model", "deit", "dinov2", "dinov2_registers", "dinov2_swiglu",
-                                         "beit", "swin", "clip", "clip_eos", "siglip", "videomae", "timesformer"};
+const std::vector<std::string> kCases = {"vit",
+                                         "vit_model",
+                                         "deit",
+                                         "dinov2",
+                                         "dinov2_registers",
+                                         "dinov2_swiglu",
+                                         "beit",
+                                         "swin",
+                                         "clip",
+                                         "clip_eos",
+                                         "siglip",
+                                         "videomae",
+                                         "timesformer"};
 
 struct Case {
   Model model;
@@ -27,9 +38,10 @@ struct Case {
     if (io.find("input_ids") == nullptr) return;
     const auto ids = io.at("input_ids").view<std::int64_t, 2>();
     tokens.ids = Tensor(DType::kI32, {ids.shape[0], ids.shape[1]});
-    std::transform(ids.data, ids.data + ids.size(), tokens.ids.span<std::int32_t>().begin(), [](std::int64_t id) {
-      return static_cast<std::int32_t>(id);
-    });
+    std::transform(ids.data,
+                   ids.data + ids.size(),
+                   tokens.ids.span<std::int32_t>().begin(),
+                   [](std::int64_t id) { return static_cast<std::int32_t>(id); });
   }
 };
 
@@ -59,8 +71,8 @@ double moved(const headscope::Run& a, const headscope::Run& b) {
   if (left.size() != right.size()) return most;
   for (std::size_t n = 0; n < left.size(); ++n) {
     for (std::size_t i = 0; i < left[n]->span<float>().size(); ++i) {
-      most = std::max(most,
-                      std::abs(double{left[n]->span<float>()[i]} - double{right[n]->span<float>()[i]}));
+      most = std::max(
+          most, std::abs(double{left[n]->span<float>()[i]} - double{right[n]->span<float>()[i]}));
     }
   }
   return most;
@@ -77,7 +89,8 @@ TEST(GoldenVision, TheSharesOfEveryHeadSumToItsLayer) {
     for (int layer = 0; layer < c.model.layers(); ++layer) {
       const auto n = static_cast<std::size_t>(layer);
       EXPECT_EQ(run.sighting.layers[n].query_heads, c.model.heads(layer));
-      EXPECT_LE(contributions(c.model, layer, run.traces[n]).error, 5e-6) << c.model.layer_name(layer);
+      EXPECT_LE(contributions(c.model, layer, run.traces[n]).error, 5e-6)
+          << c.model.layer_name(layer);
     }
   }
 }
@@ -116,7 +129,8 @@ TEST(GoldenVision, ReplacementsLieAsRecordsDo) {
       const auto [B, H, T, Dv] = z.view<float, 4>().shape;
       Tensor own(DType::kF32, {B, T, Dv});
       for (std::int64_t b = 0; b < B; ++b)
-        std::copy_n(&z.view<float, 4>()(b, H - 1, 0, 0), T * Dv, own.span<float>().begin() + b * T * Dv);
+        std::copy_n(
+            &z.view<float, 4>()(b, H - 1, 0, 0), T * Dv, own.span<float>().begin() + b * T * Dv);
       RunOptions options = everything(c.model, sight);
       Edit edit;
       edit.layer = layer;
@@ -180,10 +194,10 @@ TEST(GoldenVision, LabelsAreWhatAPersonCallsThem) {
   EXPECT_EQ(texts("swin", 1, 0)[0], "patch 2,2");
   EXPECT_EQ(texts("swin", 1, 7)[15], "patch 1,1");
   EXPECT_EQ(texts("swin", 2, 1)[5], "patch 1,1");
-  EXPECT_EQ(texts("timesformer", 0, 2), (std::vector<std::string>{"frame 0 patch 1,0",
-                                                                  "frame 1 patch 1,0",
-                                                                  "frame 2 patch 1,0",
-                                                                  "frame 3 patch 1,0"}));
+  EXPECT_EQ(
+      texts("timesformer", 0, 2),
+      (std::vector<std::string>{
+          "frame 0 patch 1,0", "frame 1 patch 1,0", "frame 2 patch 1,0", "frame 3 patch 1,0"}));
   EXPECT_EQ(texts("timesformer", 1, 5)[4], "frame 1 patch 1,1");
   EXPECT_EQ(texts("siglip", 4, 0)[5], "patch 1,1");
 }
@@ -222,7 +236,8 @@ TEST(GoldenVision, OneTowerAloneSaysTheSame) {
     const headscope::Run right = c.model.run(picture);
     EXPECT_FALSE(left.more.contains("image_embeds"));
     EXPECT_FALSE(right.more.contains("logits_per_text"));
-    for (const auto& [run, word] : {std::pair(&left, "text_embeds"), std::pair(&right, "image_embeds")}) {
+    for (const auto& [run, word] :
+         {std::pair(&left, "text_embeds"), std::pair(&right, "image_embeds")}) {
       const auto want = both.more.at(word).span<float>();
       const auto found = run->more.at(word).span<float>();
       EXPECT_TRUE(std::equal(want.begin(), want.end(), found.begin(), found.end())) << word;
@@ -253,7 +268,8 @@ TEST(GoldenVision, PicturesOfOtherSizes) {
       for (const float x : tensor->span<float>()) ASSERT_TRUE(std::isfinite(x));
     }
     for (int layer = 0; layer < c.model.layers(); ++layer)
-      EXPECT_LE(contributions(c.model, layer, run.traces[static_cast<std::size_t>(layer)]).error, 5e-6);
+      EXPECT_LE(contributions(c.model, layer, run.traces[static_cast<std::size_t>(layer)]).error,
+                5e-6);
   }
 }
 

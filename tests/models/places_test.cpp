@@ -19,8 +19,11 @@ Tensor random_tensor(Shape shape, unsigned seed) {
 }
 
 TEST(Places, EveryPatchSitsInOneWindow) {
-  for (const auto& [rows, columns, side, shift] :
-       {std::array<std::int64_t, 4>{8, 8, 4, 0}, {8, 8, 4, 2}, {7, 10, 3, 1}, {5, 5, 5, 0}, {9, 4, 4, 2}}) {
+  for (const auto& [rows, columns, side, shift] : {std::array<std::int64_t, 4>{8, 8, 4, 0},
+                                                   {8, 8, 4, 2},
+                                                   {7, 10, 3, 1},
+                                                   {5, 5, 5, 0},
+                                                   {9, 4, 4, 2}}) {
     const Places places = places_of(Meeting::kWindows, {1, rows, columns}, 0, side, shift);
     std::multiset<std::int64_t> found;
     for (const std::int64_t row : places.row) {
@@ -76,7 +79,8 @@ TEST(Places, ARowInSeveralSequencesGetsTheirMean) {
   const Tensor rows = scattered(found, space, 7);
   const auto f = found.view<float, 3>();
   for (std::int64_t c = 0; c < 2; ++c) {
-    EXPECT_NEAR((rows.view<float, 3>()(0, 0, c)), (f(0, 0, c) + f(1, 0, c) + f(2, 0, c)) / 3.0F, 1e-6);
+    EXPECT_NEAR(
+        (rows.view<float, 3>()(0, 0, c)), (f(0, 0, c) + f(1, 0, c) + f(2, 0, c)) / 3.0F, 1e-6);
     EXPECT_EQ((rows.view<float, 3>()(0, 1 + 3 * 1 + 2, c)), f(2, 2, c));  // patch 1 of frame 2
   }
 }
@@ -128,17 +132,20 @@ TEST(Patches, FittedIsTheCubicOfItsSixteenNeighbours) {
     if (x <= 1.0) return (a + 2) * x * x * x - (a + 3) * x * x + 1;
     return x < 2.0 ? a * x * x * x - 5 * a * x * x + 8 * a * x - 4 * a : 0.0;
   };
-  for (const auto& [rows, columns] : {std::pair<std::int64_t, std::int64_t>{3, 9}, {8, 2}, {1, 1}}) {
+  for (const auto& [rows, columns] :
+       {std::pair<std::int64_t, std::int64_t>{3, 9}, {8, 2}, {1, 1}}) {
     const Tensor fit = fitted(from, rows, columns, Fit::kBicubic);
     for (std::int64_t y = 0; y < rows; ++y) {
       for (std::int64_t x = 0; x < columns; ++x) {
         const double at_y = (static_cast<double>(y) + 0.5) * 5.0 / static_cast<double>(rows) - 0.5;
-        const double at_x = (static_cast<double>(x) + 0.5) * 4.0 / static_cast<double>(columns) - 0.5;
+        const double at_x =
+            (static_cast<double>(x) + 0.5) * 4.0 / static_cast<double>(columns) - 0.5;
         double want = 0.0;
         for (std::int64_t i = -2; i < 8; ++i) {
           for (std::int64_t j = -2; j < 7; ++j) {
             want += cubic(at_y - static_cast<double>(i)) * cubic(at_x - static_cast<double>(j)) *
-                    static_cast<double>(from(std::clamp<std::int64_t>(i, 0, 4), std::clamp<std::int64_t>(j, 0, 3), 1));
+                    static_cast<double>(from(
+                        std::clamp<std::int64_t>(i, 0, 4), std::clamp<std::int64_t>(j, 0, 3), 1));
           }
         }
         EXPECT_NEAR((fit.view<float, 3>()(y, x, 1)), want, 1e-5);
@@ -199,7 +206,8 @@ TEST(Patches, BadPixelsAreNamed) {
   facts.projection = "p";
   facts.height = facts.width = facts.patch_height = facts.patch_width = 4;
   const Tensor weight = random_tensor({5, 3, 4, 4}, 8);
-  const Weights weights({"test", {{"p.weight", weight.any()}}, nullptr}, {}, Linear::Layout::kOutIn);
+  const Weights weights(
+      {"test", {{"p.weight", weight.any()}}, nullptr}, {}, Linear::Layout::kOutIn);
   const Patches patches(weights, facts, 5);
   const auto code = [&](const Tensor& pixels) {
     try {

@@ -21,7 +21,8 @@ class TinyPair {
     std::int64_t targets = 12;  ///< and of its decoder
   };
 
-  explicit TinyPair(Kind kind, const json::Value& more = json::Value::object()) : TinyPair(kind, more, {}) {}
+  explicit TinyPair(Kind kind, const json::Value& more = json::Value::object())
+      : TinyPair(kind, more, {}) {}
   TinyPair(Kind kind, const json::Value& more, const Sizes& sizes) : sizes_(sizes) {
     json::Value config = kind == Kind::kT5 ? t5() : bart(kind);
     config.update(more);
@@ -103,7 +104,8 @@ class TinyPair {
     for (const std::string stack : {"encoder", "decoder"}) {
       const bool decodes = stack == "decoder";
       const std::string prefix = "model." + stack + ".";
-      put(prefix + "embed_positions.weight", {hears ? (decodes ? sizes_.targets : sizes_.sources) : 22, 16});
+      put(prefix + "embed_positions.weight",
+          {hears ? (decodes ? sizes_.targets : sizes_.sources) : 22, 16});
       norm(prefix + (hears ? "layer_norm" : "layernorm_embedding"));
       for (int n = 0; n < (decodes ? 3 : 2); ++n) {
         const std::string layer = prefix + "layers." + std::to_string(n) + ".";
@@ -123,7 +125,8 @@ class TinyPair {
       }
     }
     return {{"model_type", hears ? "whisper" : "bart"},
-            {"architectures", {hears ? "WhisperForConditionalGeneration" : "BartForConditionalGeneration"}},
+            {"architectures",
+             {hears ? "WhisperForConditionalGeneration" : "BartForConditionalGeneration"}},
             {"d_model", 16},
             {"encoder_layers", 2},
             {"decoder_layers", 3},

@@ -15,7 +15,8 @@ namespace {
 
 using test::TinyPair;
 
-constexpr std::int32_t kEnd = 50257, kStart = 50258, kTranslate = 50358, kTranscribe = 50359, kNoTimes = 50363;
+constexpr std::int32_t kEnd = 50257, kStart = 50258, kTranslate = 50358, kTranscribe = 50359,
+                       kNoTimes = 50363;
 constexpr std::int64_t kVocabulary = 51865;
 
 // Windows of a second; every token is a word of its own.
@@ -54,10 +55,11 @@ struct TinyWhisper {
                          {"special", true}});
       }
     }
-    const json::Value tokenizer = {{"version", "1.0"},
-                                   {"added_tokens", added},
-                                   {"pre_tokenizer", {{"type", "WhitespaceSplit"}}},
-                                   {"model", {{"type", "WordLevel"}, {"vocab", vocab}, {"unk_token", "w0"}}}};
+    const json::Value tokenizer = {
+        {"version", "1.0"},
+        {"added_tokens", added},
+        {"pre_tokenizer", {{"type", "WhitespaceSplit"}}},
+        {"model", {{"type", "WordLevel"}, {"vocab", vocab}, {"unk_token", "w0"}}}};
     write_file(made.folder() / "tokenizer.json", tokenizer.dump());
     return made.load();
   }
@@ -67,7 +69,8 @@ Audio hum(double seconds, double hz = 220.0) {
   Audio out{std::vector<float>(static_cast<std::size_t>(seconds * 16000.0)), 16000};
   for (std::size_t n = 0; n < out.samples.size(); ++n) {
     const double t = static_cast<double>(n) / 16000.0;
-    out.samples[n] = static_cast<float>(0.3 * std::sin(6.283185 * hz * t) + 0.1 * std::sin(6.283185 * 1370.0 * t * t));
+    out.samples[n] = static_cast<float>(0.3 * std::sin(6.283185 * hz * t) +
+                                        0.1 * std::sin(6.283185 * 1370.0 * t * t));
   }
   return out;
 }
@@ -120,12 +123,12 @@ TEST(Transcribe, TextStreamsAndALanguageAndTranslationCanBeAskedFor) {
   const TinyWhisper whisper;
   const Audio audio = hum(0.5);
   std::string streamed;
-  const Transcript found = transcribe(whisper.model,
-                                      audio,
-                                      {.language = "l3",
-                                       .translate = true,
-                                       .most = 4,
-                                       .on_text = [&](std::string_view piece) { streamed += piece; }});
+  const Transcript found = transcribe(
+      whisper.model,
+      audio,
+      {.language = "l3", .translate = true, .most = 4, .on_text = [&](std::string_view piece) {
+         streamed += piece;
+       }});
   EXPECT_EQ(found.language, "l3");
   EXPECT_EQ(streamed, found.text);
   std::vector<std::int32_t> expected =
@@ -181,7 +184,8 @@ TEST(Transcribe, RefusesWhatItCannotDo) {
     return ErrorCode::kInternal;
   };
   EXPECT_EQ(code([&] { (void)transcribe(whisper.model, {{}, 16000}); }), ErrorCode::kInput);
-  EXPECT_EQ(code([&] { (void)transcribe(whisper.model, hum(0.1), {.language = "xx"}); }), ErrorCode::kUsage);
+  EXPECT_EQ(code([&] { (void)transcribe(whisper.model, hum(0.1), {.language = "xx"}); }),
+            ErrorCode::kUsage);
   EXPECT_EQ(code([&] { (void)whisper.model.tokens(hum(1.1)); }), ErrorCode::kInput);
   const TinyPair bart(TinyPair::Kind::kBart);
   const Model reads = bart.load();
@@ -191,7 +195,8 @@ TEST(Transcribe, RefusesWhatItCannotDo) {
   const Model mute = bare.load();
   EXPECT_EQ(code([&] { (void)transcribe(mute, hum(0.1)); }), ErrorCode::kNotFound);
   const TinyWhisper english(kVocabulary - 1);
-  EXPECT_EQ(code([&] { (void)transcribe(english.model, hum(0.1), {.language = "l0"}); }), ErrorCode::kUsage);
+  EXPECT_EQ(code([&] { (void)transcribe(english.model, hum(0.1), {.language = "l0"}); }),
+            ErrorCode::kUsage);
   EXPECT_EQ(transcribe(english.model, hum(0.1), {.most = 1}).language, "");
 }
 
