@@ -12,12 +12,12 @@ namespace headscope {
 
 /// How to write down what is said.
 struct TranscribeOptions {
-  std::string language;    ///< "en", "ru", ...; "": the one that the first window sounds like
+  std::string language{};  ///< "en", "ru", ...; "": the one that the first window sounds like
   bool translate = false;  ///< into English
   std::int64_t most =
       0;  ///< tokens of one window; 0: half of what fits, as these models were trained
-  std::vector<Edit> edits;
-  std::function<void(std::string_view)> on_text;  ///< gets the text as it becomes certain
+  std::vector<Edit> edits{};
+  std::function<void(std::string_view)> on_text{};  ///< gets the text as it becomes certain
 };
 
 /// What was said in one window of sound.

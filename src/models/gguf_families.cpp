@@ -218,6 +218,7 @@ constexpr GgufFamily kFamilies[] = {
               "mlp.dense_h_to_4h=ffn_up mlp.dense_4h_to_h=ffn_down",
      .keys = "n_layer=block_count n_head=attention.head_count seq_length=context_length "
              "layer_norm_epsilon=attention.layer_norm_epsilon",
+     .constants = R"({"apply_residual_connection_post_layernorm":false})",
      .grouped = true},
     {.architecture = "mpt",
      .model_type = "mpt",

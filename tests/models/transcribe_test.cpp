@@ -149,7 +149,9 @@ TEST(Transcribe, ALongSoundIsCutWhereItIsQuietest) {
   EXPECT_EQ(found.parts.back().end, 2.5);
   std::string text;
   for (std::size_t n = 0; n < found.parts.size(); ++n) {
-    if (n > 0) EXPECT_EQ(found.parts[n].begin, found.parts[n - 1].end);
+    if (n > 0) {
+      EXPECT_EQ(found.parts[n].begin, found.parts[n - 1].end);
+    }
     EXPECT_LE(found.parts[n].end - found.parts[n].begin, 1.0 + 1e-9);
     text += found.parts[n].text;
   }
