@@ -6,6 +6,7 @@
 #include <span>
 #include <vector>
 
+#include "headscope/cache.h"
 #include "headscope/split.h"
 #include "headscope/tensor.h"
 
@@ -208,11 +209,40 @@ struct Edit {
   std::vector<std::int64_t> rows;             ///< rows to change; empty: all
 };
 
+/// Multi-head latent attention: keys and values of all heads grow from a few numbers a token, queries may
+/// too. Of the D numbers of a head the first `turned` are those that rotary positions turn; keys share them.
+/// Source  DeepSeek-AI 2024 (DeepSeek-V2) s2.1.
+struct LatentProjection {
+  std::shared_ptr<const Linear> query_down;  ///< [C] -> [rank of queries]; none: `query` reads x
+  Tensor query_norm;                         ///< f32, weights of the RMS norm behind it
+  std::shared_ptr<const Linear> query;  ///< -> [H*D], each head: turned numbers, then the others
+  std::shared_ptr<const Linear> down;   ///< [C] -> [rank + turned]
+  Tensor norm;                          ///< f32 [rank], weights of the RMS norm of the rank
+  std::shared_ptr<const Linear> up;     ///< [rank] -> [H*(D-turned) + H*Dv]: all keys, all values
+  std::int64_t turned = 0;
+  float eps = 1e-6F;
+};
+
+/// Positions as things of their own: a query also meets where the key is, a key also meets where the query is.
+///   bias_ij = scale * (q_i . P_r + k_j . Q_r),   r = row(i - j)
+/// Source  He 2021 (DeBERTa) s3.1; buckets that widen with the distance as in DeBERTa v2.
+struct DisentangledPositions {
+  std::vector<std::shared_ptr<const Linear>> keys;     ///< of each head, [D] -> [2*span]: P; none: no such term
+  std::vector<std::shared_ptr<const Linear>> queries;  ///< likewise Q
+  std::int64_t span = 0;      ///< distances -span .. span - 1 have rows of their own
+  std::int64_t buckets = 0;   ///< 0: each distance is one, else those beyond buckets/2 share them
+  std::int64_t furthest = 0;  ///< distance that the last bucket ends at
+
+  /// Which of 2*span rows a distance has.
+  [[nodiscard]] std::int64_t row(std::int64_t distance) const;
+};
+
 /// The learned part of one attention layer. Linear maps are packed for the machine when they are
 /// made.
 struct AttentionWeights {
-  std::shared_ptr<const Linear>
-      qkv;  ///< [C] -> [(H+G)*D + G*Dv]: all queries, all keys, all values
+  /// [C] -> [(H+G)*D + G*Dv]: all queries, all keys, all values. One map, or several side by side: then
+  /// the first ones give the queries alone.
+  std::vector<std::shared_ptr<const Linear>> qkv;
   std::shared_ptr<const Linear> output;  ///< [H*Dv] -> [C]
   std::int64_t heads = 0;
   std::int64_t groups = 0;
@@ -220,6 +250,9 @@ struct AttentionWeights {
   std::int64_t value_width = 0;  ///< Dv
   HeadNorm norm = {};            ///< of q and k, before they turn
   Rotary rotary = {};            ///< how q and k turn with their positions
+  float clip = 0.0F;             ///< q, k and v are cut to +-clip before all else; 0: they are not
+  std::shared_ptr<const LatentProjection> latent = nullptr;  ///< instead of qkv (then G = H)
+  std::shared_ptr<const DisentangledPositions> disentangled = {};  ///< none: positions are not compared
 };
 
 /// Every number of the five steps of one call, for the walk and for tests. Filled when asked for.
@@ -247,6 +280,18 @@ struct AttentionCall {
   /// sequence of options.cu_seqlens_q.
   View<const std::int64_t, 2> positions;
   std::int64_t first_position = 0;  ///< of a call that goes on where another ended
+  const Rotary* rotary =
+      nullptr;  ///< turns instead of weights.rotary: angles that depend on the length
+
+  /// Cross attention: keys and values come from these rows, [B,Tk,C']; no data: from x.
+  View<const float, 3> memory;
+  /// One cache a sequence, or none. Keys and values of x (of the rows that count: the first ones of each
+  /// sequence) are appended to layer `layer` of each, and all that a cache keeps is seen. query_offset and
+  /// key_mask are then those of the caches; a Sight needs B = 1.
+  std::span<KvCache* const> caches;
+  std::size_t layer = 0;
+  bool remembered =
+      false;  ///< cross attention over what `remember` put into the caches: x asks only
 };
 
 /// The five steps in order. Shapes  x [B,T,C], out [B,T,C]; both contiguous.
@@ -261,16 +306,31 @@ struct Slices {
   View<const float, 4> q;  ///< [B,H,T,D]
   View<const float, 4> k;  ///< [B,G,T,D]
   View<const float, 4> v;  ///< [B,G,T,Dv]
+  std::shared_ptr<const Tensor> bias = {};  ///< [B,H,T,T] of disentangled positions; nullptr: none
 };
 
-/// Step 1 of 5, project: x becomes queries, keys and values. Shapes  [B,T,C] -> [B,T,(H+G)*D +
-/// G*Dv].
+/// Where step 1 writes: queries [B,Tq,H*D], and keys and values [B,Tk,G*D + G*Dv], which are the columns
+/// behind the queries unless they come from another sequence (or from nowhere: no data).
+struct Projected {
+  View<float, 3> q;
+  View<float, 3> kv;
+};
+
+/// Step 1 of 5, project: x becomes queries, x or memory becomes keys and values.
+/// Shapes  [B,T,C] -> [B,T,(H+G)*D + G*Dv].
+void project(const AttentionWeights& weights,
+             View<const float, 3> x,
+             View<const float, 3> memory,
+             const Projected& rows);
 void project(const AttentionWeights& weights, View<const float, 3> x, View<float, 3> qkv);
 /// Step 2 of 5, split: every head gets its own slice. Where weights.norm and weights.rotary ask for it, q
-/// and k are normed and turned where they lie; v stays. Of `call` only the positions count.
+/// and k are normed and turned where they lie; v stays. Keys and values join the caches, if there are any.
 /// Cost    nothing, or one pass over q and k for each of the two.
 /// Errors  kShape, kRange, kUsage (numbers that do not fit or are not finite).
+Slices split(const AttentionWeights& weights, const Projected& rows, const AttentionCall& call);
 Slices split(const AttentionWeights& weights, View<float, 3> qkv, const AttentionCall& call = {});
+/// Step 3 of 5 over slices, or over what the caches of the call keep. Shapes  out and lse as in focus.
+void focus(const Slices& slices, const FocusOutput& out, const AttentionCall& call);
 /// Where step 3 writes so that step 4 costs nothing: [B,T,H*Dv] seen as [B,H,T,Dv].
 View<float, 4> as_heads(View<float, 3> merged, std::int64_t heads);
 /// Step 4 of 5, merge: the heads' findings lie side by side in [B,T,H*Dv]; edits act here.
@@ -279,6 +339,13 @@ void merge(View<float, 3> merged,
            std::int64_t heads,
            std::span<const Edit> edits,
            View<const std::uint8_t, 2> rows = {});
+/// Keys and values of `memory` [B,Tk,C'] for calls with `remembered`: layer `layer` of each cache gets those
+/// of its sequence, of the rows that count alone. KvCache::advance is left to the caller.
+void remember(const AttentionWeights& weights,
+              View<const float, 3> memory,
+              View<const std::uint8_t, 2> rows,
+              std::span<KvCache* const> caches,
+              std::size_t layer);
 /// Step 5 of 5, output: the last linear layer. Shapes  [B,T,H*Dv] -> [B,T,C].
 void output(const AttentionWeights& weights, View<const float, 3> merged, View<float, 3> out);
 

@@ -15,7 +15,10 @@ void set_threads(int n);
 /// Nested calls run serially. Results must not depend on which thread runs an index: every caller
 /// partitions its work by shapes alone, which is what makes headscope's results independent of the
 /// number of threads. The first exception thrown by a body reaches the caller after all have ended.
-/// Cost    about a microsecond a call beyond the bodies; n == 1 and one thread cost nothing.
+/// Calls from several threads at once do not wait for each other: the first has the helping threads,
+/// the others run alone.
+/// Cost    about a microsecond a call beyond the bodies; n == 1 and one thread cost nothing. Helping
+///         threads stay awake for about 100 microseconds after a call, then they sleep.
 void parallel_for(std::int64_t n, const std::function<void(std::int64_t)>& body);
 
 }  // namespace headscope

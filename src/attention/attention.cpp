@@ -12,12 +12,9 @@ void attention(const AttentionWeights& weights,
                const AttentionCall& call) {
   Workspace work(weights, x, out, call);
 
-  project(weights, x, work.qkv());
-  const Slices slices = split(weights, work.qkv(), call);
-  focus({slices.q, slices.k, slices.v, call.options},
-        {as_heads(work.merged(), weights.heads), work.lse()},
-        call.sight,
-        call.record);
+  project(weights, x, work.memory(), work.projected());
+  const Slices slices = split(weights, work.projected(), call);
+  focus(slices, {as_heads(work.merged(), weights.heads), work.lse()}, call);
   work.trace_findings(slices);
   merge(work.merged(), weights.heads, call.edits, call.rows);
   output(weights, work.merged(), out);

@@ -13,7 +13,11 @@ class Workspace {
             View<float, 3> out,
             const AttentionCall& call);
 
-  View<float, 3> qkv() { return qkv_.view<float, 3>(); }
+  /// Where keys and values come from.
+  [[nodiscard]] View<const float, 3> memory() const {
+    return call_.memory.data == nullptr ? x_ : call_.memory;
+  }
+  [[nodiscard]] const Projected& projected() const { return projected_; }
   View<float, 3> merged() { return merged_.view<float, 3>(); }
   View<float, 3> lse() { return lse_.empty() ? View<float, 3>() : lse_.view<float, 3>(); }
 
@@ -28,6 +32,8 @@ class Workspace {
   View<const float, 3> x_;
   View<float, 3> out_;
   Tensor qkv_;
+  Tensor memory_;  // keys and values of another sequence
+  Projected projected_;
   Tensor merged_;
   Tensor lse_;
 };

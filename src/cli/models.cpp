@@ -2,12 +2,14 @@
 
 #include "cli/app.h"
 #include "cli/arguments.h"
+#include "cli/catalogue.h"
 #include "cli/json_writer.h"
 #include "cli/see_parts.h"
 #include "headscope/error.h"
 #include "headscope/model.h"
 
-/// `headscope models`: the built-in models that are here, and what their heads do.
+/// `headscope models`: the built-in models and what their heads do; those in the cache of the hub
+/// and in the current folder, as far as they can be read.
 namespace headscope::cli {
 
 namespace {
@@ -34,6 +36,46 @@ std::string describe(const Screen& screen, const Model& model) {
                                        counted(screen.lang, Word::kTokens, model.positions()));
   return paint(screen, Paint::kTitle, model.name()) + '\n' + clip(facts, screen.width) + '\n' +
          role_lines(screen, model);
+}
+
+// One line of a table, and what is wrong below it.
+std::string row(const Screen& screen, const Listed& listed) {
+  const std::string size =
+      listed.layers == 0 ? std::string()
+                         : say(screen.lang, Word::kLayersByHeads, listed.layers, listed.heads);
+  const std::string parameters = listed.parameters == 0 ? std::string() : large(listed.parameters);
+  const int name_width = screen.width - 41;
+  const std::string name = clean(listed.name);
+  std::string out = "  " + left(clip(name, name_width), name_width) + ' ' +
+                    left(clip(clean(listed.family), 12), 13) + left(size, 9) +
+                    right(parameters, 7) +
+                    right(listed.bytes == 0 ? std::string() : bytes(listed.bytes), 9);
+  out = trimmed(std::move(out)) + '\n';
+  if (!listed.problem.empty()) {
+    out += "    " + wrap(clean(listed.problem), screen.width, 4) + '\n';
+  }
+  return out;
+}
+
+std::string table(const Screen& screen, Word heading, const std::vector<Listed>& entries) {
+  if (entries.empty()) return {};
+  std::string out = '\n' + paint(screen, Paint::kTitle, text(screen.lang, heading)) + '\n';
+  for (const Listed& listed : entries) out += row(screen, listed);
+  return out;
+}
+
+void write_listed(JsonWriter& json, std::string_view key, const std::vector<Listed>& entries) {
+  json.key(key).begin_array();
+  for (const Listed& listed : entries) {
+    json.begin_object()
+        .field("name", clean(listed.name))
+        .field("path", clean(listed.path.string()));
+    json.field("family", clean(listed.family)).field("layers", listed.layers);
+    json.field("heads", listed.heads).field("parameters", listed.parameters);
+    json.field("bytes", listed.bytes).field("runs", listed.problem.empty());
+    json.field("problem", clean(listed.problem)).end_object();
+  }
+  json.end_array();
 }
 
 void write_model(JsonWriter& json, const Model& model) {
@@ -70,7 +112,14 @@ int models(std::span<const std::string> arguments, Lang lang, std::string& out) 
       screenful += wrap(clean(error.what()), call.screen.width, 2) + '\n';
     }
   }
-  json.end_array().key("families").begin_array();
+  json.end_array();
+  const std::vector<Listed> cache = survey_cache();
+  const std::vector<Listed> here = survey_gguf_files(".");
+  write_listed(json, "cache", cache);
+  write_listed(json, "here", here);
+  screenful += table(call.screen, Word::kModelsCached, cache);
+  screenful += table(call.screen, Word::kModelsHere, here);
+  json.key("families").begin_array();
   std::string known;
   for (const std::string& family : families()) {
     json.value(family);

@@ -191,6 +191,11 @@ std::string large(std::int64_t n) {
   return fmt::format("{:.3g} G", x / 1e9);
 }
 
+std::string bytes(std::uint64_t n) {
+  const std::string number = large(static_cast<std::int64_t>(n));
+  return number + (n < 10'000 ? " B" : "B");
+}
+
 std::string milliseconds(double ms) {
   if (ms >= 1000.0) return fmt::format("{:.1f} s", ms / 1000.0);
   if (ms >= 10.0) return fmt::format("{:.0f} ms", ms);

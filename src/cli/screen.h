@@ -47,6 +47,8 @@ std::string share(double x);
 std::string figure(double x);
 /// A large whole number in a few characters: "22.7 M", "512".
 std::string large(std::int64_t n);
+/// A number of bytes: "269 MB", "512 B".
+std::string bytes(std::uint64_t n);
 /// A time in milliseconds: "0.31 ms", "11 ms", "1.4 s".
 std::string milliseconds(double ms);
 /// A bar of at most `width` columns in eighths, padded to `width`.

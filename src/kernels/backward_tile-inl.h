@@ -45,7 +45,8 @@ HWY_INLINE void product_tile(const Product& p, std::int64_t line, std::int64_t c
     acc[m][0] = kAdd ? hn::Load(d, c + m * p.c_stride) : hn::Zero(d);
     acc[m][1] = kAdd ? hn::Load(d, c + m * p.c_stride + kLanes) : hn::Zero(d);
   }
-  for (std::int64_t k = 0; k < p.depth; ++k) {
+  // Unrolled, because the end of a short loop is often predicted late.
+  const auto step = [&]() HWY_ATTR {
     const V low = hn::Load(d, b);
     const V high = hn::Load(d, b + kLanes);
     b += b_stride;
@@ -56,7 +57,15 @@ HWY_INLINE void product_tile(const Product& p, std::int64_t line, std::int64_t c
       acc[m][1] = hn::MulAdd(x, high, acc[m][1]);
     }
     a += kAcross ? a_stride : 1;
+  };
+  std::int64_t k = 0;
+  for (; k + 4 <= p.depth; k += 4) {
+    step();
+    step();
+    step();
+    step();
   }
+  for (; k < p.depth; ++k) step();
   HWY_UNROLL(12)
   for (std::int64_t m = 0; m < kN; ++m) {
     hn::Store(acc[m][0], d, c + m * p.c_stride);

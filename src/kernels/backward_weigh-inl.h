@@ -40,11 +40,13 @@ inline bool plain(const BackwardTask& t, const Tile& tile) {
   return last.begin <= tile.key && tile.key + tile.keys <= first.end;
 }
 
-/// e^x for any x that an lse of these scores can leave; the bound above only keeps a wrong lse finite.
-HWY_INLINE V weight(V x) {
+/// What e^x can be taken of; the bound above only keeps a wrong lse finite.
+HWY_INLINE V within(V x) {
   const D d;
-  return exp_from_least(at_most(hn::Set(d, 88.0F), at_least(hn::Set(d, kLeastExponent), x)));
+  return at_most(hn::Set(d, 88.0F), at_least(hn::Set(d, kLeastExponent), x));
 }
+/// e^x for any x that an lse of these scores can leave.
+HWY_INLINE V weight(V x) { return exp_from_least(within(x)); }
 
 /// tanh(x), relative error 2e-7: a soft-cap of 50 would make 5e-6 of a score out of an absolute 1e-7.
 /// Below 5/8 by a polynomial. Source: Moshier, Cephes 1992, tanhf.
@@ -60,18 +62,28 @@ HWY_INLINE V tanh_near(V x) {
   return hn::IfThenElse(hn::Lt(hn::Abs(x), hn::Set(d, 0.625F)), small, tanh(x));
 }
 
+// Vectors of a line that are weighed together.
+inline constexpr std::int64_t kAtOnce = 4;
+static_assert(kKeys % (kAtOnce * static_cast<std::int64_t>(kLanes)) == 0);
+
 HWY_INLINE void weigh_plain(const BackwardTask& t, const Tile& tile) {
   const D d;
   const V scale = hn::Set(d, t.scale);
   for (std::int64_t r = 0; r < tile.rows; ++r) {
     const V lse = hn::Set(d, t.lse[tile.row + r]);
     const V delta = hn::Set(d, t.delta[tile.row + r]);
-    for (std::int64_t n = 0; n < kKeys; n += static_cast<std::int64_t>(kLanes)) {
+    for (std::int64_t n = 0; n < kKeys; n += kAtOnce * static_cast<std::int64_t>(kLanes)) {
       float* w = tile.w + r * kKeys + n;
       float* ds = tile.ds + r * kKeys + n;
-      const V p = weight(hn::MulSub(hn::Load(d, w), scale, lse));
-      hn::Store(p, d, w);
-      hn::Store(hn::Mul(p, hn::Sub(hn::Load(d, ds), delta)), d, ds);
+      V p[kAtOnce];
+      for (std::size_t i = 0; i < kAtOnce; ++i)
+        p[i] = within(hn::MulSub(hn::Load(d, w + i * kLanes), scale, lse));
+      exp_from_least(p);
+      for (std::size_t i = 0; i < kAtOnce; ++i) {
+        const V own = hn::Load(d, ds + i * kLanes);
+        hn::Store(p[i], d, w + i * kLanes);
+        hn::Store(hn::Mul(p[i], hn::Sub(own, delta)), d, ds + i * kLanes);
+      }
     }
   }
 }

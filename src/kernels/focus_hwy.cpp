@@ -26,7 +26,6 @@ struct Bf16Tables {
 #define HWY_TARGET_INCLUDE "kernels/focus_hwy.cpp"
 #include "hwy/cache_control.h"
 #include "hwy/foreach_target.h"  // IWYU pragma: keep
-#include "hwy/contrib/math/math-inl.h"
 #include "hwy/highway.h"
 #include "kernels/focus_bf16-inl.h"
 #include "kernels/focus_few-inl.h"
@@ -121,6 +120,7 @@ void raise_max(const FocusTask& t,
     grew = grew || !hn::AllTrue(d, hn::Le(hn::Load(d, top + lane), limit));
   }
   if (!grew) return;
+  bool summed = false;
   alignas(64) float factors[P::kRows];
   fill(factors, factors + P::kRows, 1.0F);
   for (std::size_t lane = 0; lane < rows.used; lane += kLanes) {
@@ -129,6 +129,7 @@ void raise_max(const FocusTask& t,
     const V step = at_least(hn::Set(d, kLeastExponent), hn::Sub(old, now));
     const V factor = exp(step);
     const V sum = hn::Load(d, lanes.sum + lane);
+    summed = summed || !hn::AllTrue(d, hn::Eq(sum, hn::Zero(d)));
     hn::Store(now, d, lanes.max + lane);
     hn::Store(hn::Mul(sum, factor), d, lanes.sum + lane);
     hn::Store(hn::Mul(factor, hn::MulAdd(sum, step, hn::Load(d, lanes.moment + lane))),
@@ -137,7 +138,7 @@ void raise_max(const FocusTask& t,
     hn::Store(hn::Mul(hn::Load(d, lanes.spread + lane), factor), d, lanes.spread + lane);
     hn::Store(factor, d, factors + lane);
   }
-  P::rescale(t, factors, o);
+  if (summed) P::rescale(t, factors, o);
 }
 
 // What the sums of the rows become once all keys are in. Everything is taken relative to `top`, the larger
@@ -150,23 +151,6 @@ struct alignas(64) Ending {
   float sink[kRows];     // e^(sink - top)
   double above[kRows];   // lse - top
 };
-
-// Natural logarithms of n numbers, n a multiple of kLanes.
-inline void logs(const double* from, std::size_t n, double* to) {
-#if HWY_HAVE_FLOAT64 && HWY_TARGET != HWY_SCALAR
-  const hn::Repartition<double, D> d;
-  for (std::size_t i = 0; i < n; i += hn::MaxLanes(d)) {
-    const auto x = hn::Load(d, from + i);
-    const auto endless = hn::Set(d, std::numeric_limits<double>::infinity());
-    const auto usual = hn::And(hn::Gt(x, hn::Zero(d)), hn::Lt(x, endless));
-    // log 0 is -inf; what else is left, NaN and inf, stays.
-    const auto other = hn::IfThenElse(hn::Eq(x, hn::Zero(d)), hn::Neg(endless), x);
-    hn::Store(hn::IfThenElse(usual, hn::Log(d, x), other), d, to + i);
-  }
-#else
-  for (std::size_t i = 0; i < n; ++i) to[i] = std::log(from[i]);
-#endif
-}
 
 template <std::size_t kRows>
 void end_sums(Rows<kRows>& rows, const Lanes<kRows>& lanes, Ending<kRows>& e) {
@@ -368,6 +352,17 @@ void load_block(const FocusTask& t, const Rows<P::kRows>& rows, const Scratch<P>
   }
 }
 
+// Asks for the rows of the output that a block is about to write: they come from far.
+template <class P>
+void fetch_out(const FocusTask& t, const Rows<P::kRows>& rows) {
+  const std::int64_t size = t.number == Number::kF32 ? sizeof(float) : sizeof(bf16);
+  for (std::int64_t i = 0; i < rows.count; ++i) {
+    const auto* to =
+        static_cast<const std::byte*>(rows.head[i]->out) + rows.at[i] * t.out_stride * size;
+    for (std::int64_t c = 0; c < t.value_width * size; c += 64) hwy::Prefetch(to + c);
+  }
+}
+
 template <class P>
 void start_block(const FocusTask& t, std::int64_t row, std::int64_t count, RowBlock<P>& block) {
   block.rows = {};
@@ -415,7 +410,10 @@ void focus(const FocusTask& t) noexcept {
     }
     const std::int64_t step = count == 1 ? larger(end - begin, kBlock) : keys_at_once(t);
     for (std::int64_t j = begin; j < end; j += step) {
-      for (std::int64_t n = 0; n < count; ++n) walk_keys(t, j, j + step, blocks[n]);
+      for (std::int64_t n = 0; n < count; ++n) {
+        if (j + step >= end && !t.split) fetch_out<P>(t, blocks[n].rows);
+        walk_keys(t, j, j + step, blocks[n]);
+      }
     }
     for (std::int64_t n = 0; n < count; ++n) finish_block(t, blocks[n]);
   }

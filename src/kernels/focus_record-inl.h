@@ -73,19 +73,26 @@ void note_best(const Rows<kRows>& rows,
                const float* top,
                Lanes<kRows>& lanes) {
   const D d;
+  const hn::RebindToSigned<D> di;
+  const V scale = hn::Set(d, factor);
   for (std::size_t base = 0; base < rows.used; base += kLanes) {
     const V best = hn::Load(d, lanes.best + base);
-    if (hn::AllFalse(d, hn::Gt(hn::Load(d, top + base), best))) continue;
-    for (std::size_t i = base; i < base + kLanes; ++i) {
-      if (!(top[i] > lanes.best[i])) continue;
-      lanes.best[i] = top[i];
-      for (std::int64_t m = 0; m < n; ++m) {
-        if (s[static_cast<std::size_t>(m) * kRows + i] * factor == top[i]) {
-          lanes.best_key[i] = static_cast<std::int32_t>(j0 + m);
-          break;
-        }
-      }
+    const V here = hn::Load(d, top + base);
+    const M grew = hn::Gt(here, best);
+    if (hn::AllFalse(d, grew)) continue;
+    // From the last key to the first, so that the first of equals stays. Keys of a block are few enough to be
+    // counted in f32.
+    V found = hn::Zero(d);
+    V number = hn::Set(d, static_cast<float>(n - 1));
+    for (std::int64_t m = n - 1; m >= 0; --m) {
+      const V score = hn::Mul(hn::Load(d, s + static_cast<std::size_t>(m) * kRows + base), scale);
+      found = hn::IfThenElse(hn::Eq(score, here), number, found);
+      number = hn::Sub(number, hn::Set(d, 1.0F));
     }
+    const auto key = hn::Add(hn::ConvertTo(di, found), hn::Set(di, static_cast<std::int32_t>(j0)));
+    const auto old = hn::Load(di, lanes.best_key + base);
+    hn::Store(hn::IfThenElse(grew, here, best), d, lanes.best + base);
+    hn::Store(hn::IfThenElse(hn::RebindMask(di, grew), key, old), di, lanes.best_key + base);
   }
 }
 

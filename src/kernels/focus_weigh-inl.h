@@ -22,8 +22,9 @@ struct Sums {
   V weight, moment, distance, square;
 };
 
-// How many keys' exponentials a row takes at once.
-inline constexpr std::int64_t kAtOnce = 4;
+// How many keys' exponentials a row takes at once: what is summed beside them needs registers too.
+template <bool kStats>
+inline constexpr std::int64_t kAtOnce = kStats ? 2 : 4;
 template <std::int64_t kN>
 struct Count {
   static constexpr std::size_t value = kN;
@@ -75,8 +76,9 @@ HWY_INLINE Sums weigh_lanes(std::int64_t n, float* s, float factor, V max, int s
       add(m[i], x[i], p[i]);
     }
   };
+  constexpr std::int64_t kKeys = kAtOnce<kStats>;
   std::int64_t step = 0;
-  for (; step + kAtOnce <= n; step += kAtOnce) weigh_keys(step, Count<kAtOnce>());
+  for (; step + kKeys <= n; step += kKeys) weigh_keys(step, Count<kKeys>());
   for (; step < n; ++step) weigh_keys(step, Count<1>());
   if (side == 0 || !kStats) return {weight, moment, once, twice};
   // sum p * d = f - c;  sum p * d^2 = 2 g - 3 f + c, with d from 0.

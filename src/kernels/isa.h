@@ -12,7 +12,15 @@
 namespace headscope::kernels {
 
 /// Functions that act on single numbers.
-enum class Activation : std::uint8_t { kGelu, kGeluTanh, kRelu, kSilu, kTanh };
+enum class Activation : std::uint8_t {
+  kGelu,
+  kGeluTanh,
+  kGeluQuick,
+  kRelu,
+  kReluSquared,
+  kSilu,
+  kTanh
+};
 
 /// How one instruction set does step 3: sums run over keys, rows are taken in blocks. All serial and
 /// noexcept.

@@ -17,7 +17,7 @@
 HWY_BEFORE_NAMESPACE();
 namespace headscope::kernels::HWY_NAMESPACE {
 
-/// Blocks of 32 whose factors are made together: the 256 numbers of a K-block.
+/// Blocks of 32 whose factors are made together at most: the 256 numbers of a K-block.
 inline constexpr std::int64_t kFactorBlocks = 8;
 
 /// Eight rows of w; past the last one it stands in for those that are missing.
@@ -26,13 +26,11 @@ struct EightRows {
 };
 
 HWY_INLINE EightRows eight_rows(const std::byte* first, std::size_t row_bytes, std::int64_t count) {
-  EightRows rows;
   const auto* at = reinterpret_cast<const std::uint8_t*>(first);
-  for (std::int64_t r = 0; r < 8; ++r) {
-    rows.at[r] = at;
-    if (r + 1 < count) at += row_bytes;
-  }
-  return rows;
+  const auto row = [&](std::int64_t r) {
+    return at + static_cast<std::size_t>(HWY_MIN(r, count - 1)) * row_bytes;
+  };
+  return {{at, row(1), row(2), row(3), row(4), row(5), row(6), row(7)}};
 }
 
 /// What is multiplied with up to 8 blocks of 8 rows: scale[b][half][r] and least[b][r].
@@ -79,86 +77,98 @@ HWY_INLINE float half_at(const std::uint8_t* at) {
   return _cvtsh_ss(bits);
 }
 
-/// The f16 factors at the start of blocks of `bytes` each.
-HWY_INLINE void half_factors(const EightRows& rows,
-                             std::int64_t bytes,
-                             std::int64_t first,
-                             std::int64_t count,
-                             Factors& to) {
-  alignas(16) std::uint16_t raw[kFactorBlocks][8];
-  for (std::int64_t r = 0; r < 8; ++r) {
-    const std::uint8_t* at = rows.at[r] + first * bytes;
-    for (std::int64_t b = 0; b < count; ++b) std::memcpy(&raw[b][r], at + b * bytes, 2);
-  }
-  for (std::int64_t b = 0; b < count; ++b) {
-    const __m128i halves = _mm_load_si128(reinterpret_cast<const __m128i*>(raw[b]));
-    _mm256_store_ps(to.scale[b][0], _mm256_cvtph_ps(halves));
-  }
+HWY_INLINE int int_at(const std::uint8_t* at) {
+  std::int32_t bits = 0;
+  std::memcpy(&bits, at, sizeof(bits));
+  return bits;
+}
+
+/// 32 bits of each row, `offset` bytes from its start. Vectors are put together in registers: a vector
+/// read from where its parts were just written would wait for them.
+HWY_INLINE __m256i eight_ints(const EightRows& rows, std::int64_t offset) {
+  const auto four = [&](int r) HWY_ATTR {
+    const __m128i a = _mm_insert_epi32(
+        _mm_cvtsi32_si128(int_at(rows.at[r] + offset)), int_at(rows.at[r + 1] + offset), 1);
+    const __m128i b = _mm_insert_epi32(
+        _mm_cvtsi32_si128(int_at(rows.at[r + 2] + offset)), int_at(rows.at[r + 3] + offset), 1);
+    return _mm_unpacklo_epi64(a, b);
+  };
+  return _mm256_inserti128_si256(_mm256_castsi128_si256(four(0)), four(4), 1);
+}
+
+/// The lower and the upper f16 of eight pairs.
+HWY_INLINE void two_halves(__m256i pairs, __m256& lower, __m256& upper) {
+  const __m256i mixed = _mm256_packus_epi32(_mm256_and_si256(pairs, _mm256_set1_epi32(0xFFFF)),
+                                            _mm256_srli_epi32(pairs, 16));
+  const __m256i apart = _mm256_permute4x64_epi64(mixed, 0xD8);
+  lower = _mm256_cvtph_ps(_mm256_castsi256_si128(apart));
+  upper = _mm256_cvtph_ps(_mm256_extracti128_si256(apart, 1));
+}
+
+/// The f16 at the start of each block of 32.
+HWY_INLINE __m256 half_of_eight(const EightRows& rows, std::int64_t offset) {
+  __m256 lower;
+  __m256 upper;
+  two_halves(eight_ints(rows, offset), lower, upper);
+  return lower;
 }
 
 /// How a dtype stores 32 numbers. kSigned: `load` gives -128..127, else 0..15 and there is a `least`.
-/// kHalves: numbers 16 to 31 have a scale of their own.
+/// kHalves: numbers 16 to 31 have a scale of their own. kChunk: blocks whose factors `factors` makes.
 template <DType>
 struct Blocks;
 
 template <>
 struct Blocks<DType::kQ4_0> {
   static constexpr bool kSigned = false;
+  static constexpr std::int64_t kChunk = 1;
   static constexpr bool kHalves = false;
   static HWY_INLINE __m256i load(const std::uint8_t* row, std::int64_t b) {
     return nibbles(row + b * 18 + 2);
   }
   static HWY_INLINE void factors(const EightRows& rows,
                                  std::int64_t first,
-                                 std::int64_t count,
+                                 std::int64_t,
                                  Factors& to) {
-    half_factors(rows, 18, first, count, to);
-    const __m256 offset = _mm256_set1_ps(-8.0F);
-    for (std::int64_t b = 0; b < count; ++b)
-      _mm256_store_ps(to.least[b], _mm256_mul_ps(offset, _mm256_load_ps(to.scale[b][0])));
+    const __m256 scale = half_of_eight(rows, first * 18);
+    _mm256_store_ps(to.scale[0][0], scale);
+    _mm256_store_ps(to.least[0], _mm256_mul_ps(_mm256_set1_ps(-8.0F), scale));
   }
 };
 
 template <>
 struct Blocks<DType::kQ4_1> {
   static constexpr bool kSigned = false;
+  static constexpr std::int64_t kChunk = 1;
   static constexpr bool kHalves = false;
   static HWY_INLINE __m256i load(const std::uint8_t* row, std::int64_t b) {
     return nibbles(row + b * 20 + 4);
   }
   static HWY_INLINE void factors(const EightRows& rows,
                                  std::int64_t first,
-                                 std::int64_t count,
+                                 std::int64_t,
                                  Factors& to) {
-    alignas(32) std::uint32_t raw[kFactorBlocks][8];
-    for (std::int64_t r = 0; r < 8; ++r) {
-      const std::uint8_t* at = rows.at[r] + first * 20;
-      for (std::int64_t b = 0; b < count; ++b) std::memcpy(&raw[b][r], at + b * 20, 4);
-    }
-    const __m256i low = _mm256_set1_epi32(0xFFFF);
-    for (std::int64_t b = 0; b < count; ++b) {
-      const __m256i pair = _mm256_load_si256(reinterpret_cast<const __m256i*>(raw[b]));
-      const __m256i mixed =
-          _mm256_packus_epi32(_mm256_and_si256(pair, low), _mm256_srli_epi32(pair, 16));
-      const __m256i apart = _mm256_permute4x64_epi64(mixed, 0xD8);
-      _mm256_store_ps(to.scale[b][0], _mm256_cvtph_ps(_mm256_castsi256_si128(apart)));
-      _mm256_store_ps(to.least[b], _mm256_cvtph_ps(_mm256_extracti128_si256(apart, 1)));
-    }
+    __m256 scale;
+    __m256 least;
+    two_halves(eight_ints(rows, first * 20), scale, least);
+    _mm256_store_ps(to.scale[0][0], scale);
+    _mm256_store_ps(to.least[0], least);
   }
 };
 
 template <>
 struct Blocks<DType::kQ8_0> {
   static constexpr bool kSigned = true;
+  static constexpr std::int64_t kChunk = 1;
   static constexpr bool kHalves = false;
   static HWY_INLINE __m256i load(const std::uint8_t* row, std::int64_t b) {
     return load_bytes(row + b * 34 + 2);
   }
   static HWY_INLINE void factors(const EightRows& rows,
                                  std::int64_t first,
-                                 std::int64_t count,
+                                 std::int64_t,
                                  Factors& to) {
-    half_factors(rows, 34, first, count, to);
+    _mm256_store_ps(to.scale[0][0], half_of_eight(rows, first * 34));
   }
 };
 
@@ -170,6 +180,7 @@ HWY_INLINE __m256 floats_of_bytes(std::uint64_t eight, bool with_sign) {
 template <>
 struct Blocks<DType::kQ4_K> {
   static constexpr bool kSigned = false;
+  static constexpr std::int64_t kChunk = 8;
   static constexpr bool kHalves = false;
   static HWY_INLINE __m256i load(const std::uint8_t* row, std::int64_t b) {
     const __m256i both = load_bytes(row + b / 8 * 144 + 16 + b % 8 / 2 * 32);
@@ -210,6 +221,7 @@ struct Blocks<DType::kQ4_K> {
 template <>
 struct Blocks<DType::kQ6_K> {
   static constexpr bool kSigned = true;
+  static constexpr std::int64_t kChunk = 8;
   static constexpr bool kHalves = true;
   static HWY_INLINE __m256i load(const std::uint8_t* row, std::int64_t b) {
     const std::uint8_t* at = row + b / 8 * 210;

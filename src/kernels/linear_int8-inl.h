@@ -48,13 +48,22 @@ HWY_INLINE __m512i add32(__m512i a, __m512i b) { return _mm512_add_epi32(a, b); 
 /// vpmaddubsw: pairs in 16 bits. Eight products of 15 * 127 fit there, two of 128 * 127 do.
 struct PairForm {
   static constexpr bool kCorrects = false;
+  // GCC turns a chain of sums into a tree, which needs more registers than there are.
+  template <class T>
+  static HWY_INLINE void keep_order(T& sum) {
+    asm("" : "+v"(sum));
+  }
   template <class T>
   static HWY_INLINE T add_small(T sum, T w, T x) {
-    return add16(sum, dot_pairs(w, x));
+    sum = add16(sum, dot_pairs(w, x));
+    keep_order(sum);
+    return sum;
   }
   template <class T>
   static HWY_INLINE T add_signed(T sum, T w, T x) {
-    return add32(sum, add_pairs(dot_pairs(abs_bytes(w), sign_bytes(x, w))));
+    sum = add32(sum, add_pairs(dot_pairs(abs_bytes(w), sign_bytes(x, w))));
+    keep_order(sum);
+    return sum;
   }
   template <class T>
   static HWY_INLINE T total_small(T sum) {
@@ -114,34 +123,40 @@ struct ModelQuad {
 
 // ---- few rows of x -----------------------------------------------------------------------------
 
-/// Lane r becomes the sum of the lower four lanes of p[r] (`low`) and of the upper four (`high`).
-HWY_INLINE void sum_eight(const __m256i (&p)[8], __m256i& low, __m256i& high) {
-  __m256i four[2];
-  for (int i = 0; i < 2; ++i) {
-    const __m256i* q = p + 4 * i;
-    const __m256i a = add32(_mm256_unpacklo_epi32(q[0], q[1]), _mm256_unpackhi_epi32(q[0], q[1]));
-    const __m256i b = add32(_mm256_unpacklo_epi32(q[2], q[3]), _mm256_unpackhi_epi32(q[2], q[3]));
-    four[i] = add32(_mm256_unpacklo_epi64(a, b), _mm256_unpackhi_epi64(a, b));
-  }
-  low = _mm256_permute2x128_si256(four[0], four[1], 0x20);
-  high = _mm256_permute2x128_si256(four[0], four[1], 0x31);
+/// Lane i of `low` and `high` becomes the sum of the lower and of the upper four lanes of dot(i), for
+/// i < 8. Few dots wait for each other, so that registers suffice.
+template <class F>
+HWY_INLINE void sum_eight(const F& dot, __m256i& low, __m256i& high) {
+  const auto two = [&](int i) HWY_ATTR {
+    const __m256i a = dot(i);
+    const __m256i b = dot(i + 1);
+    return add32(_mm256_unpacklo_epi32(a, b), _mm256_unpackhi_epi32(a, b));
+  };
+  const auto four = [&](int i) HWY_ATTR {
+    const __m256i a = two(i);
+    const __m256i b = two(i + 2);
+    return add32(_mm256_unpacklo_epi64(a, b), _mm256_unpackhi_epi64(a, b));
+  };
+  const __m256i first = four(0);
+  const __m256i second = four(4);
+  low = _mm256_permute2x128_si256(first, second, 0x20);
+  high = _mm256_permute2x128_si256(first, second, 0x31);
 }
 
-/// The totals of one block of eight rows with one row of x.
-template <class Form, class B>
-HWY_INLINE void totals_of(const __m256i (&w)[8], __m256i x, __m256i& low, __m256i& high) {
+/// The totals of one block of eight rows, `load`ed one by one, with one row of x.
+template <class Form, class B, class Load>
+HWY_INLINE void totals_of(const Load& load, __m256i x, __m256i& low, __m256i& high) {
   const __m256i zero = _mm256_setzero_si256();
   __m256i start = zero;
   if constexpr (B::kSigned && Form::kCorrects)
     start = _mm256_sub_epi32(zero, Form::add_small(zero, _mm256_set1_epi8(-128), x));
-  __m256i p[8];
-  for (int r = 0; r < 8; ++r) {
-    if constexpr (B::kSigned)
-      p[r] = Form::add_signed(start, w[r], x);
-    else
-      p[r] = Form::total_small(Form::add_small(zero, w[r], x));
-  }
-  sum_eight(p, low, high);
+  sum_eight(
+      [&](int r) HWY_ATTR {
+        if constexpr (B::kSigned) return Form::add_signed(start, load(r), x);
+        return Form::total_small(Form::add_small(zero, load(r), x));
+      },
+      low,
+      high);
 }
 
 template <class B>
@@ -163,6 +178,26 @@ HWY_INLINE __m256 add_block(
   return y;
 }
 
+/// Asks for the next eight rows while these are multiplied: they follow in memory, but eight streams
+/// of short rows are too many for a machine to foresee.
+class Ahead {
+ public:
+  Ahead(const Int8Task& t, std::int64_t n)
+      : at_(t.weight + static_cast<std::size_t>(n + 8) * t.row_bytes),
+        step_(8 * t.row_bytes * static_cast<std::size_t>(kInt8Block) /
+              static_cast<std::size_t>(t.K)) {}
+  /// The share of one block.
+  HWY_INLINE void ask() {
+    for (std::size_t i = 0; i < step_; i += 64)
+      _mm_prefetch(reinterpret_cast<const char*>(at_ + i), _MM_HINT_T0);
+    at_ += step_;
+  }
+
+ private:
+  const std::byte* at_;
+  std::size_t step_;
+};
+
 /// y of MR rows of x for eight rows of w, of which `count` are real.
 template <class Form, class B, int MR>
 HWY_INLINE void eight_times(const Int8Task& t, std::int64_t n, std::int64_t m0) {
@@ -173,18 +208,28 @@ HWY_INLINE void eight_times(const Int8Task& t, std::int64_t n, std::int64_t m0) 
   __m256 y[MR];
   for (int m = 0; m < MR; ++m) y[m] = _mm256_setzero_ps();
   Factors factors;
-  for (std::int64_t b0 = 0; b0 < blocks; b0 += kFactorBlocks) {
-    const std::int64_t here = HWY_MIN(blocks - b0, kFactorBlocks);
+  Ahead ahead(t, n);
+  for (std::int64_t b0 = 0; b0 < blocks; b0 += B::kChunk) {
+    const std::int64_t here = HWY_MIN(blocks - b0, B::kChunk);
     B::factors(rows, b0, here, factors);
     for (std::int64_t b = 0; b < here; ++b) {
+      ahead.ask();
+      const auto from_file = [&](int r) HWY_ATTR { return B::load(rows.at[r], b0 + b); };
       __m256i w[8];
-      for (int r = 0; r < 8; ++r) w[r] = B::load(rows.at[r], b0 + b);
+      if constexpr (MR > 1) {
+        for (int r = 0; r < 8; ++r) w[r] = from_file(r);
+      }
+      const auto kept = [&](int r) HWY_ATTR { return w[r]; };
       for (int m = 0; m < MR; ++m) {
         const std::int64_t row = m0 + m;
         const auto* q = reinterpret_cast<const std::uint8_t*>(t.x.q + row * t.K);
+        const __m256i x = load_bytes(q + (b0 + b) * kInt8Block);
         __m256i low;
         __m256i high;
-        totals_of<Form, B>(w, load_bytes(q + (b0 + b) * kInt8Block), low, high);
+        if constexpr (MR > 1)
+          totals_of<Form, B>(kept, x, low, high);
+        else
+          totals_of<Form, B>(from_file, x, low, high);
         const std::int64_t at = row * blocks + b0 + b;
         y[m] = add_block<B>(y[m], low, high, factors, b, t.x.scale[at], t.x.sum[at]);
       }
@@ -203,8 +248,7 @@ template <class Form, class B>
 void rows_of(const Int8Task& t) {
   for (std::int64_t n = 0; n < t.N; n += 8) {
     std::int64_t m = 0;
-    for (; m + 4 <= t.M; m += 4) eight_times<Form, B, 4>(t, n, m);
-    if (t.M - m == 3) eight_times<Form, B, 3>(t, n, m);
+    for (; m + 3 <= t.M; m += 3) eight_times<Form, B, 3>(t, n, m);
     if (t.M - m == 2) eight_times<Form, B, 2>(t, n, m);
     if (t.M - m == 1) eight_times<Form, B, 1>(t, n, m);
   }
@@ -246,8 +290,8 @@ void fill_panel(const Int8Task& t, std::int64_t n, const Panel& panel) {
     const std::int64_t first = HWY_MIN(n + r, t.N - 1);
     const EightRows rows = eight_rows(
         t.weight + static_cast<std::size_t>(first) * t.row_bytes, t.row_bytes, t.N - first);
-    for (std::int64_t b0 = 0; b0 < blocks; b0 += kFactorBlocks) {
-      const std::int64_t here = HWY_MIN(blocks - b0, kFactorBlocks);
+    for (std::int64_t b0 = 0; b0 < blocks; b0 += B::kChunk) {
+      const std::int64_t here = HWY_MIN(blocks - b0, B::kChunk);
       B::factors(rows, b0, here, factors);
       for (std::int64_t b = 0; b < here; ++b) {
         __m256i w[8];
@@ -274,105 +318,105 @@ HWY_INLINE VInt four_bytes(const std::int8_t* at) {
   return hn::Set(DInt(), four);
 }
 
-/// Adds groups [first, last) of four numbers of a block.
+/// Adds four numbers of two vectors of rows with those of one row of x.
+template <class Form, class B>
+HWY_INLINE void add_four(VInt& sum0, VInt& sum1, VInt w0, VInt w1, const std::int8_t* x) {
+  const VInt four = four_bytes(x);
+  if constexpr (B::kSigned) {
+    sum0.raw = Form::add_signed(sum0.raw, w0.raw, four.raw);
+    sum1.raw = Form::add_signed(sum1.raw, w1.raw, four.raw);
+  } else {
+    sum0.raw = Form::add_small(sum0.raw, w0.raw, four.raw);
+    sum1.raw = Form::add_small(sum1.raw, w1.raw, four.raw);
+  }
+}
+
+/// What sums start from: the correction of forms that multiply w + 128.
+template <class Form, class B>
+HWY_INLINE VInt start_of(const std::int32_t* halves, int half) {
+  if constexpr (B::kSigned && Form::kCorrects) {
+    const std::int32_t all = B::kHalves ? halves[half] : halves[0] + halves[1];
+    return hn::Set(DInt(), -128 * all);
+  }
+  return hn::Zero(DInt());
+}
+
+/// y += float(sum) * factor * scale, for one row of x.
+template <class Form, class B>
+HWY_INLINE void add_sum(VInt sum, V factor, const float* scale, float* y) {
+  const D d;
+  if constexpr (!B::kSigned) sum.raw = Form::total_small(sum.raw);
+  const V part = hn::Mul(hn::ConvertTo(d, sum), factor);
+  hn::Store(hn::MulAdd(part, hn::Load(d, scale), hn::Load(d, y)), d, y);
+}
+
+/// One half of a block (all of it without kHalves) into y. Sums have names: the compiler keeps arrays of
+/// them in memory.
 template <class Form, class B, int MR>
-HWY_INLINE void add_groups(const std::int8_t* w,
-                           const std::int8_t* x,
-                           std::int64_t x_stride,
-                           int first,
-                           int last,
-                           VInt (&sum)[MR][kPanelVectors]) {
+HWY_INLINE void add_part(
+    const Int8Task& t, const Panel& panel, std::int64_t m0, std::int64_t b, int half, float* y) {
+  static_assert(MR <= 4);
   const DInt d;
+  const std::int64_t blocks = t.K / kInt8Block;
+  const auto start = [&](std::int64_t m) HWY_ATTR {
+    return start_of<Form, B>(t.x.halves + ((m0 + HWY_MIN(m, MR - 1)) * blocks + b) * 2, half);
+  };
+  VInt a0 = start(0), a1 = start(1), a2 = start(2), a3 = start(3);
+  VInt b0 = a0, b1 = a1, b2 = a2, b3 = a3;
+  const int first = half * 4;
+  const int last = B::kHalves ? first + 4 : 8;
+  const std::int8_t* x = t.x.q + m0 * t.K + b * kInt8Block;
+  const auto* w = reinterpret_cast<const std::int32_t*>(panel.q + b * 32 * kPanelRows);
   HWY_UNROLL(8)
   for (int g = first; g < last; ++g) {
-    const auto* at = reinterpret_cast<const std::int32_t*>(w + g * kPanelRows * 4);
-    const VInt w0 = hn::Load(d, at);
-    const VInt w1 = hn::Load(d, at + kLanes);
-    HWY_UNROLL(4)
-    for (int m = 0; m < MR; ++m) {
-      const VInt four = four_bytes(x + m * x_stride + g * 4);
-      if constexpr (B::kSigned) {
-        sum[m][0].raw = Form::add_signed(sum[m][0].raw, w0.raw, four.raw);
-        sum[m][1].raw = Form::add_signed(sum[m][1].raw, w1.raw, four.raw);
-      } else {
-        sum[m][0].raw = Form::add_small(sum[m][0].raw, w0.raw, four.raw);
-        sum[m][1].raw = Form::add_small(sum[m][1].raw, w1.raw, four.raw);
-      }
-    }
+    const VInt w0 = hn::Load(d, w + g * kPanelRows);
+    const VInt w1 = hn::Load(d, w + g * kPanelRows + kLanes);
+    add_four<Form, B>(a0, b0, w0, w1, x + g * 4);
+    if constexpr (MR > 1) add_four<Form, B>(a1, b1, w0, w1, x + t.K + g * 4);
+    if constexpr (MR > 2) add_four<Form, B>(a2, b2, w0, w1, x + 2 * t.K + g * 4);
+    if constexpr (MR > 3) add_four<Form, B>(a3, b3, w0, w1, x + 3 * t.K + g * 4);
   }
-}
-
-/// Sums of groups [first, last) into y.
-template <class Form, class B, int MR>
-HWY_INLINE void add_part(const Int8Task& t,
-                         const Panel& panel,
-                         std::int64_t m0,
-                         std::int64_t b,
-                         int half,
-                         V (&y)[MR][kPanelVectors]) {
-  const D d;
-  const std::int64_t blocks = t.K / kInt8Block;
-  VInt sum[MR][kPanelVectors];
-  HWY_UNROLL(4)
-  for (int m = 0; m < MR; ++m) {
-    VInt start = hn::Zero(DInt());
-    if constexpr (B::kSigned && Form::kCorrects) {
-      const std::int32_t* halves = t.x.halves + ((m0 + m) * blocks + b) * 2;
-      const std::int32_t all = B::kHalves ? halves[half] : halves[0] + halves[1];
-      start = hn::Set(DInt(), -128 * all);
-    }
-    sum[m][0] = start;
-    sum[m][1] = start;
-  }
-  const int first = half * 4;
-  add_groups<Form, B, MR>(panel.q + b * 32 * kPanelRows,
-                          t.x.q + m0 * t.K + b * kInt8Block,
-                          t.K,
-                          first,
-                          B::kHalves ? first + 4 : 8,
-                          sum);
   const float* scale = panel.scale + (b * 2 + half) * kPanelRows;
-  HWY_UNROLL(4)
-  for (int m = 0; m < MR; ++m) {
-    const V factor = hn::Set(d, t.x.scale[(m0 + m) * blocks + b]);
-    HWY_UNROLL(2)
-    for (std::int64_t v = 0; v < kPanelVectors; ++v) {
-      VInt total = sum[m][v];
-      if constexpr (!B::kSigned) total.raw = Form::total_small(total.raw);
-      y[m][v] = hn::MulAdd(hn::Mul(hn::ConvertTo(d, total), factor),
-                           hn::Load(d, scale + v * static_cast<std::int64_t>(kLanes)),
-                           y[m][v]);
-    }
-  }
+  const auto finish = [&](std::int64_t m, VInt a, VInt c) HWY_ATTR {
+    const V factor = hn::Set(D(), t.x.scale[(m0 + m) * blocks + b]);
+    add_sum<Form, B>(a, factor, scale, y + m * kPanelRows);
+    add_sum<Form, B>(c, factor, scale + kLanes, y + m * kPanelRows + kLanes);
+  };
+  finish(0, a0, b0);
+  if constexpr (MR > 1) finish(1, a1, b1);
+  if constexpr (MR > 2) finish(2, a2, b2);
+  if constexpr (MR > 3) finish(3, a3, b3);
 }
 
+/// y of MR rows of x with a panel. y waits in memory between blocks, so that all registers are there
+/// for the whole-number sums; the compiler must be told.
 template <class Form, class B, int MR>
 void panel_times(const Int8Task& t, std::int64_t n, std::int64_t m0, const Panel& panel) {
   const D d;
   const std::int64_t blocks = t.K / kInt8Block;
-  V y[MR][kPanelVectors];
-  for (int m = 0; m < MR; ++m) y[m][0] = y[m][1] = hn::Zero(d);
+  HWY_ALIGN float y[MR * kPanelRows] = {};
   for (std::int64_t b = 0; b < blocks; ++b) {
+    asm volatile("" : : "r"(y) : "memory");
     add_part<Form, B, MR>(t, panel, m0, b, 0, y);
     if constexpr (B::kHalves) add_part<Form, B, MR>(t, panel, m0, b, 1, y);
     if constexpr (!B::kSigned) {
-      const float* least = panel.least + b * kPanelRows;
+      const V least0 = hn::Load(d, panel.least + b * kPanelRows);
+      const V least1 = hn::Load(d, panel.least + b * kPanelRows + kLanes);
       HWY_UNROLL(4)
       for (int m = 0; m < MR; ++m) {
+        float* to = y + m * kPanelRows;
         const V sum = hn::Set(d, t.x.sum[(m0 + m) * blocks + b]);
-        y[m][0] = hn::MulAdd(sum, hn::Load(d, least), y[m][0]);
-        y[m][1] = hn::MulAdd(sum, hn::Load(d, least + kLanes), y[m][1]);
+        hn::Store(hn::MulAdd(sum, least0, hn::Load(d, to)), d, to);
+        hn::Store(hn::MulAdd(sum, least1, hn::Load(d, to + kLanes)), d, to + kLanes);
       }
     }
   }
   const std::int64_t count = HWY_MIN(t.N - n, kPanelRows);
   for (int m = 0; m < MR; ++m) {
     float* to = t.y + (m0 + m) * t.y_stride + n;
-    HWY_ALIGN float out[kPanelRows];
-    hn::Store(y[m][0], d, out);
-    hn::Store(y[m][1], d, out + kLanes);
+    const float* from = y + m * kPanelRows;
     for (std::int64_t r = 0; r < count; ++r)
-      to[r] = t.bias != nullptr ? out[r] + t.bias[n + r] : out[r];
+      to[r] = t.bias != nullptr ? from[r] + t.bias[n + r] : from[r];
   }
 }
 

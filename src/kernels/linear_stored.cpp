@@ -2,6 +2,8 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cstdint>
+#include <cstring>
 
 #include "kernels/isa.h"
 #include "kernels/linear_body.h"
@@ -55,7 +57,7 @@ struct Stored : LinearBody {
 
 // Whole numbers: blocks of the file with x rounded to int8.
 struct StoredInt8 final : Stored {
-  static constexpr std::int64_t kFew = 6;  // rows of x for which laying out a panel does not pay
+  static constexpr std::int64_t kFew = 3;  // rows of x for which laying out a panel does not pay
 
   [[nodiscard]] bool rounds() const override { return true; }
 
@@ -99,13 +101,17 @@ struct StoredFloats final : Stored {
   [[nodiscard]] std::int64_t tasks(std::int64_t M) const override { return kCut.tasks(M, N); }
 
   [[nodiscard]] const float* widened(const Piece& p, const LinearBodies& bodies) const {
-    if (weight.dtype == DType::kF32) return reinterpret_cast<const float*>(row(p.n0));
+    const std::byte* from = row(p.n0);
+    const bool aligned = reinterpret_cast<std::uintptr_t>(from) % alignof(float) == 0;
+    if (weight.dtype == DType::kF32 && aligned) return reinterpret_cast<const float*>(from);
     const std::int64_t count = p.N * K;
     auto* to = reinterpret_cast<float*>(scratch(static_cast<std::size_t>(count) * sizeof(float)));
-    if (weight.dtype == DType::kF16 || weight.dtype == DType::kBF16)
-      bodies.widen(weight.dtype, row(p.n0), count, to);
+    if (weight.dtype == DType::kF32)
+      std::memcpy(to, from, static_cast<std::size_t>(count) * sizeof(float));
+    else if (weight.dtype == DType::kF16 || weight.dtype == DType::kBF16)
+      bodies.widen(weight.dtype, from, count, to);
     else
-      quants::dequantise(weight.dtype, row(p.n0), {to, static_cast<std::size_t>(count)});
+      quants::dequantise(weight.dtype, from, {to, static_cast<std::size_t>(count)});
     return to;
   }
 

@@ -6,6 +6,10 @@
 #define HEADSCOPE_MATH_INL_H_
 #endif
 
+#include <cmath>
+#include <limits>
+
+#include "hwy/contrib/math/math-inl.h"
 #include "hwy/highway.h"
 
 HWY_BEFORE_NAMESPACE();
@@ -48,8 +52,7 @@ HWY_INLINE void exp_from_least(V (&x)[kN]) {
   const hn::RebindToSigned<D> di;
   // Added to t, it leaves round(t) + 127 in the lowest bits of the sum.
   const V shifter = hn::Set(d, 0x1.8p23F + 127.0F);
-  constexpr float kTerms[] = {
-      0x1.3cea88p-7F, 0x1.c6b752p-5F, 0x1.ebf9bcp-3F, 0x1.62e42ap-1F, 1.0F};
+  constexpr float kTerms[] = {0x1.3cea88p-7F, 0x1.c6b752p-5F, 0x1.ebf9bcp-3F, 0x1.62e42ap-1F, 1.0F};
   V n[kN];
   V p[kN];
   for (std::size_t i = 0; i < kN; ++i) x[i] = hn::Mul(x[i], hn::Set(d, 1.44269504088896341F));
@@ -73,6 +76,23 @@ HWY_INLINE V exp_from_least(V x) {
 
 /// e^x for x <= 88.
 HWY_INLINE V exp(V x) { return exp_from_least(at_least(hn::Set(D(), kLeastExponent), x)); }
+
+/// Natural logarithms of n numbers, n a multiple of kLanes.
+inline void logs(const double* from, std::size_t n, double* to) {
+#if HWY_HAVE_FLOAT64 && HWY_TARGET != HWY_SCALAR
+  const hn::Repartition<double, D> d;
+  for (std::size_t i = 0; i < n; i += hn::MaxLanes(d)) {
+    const auto x = hn::Load(d, from + i);
+    const auto endless = hn::Set(d, std::numeric_limits<double>::infinity());
+    const auto usual = hn::And(hn::Gt(x, hn::Zero(d)), hn::Lt(x, endless));
+    // log 0 is -inf; what else is left, NaN and inf, stays.
+    const auto other = hn::IfThenElse(hn::Eq(x, hn::Zero(d)), hn::Neg(endless), x);
+    hn::Store(hn::IfThenElse(usual, hn::Log(d, x), other), d, to + i);
+  }
+#else
+  for (std::size_t i = 0; i < n; ++i) to[i] = std::log(from[i]);
+#endif
+}
 
 /// tanh(x), absolute error 1e-7.
 HWY_INLINE V tanh(V x) {

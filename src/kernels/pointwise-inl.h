@@ -26,6 +26,14 @@ HWY_INLINE V apply(Activation kind, V x) {
     }
     case Activation::kRelu:
       return at_least(hn::Zero(d), x);
+    case Activation::kReluSquared: {
+      const V positive = at_least(hn::Zero(d), x);
+      return hn::Mul(positive, positive);
+    }
+    case Activation::kGeluQuick: {
+      const V slope = hn::Set(d, -1.702F);
+      return hn::Div(x, hn::Add(one, exp(at_most(hn::Set(d, 87.0F), hn::Mul(slope, x)))));
+    }
     case Activation::kSilu:
       return hn::Div(x, hn::Add(one, exp(at_most(hn::Set(d, 87.0F), hn::Neg(x)))));
     case Activation::kTanh:

@@ -211,6 +211,12 @@ void activate(Activation kind, float* x, std::int64_t n) noexcept {
       case Activation::kRelu:
         y = std::max(a, 0.0);
         break;
+      case Activation::kReluSquared:
+        y = std::max(a, 0.0) * std::max(a, 0.0);
+        break;
+      case Activation::kGeluQuick:
+        y = a / (1.0 + std::exp(-1.702 * a));
+        break;
       case Activation::kSilu:
         y = a / (1.0 + std::exp(-a));
         break;

@@ -1,38 +1,39 @@
 // DistilBERT: Sanh 2019. BERT without token types and pooler, in words of its own.
-#include "models/blueprint.h"
+#include "models/families.h"
 
 namespace headscope::models {
 
 Blueprint distilbert(const json::Value& config) {
-  const std::string where = "config.json";
   Blueprint b;
   b.family = "distilbert";
   b.prefixes = {"distilbert."};
-  b.layers = json::require<std::int64_t>(config, "n_layers", where);
-  b.heads = json::require<std::int64_t>(config, "n_heads", where);
-  b.width = json::require<std::int64_t>(config, "dim", where);
-  b.mlp_width = json::require<std::int64_t>(config, "hidden_dim", where);
-  b.vocabulary = json::require<std::int64_t>(config, "vocab_size", where);
-  b.position_rows = json::get_or<std::int64_t>(config, "max_position_embeddings", 512, where);
-  b.pad_token = json::get_or<std::int64_t>(config, "pad_token_id", 0, where);
-  b.activation = activation_of(json::get_or<std::string>(config, "activation", "gelu", where));
-
+  b.width = size_word(config, "dim");
+  b.vocabulary = size_word(config, "vocab_size");
+  b.positions = b.position_rows = size_word_or(config, "max_position_embeddings", 512);
+  b.norm.eps = 1e-12F;
   b.word_embeddings = "embeddings.word_embeddings";
   b.position_embeddings = "embeddings.position_embeddings";
   b.embedding_norm = "embeddings.LayerNorm";
-  b.layer = {.prefix = "transformer.layer.{}.",
-             .query = "attention.q_lin",
-             .key = "attention.k_lin",
-             .value = "attention.v_lin",
-             .output = "attention.out_lin",
-             .attention_norm = "sa_layer_norm",
-             .up = "ffn.lin1",
-             .down = "ffn.lin2",
-             .mlp_norm = "output_layer_norm"};
+  LayerFacts layer;
+  AttentionFacts& a = layer.attention;
+  a.heads = a.groups = size_word(config, "n_heads");
+  a.width = a.value_width = head_width(b, a.heads);
+  a.causal = false;
+  a.query = "attention.q_lin";
+  a.key = "attention.k_lin";
+  a.value = "attention.v_lin";
+  a.output = "attention.out_lin";
+  layer.attention_norms.over = "sa_layer_norm";
+  layer.mlp.activation = activation_of(word_or(config, "activation", "gelu"));
+  layer.mlp.width = size_word(config, "hidden_dim");
+  layer.mlp.up = "ffn.lin1";
+  layer.mlp.down = "ffn.lin2";
+  layer.mlp_norms.over = "output_layer_norm";
+  repeat(b, layers_word(config, "n_layers"), "transformer.layer.{}.", layer);
   using From = HeadBlueprint::From;
   b.heads_on_top = {{.architecture = "ForMaskedLM",
                      .dense = "vocab_transform",
-                     .activation = b.activation,
+                     .activation = layer.mlp.activation,
                      .norm = "vocab_layer_norm",
                      .out = "vocab_projector",
                      .tied = true},

@@ -1,8 +1,10 @@
 #include "models/pointwise.h"
 
 #include <algorithm>
+#include <cstring>
 
 #include "headscope/threads.h"
+#include "kernels/heads.h"
 
 namespace headscope::models {
 
@@ -13,43 +15,66 @@ namespace {
 template <typename F>
 void by_rows(std::int64_t rows, std::int64_t width, F&& body) {
   const std::int64_t group = std::max<std::int64_t>(1, 32768 / std::max<std::int64_t>(1, width));
-  parallel_for((rows + group - 1) / group,
-               [&](std::int64_t n) { body(n * group, std::min(rows, (n + 1) * group)); });
-}
-
-}  // namespace
-
-void normalise(const Norm& norm, float eps, View<float, 2> x) {
-  const auto& table = kernels::table();
-  by_rows(x.shape[0], x.shape[1], [&](std::int64_t begin, std::int64_t end) {
-    for (std::int64_t i = begin; i < end; ++i) {
-      float* row = x.data + i * x.stride[0];
-      table.layer_norm(row,
-                       norm.weight.span<float>().data(),
-                       norm.bias.span<float>().data(),
-                       eps,
-                       x.shape[1],
-                       row);
-    }
+  parallel_for((rows + group - 1) / group, [&](std::int64_t n) {
+    for (std::int64_t i = n * group; i < std::min(rows, (n + 1) * group); ++i) body(i);
   });
 }
 
-void add(View<const float, 2> x, View<float, 2> y) {
-  by_rows(x.shape[0], x.shape[1], [&](std::int64_t begin, std::int64_t end) {
-    for (std::int64_t i = begin; i < end; ++i) {
-      const float* from = x.data + i * x.stride[0];
-      float* to = y.data + i * y.stride[0];
-      for (std::int64_t c = 0; c < x.shape[1]; ++c) to[c] += from[c];
-    }
+const float* data_of(const Tensor& t) { return t.empty() ? nullptr : t.span<float>().data(); }
+
+}  // namespace
+
+void normalise(const Norm& norm, View<const float, 2> x, View<float, 2> y) {
+  const auto& table = kernels::table();
+  const auto bodies = kernels::head_bodies(table.name);
+  const float* weight = data_of(norm.weight);
+  const float* bias = data_of(norm.bias);
+  const std::int64_t C = x.shape[1];
+  by_rows(x.shape[0], C, [&](std::int64_t i) {
+    const float* from = x.data + i * x.stride[0];
+    float* to = y.data + i * y.stride[0];
+    if (norm.kind == HeadNorm::Kind::kRms)
+      bodies.rms_norm(from, weight, norm.eps, C, to);
+    else if (norm.kind == HeadNorm::Kind::kLayer)
+      table.layer_norm(from, weight, bias, norm.eps, C, to);
+    else if (from != to)
+      std::memcpy(to, from, static_cast<std::size_t>(C) * sizeof(float));
+  });
+}
+
+void normalise(const Norm& norm, View<float, 2> x) { normalise(norm, x, x); }
+
+void add(View<const float, 2> x, View<float, 2> y, float factor) {
+  by_rows(x.shape[0], x.shape[1], [&](std::int64_t i) {
+    const float* from = x.data + i * x.stride[0];
+    float* to = y.data + i * y.stride[0];
+    for (std::int64_t c = 0; c < x.shape[1]; ++c) to[c] += factor * from[c];
   });
 }
 
 void activate(kernels::Activation kind, View<float, 2> x) {
   const auto& table = kernels::table();
-  by_rows(x.shape[0], x.shape[1], [&](std::int64_t begin, std::int64_t end) {
-    for (std::int64_t i = begin; i < end; ++i)
-      table.activate(kind, x.data + i * x.stride[0], x.shape[1]);
+  by_rows(x.shape[0], x.shape[1], [&](std::int64_t i) {
+    table.activate(kind, x.data + i * x.stride[0], x.shape[1]);
   });
+}
+
+void multiply(View<const float, 2> y, View<float, 2> x) {
+  by_rows(x.shape[0], x.shape[1], [&](std::int64_t i) {
+    const float* from = y.data + i * y.stride[0];
+    float* to = x.data + i * x.stride[0];
+    for (std::int64_t c = 0; c < x.shape[1]; ++c) to[c] *= from[c];
+  });
+}
+
+View<const float, 2> rows_of(const Tensor& x) {
+  const Shape& s = x.shape();
+  return View<const float, 2>(x.span<float>().data(), {x.size() / s.back(), s.back()});
+}
+
+View<float, 2> rows_of(Tensor& x) {
+  const Shape& s = x.shape();
+  return View<float, 2>(x.span<float>().data(), {x.size() / s.back(), s.back()});
 }
 
 }  // namespace headscope::models

@@ -1,327 +1,452 @@
-#include "models/transformer.h"
-
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <cstring>
-#include <set>
+#include <cmath>
+#include <utility>
 
-#include "attention/edits.h"
-#include "headscope/threads.h"
+#include "attention/cached.h"
 #include "models/pointwise.h"
+#include "models/transformer.h"
 
 namespace headscope::models {
 
 namespace {
 
-// All of `parts` below each other, in f32: one product instead of three.
-Tensor stack(std::span<const AnyView* const> parts) {
-  Shape shape = parts.front()->shape;
-  shape[0] = 0;
-  for (const AnyView* part : parts) shape[0] += part->shape[0];
-  Tensor all(DType::kF32, shape);
-  std::byte* at = all.raw();
-  for (const AnyView* part : parts) {
-    const Tensor one = Tensor::f32_from(*part);
-    std::memcpy(at, one.raw(), one.bytes());
-    at += one.bytes();
+// Row p: sin(p / 10000^(2m/C)) for every m, then the cosines.
+Tensor sinusoids(std::int64_t rows, std::int64_t C) {
+  Tensor table(DType::kF32, {rows, C});
+  const auto to = table.view<float, 2>();
+  const std::int64_t half = (C + 1) / 2;
+  for (std::int64_t p = 0; p < rows; ++p) {
+    for (std::int64_t c = 0; c < C; ++c) {
+      const std::int64_t m = c < half ? c : c - half;
+      const double angle =
+          static_cast<double>(p) *
+          std::pow(10000.0, -2.0 * static_cast<double>(m) / static_cast<double>(C));
+      to(p, c) = static_cast<float>(c < half ? std::sin(angle) : std::cos(angle));
+    }
   }
-  return all;
-}
-
-// A row of a table of any float dtype, added to `to`.
-void add_row(const AnyView& table, std::int64_t row, std::span<float> to) {
-  AnyView one = table;
-  one.shape = {static_cast<std::int64_t>(to.size())};
-  one.data += static_cast<std::size_t>(row) * to.size() * size_of(table.dtype);
-  const Tensor wide = Tensor::f32_from(one);
-  const auto from = wide.span<float>();
-  for (std::size_t c = 0; c < to.size(); ++c) to[c] += from[c];
-}
-
-View<const float, 2> rows_of(const Tensor& x) {
-  const Shape& s = x.shape();
-  return View<const float, 2>(x.span<float>().data(), {x.size() / s.back(), s.back()});
-}
-
-View<float, 2> rows_of(Tensor& x) {
-  const Shape& s = x.shape();
-  return View<float, 2>(x.span<float>().data(), {x.size() / s.back(), s.back()});
+  return table;
 }
 
 }  // namespace
 
-Transformer::Transformer(Blueprint blueprint, Safetensors file, const std::string& architecture)
-    : blueprint_(std::move(blueprint)),
-      file_(std::move(file)),
-      weights_(file_, blueprint_.prefixes) {
+Transformer::Transformer(Blueprint blueprint, Tensors tensors, const std::string& architecture)
+    : Transformer(
+          blueprint,
+          std::make_shared<Weights>(std::move(tensors), blueprint.prefixes, blueprint.matrices),
+          architecture) {}
+
+Transformer::Transformer(Blueprint blueprint,
+                         std::shared_ptr<Weights> weights,
+                         const std::string& architecture)
+    : blueprint_(std::move(blueprint)), weights_(std::move(weights)) {
   const Blueprint& b = blueprint_;
-  words_ = weights_.at(b.word_embeddings + ".weight", {b.vocabulary, b.width});
-  positions_ = weights_.at(b.position_embeddings + ".weight", {b.position_rows, b.width});
-  if (b.types > 0) types_ = weights_.at(b.type_embeddings + ".weight", {b.types, b.width});
-  embedding_norm_ = weights_.norm(b.embedding_norm, b.width);
-  for (std::int64_t n = 0; n < b.layers; ++n) layers_.push_back(read_layer(weights_, n));
-  read_top(weights_, architecture);
-  for (const auto& [name, tensor] : file_.tensors()) {
-    const bool number =
-        tensor.dtype == DType::kF32 || tensor.dtype == DType::kF16 || tensor.dtype == DType::kBF16;
-    if (number) parameters_ += tensor.size();
+  read_embeddings();
+  std::map<std::string, std::shared_ptr<const Layer>> by_prefix;
+  for (const LayerFacts& facts : b.layers) {
+    auto& layer = by_prefix[facts.prefix];
+    if (layer == nullptr) layer = read_layer(*weights_, b, facts);
+    layers_.push_back(layer);
   }
+  if (b.convolution) {
+    const ConvolutionFacts& c = *b.convolution;
+    convolution_.emplace(
+        *weights_,
+        Convolution::Facts{
+            .name = c.name, .in = b.width, .out = b.width, .kernel = c.kernel, .groups = c.groups});
+    convolution_norm_ = weights_->norm(c.norm, b.width, b.norm);
+  }
+  if (!b.final_norm.empty()) final_norm_ = weights_->norm(b.final_norm, b.width, b.norm);
+  if (!b.final_projection.empty())
+    final_projection_.emplace(weights_->linear(b.final_projection, b.width, words_.shape[1]));
+  read_top(architecture);
 }
 
-Transformer::Layer Transformer::read_layer(const Weights& weights, std::int64_t n) {
+void Transformer::read_embeddings() {
   const Blueprint& b = blueprint_;
-  const LayerNames& names = b.layer;
-  const std::string prefix = fmt::format(fmt::runtime(names.prefix), n);
-  const std::string qkv[] = {prefix + names.query, prefix + names.key, prefix + names.value};
-  std::vector<const AnyView*> parts;
-  Tensor bias = Tensor::zeros(DType::kF32, {3 * b.width});
-  for (std::size_t i = 0; i < 3; ++i) {
-    parts.push_back(&weights.at(qkv[i] + ".weight", {b.width, b.width}));
-    const AnyView one = weights.bias(qkv[i], b.width);
-    if (one.data != nullptr)
-      add_row(one,
-              0,
-              bias.span<float>().subspan(i * static_cast<std::size_t>(b.width),
-                                         static_cast<std::size_t>(b.width)));
+  const std::int64_t E = b.embedding_width > 0 ? b.embedding_width : b.width;
+  if (!b.word_embeddings.empty())
+    words_ = weights_->at(b.word_embeddings + ".weight", {b.vocabulary, E});
+  if (b.position_rows > 0) {
+    const bool computed =
+        b.sinusoids && weights_->find(b.position_embeddings + ".weight") == nullptr;
+    positions_ = computed ? weights_->keep(sinusoids(b.position_rows, b.position_width()))
+                          : weights_->at(b.position_embeddings + ".weight",
+                                         {b.position_rows, b.position_width()});
   }
-  Layer layer;
-  layer.attention.heads = layer.attention.groups = b.heads;
-  layer.attention.width = layer.attention.value_width = b.width / b.heads;
-  layer.attention.qkv = std::make_shared<const Linear>(stack(parts).any(), bias.any());
-  layer.attention.output =
-      std::make_shared<const Linear>(weights.linear(prefix + names.output, b.width, b.width));
-  layer.attention_norm = weights.norm(prefix + names.attention_norm, b.width);
-  layer.up =
-      std::make_shared<const Linear>(weights.linear(prefix + names.up, b.width, b.mlp_width));
-  layer.down =
-      std::make_shared<const Linear>(weights.linear(prefix + names.down, b.mlp_width, b.width));
-  layer.mlp_norm = weights.norm(prefix + names.mlp_norm, b.width);
-  return layer;
+  if (b.types > 0) types_ = weights_->at(b.type_embeddings + ".weight", {b.types, E});
+  if (!b.embedding_norm.empty()) {
+    embedding_norm_ =
+        weights_->norm(b.embedding_norm, b.norm_after_projection ? b.width : E, b.norm);
+  }
+  if (!b.embedding_projection.empty())
+    embedding_projection_.emplace(weights_->linear(b.embedding_projection, E, b.width));
 }
 
-void Transformer::read_top(const Weights& weights, const std::string& architecture) {
+void Transformer::read_top(const std::string& architecture) {
   const Blueprint& b = blueprint_;
-  if (!b.pooler.empty() && weights.find(b.pooler + ".weight") != nullptr) {
-    pooler_.emplace(weights.linear(b.pooler, b.width, b.width));
-  }
+  const std::int64_t C = final_projection_ ? final_projection_->out() : b.width;
+  if (!b.pooler.empty() && weights_->find(b.pooler + ".weight") != nullptr)
+    pooler_.emplace(weights_->linear(b.pooler, C, C));
   for (const HeadBlueprint& names : b.heads_on_top) {
-    if (!architecture.ends_with(names.architecture)) continue;
-    if (names.from == HeadBlueprint::From::kPooler && !pooler_)
-      (void)weights.linear(b.pooler, b.width, b.width);  // throws
-    Head head;
-    head.names = names;
-    if (!names.dense.empty()) head.dense.emplace(weights.linear(names.dense, b.width, b.width));
-    if (!names.norm.empty()) head.norm.emplace(weights.norm(names.norm, b.width));
-    // A stored weight always wins over the tied one.
-    const AnyView* own = weights.find(names.out + ".weight");
-    const AnyView& out =
-        own == nullptr && names.tied
-            ? words_
-            : weights.at(names.out + ".weight",
-                         own == nullptr ? Shape{}
-                                        : Shape{own->shape.empty() ? 0 : own->shape[0], b.width});
-    const std::string bias_name = names.out_bias.empty() ? names.out + ".bias" : names.out_bias;
-    const AnyView* bias = weights.find(bias_name);
-    if (bias == nullptr) bias = weights.find(names.out + ".bias");
-    head.out.emplace(out, bias == nullptr ? AnyView{} : *bias);
+    const bool unnamed = architecture.empty() && b.causal_head;
+    if (!unnamed && !architecture.ends_with(names.architecture)) continue;
+    if (names.from == HeadBlueprint::From::kPooler && !pooler_) continue;
+    // DeBERTa's files have one head of words or the other.
+    const bool there = names.dense.empty() || weights_->find(names.dense + ".weight") != nullptr;
+    const bool other =
+        &names != &b.heads_on_top.back() && (&names)[1].architecture == names.architecture;
+    if (!there && other) continue;
+    Head head{names, {}, {}, {}};
+    std::int64_t width = C;
+    if (!names.dense.empty()) {
+      width = names.dense_width > 0 ? names.dense_width : C;
+      head.dense.emplace(weights_->linear(names.dense, C, width));
+    }
+    if (!names.norm.empty()) head.norm.emplace(weights_->norm(names.norm, width, b.norm));
+    const AnyView* out = weights_->find(names.out + ".weight");
+    if (out == nullptr && names.tied) out = &words_;
+    if (out == nullptr) out = &weights_->at(names.out + ".weight");
+    if (out->shape.size() != 2 || out->shape[1] != width) {
+      throw Error(ErrorCode::kShape,
+                  fmt::format("[{}] expected {}.weight [N,{}], found {}",
+                              weights_->tensors().file,
+                              names.out,
+                              width,
+                              to_string(out->shape)));
+    }
+    const AnyView* bias =
+        weights_->find(names.out_bias.empty() ? names.out + ".bias" : names.out_bias);
+    AnyView shift = bias == nullptr ? AnyView{} : *bias;
+    if (bias != nullptr) shift.shape = {shift.size()};  // BART keeps it as [1,V]
+    head.out.emplace(weights_->linear(*out, shift));
     head_.emplace(std::move(head));
     return;
   }
 }
 
+const AttentionFacts& Transformer::facts(std::size_t layer) const {
+  const std::size_t L = layers_.size();
+  return layer < L ? blueprint_.layers[layer].attention
+                   : blueprint_.layers.at(layer - L).cross.value();
+}
+
+const AttentionWeights& Transformer::attention(std::size_t layer) const {
+  const std::size_t L = layers_.size();
+  return layer < L ? layers_[layer]->attention.weights
+                   : layers_.at(layer - L)->cross.value().weights;
+}
+
 Tensor Transformer::output_weight(std::size_t layer) const {
-  const std::string prefix = fmt::format(fmt::runtime(blueprint_.layer.prefix), layer);
-  return Tensor::f32_from(weights_.at(prefix + blueprint_.layer.output + ".weight",
-                                      {blueprint_.width, blueprint_.width}));
+  const AttentionFacts& a = facts(layer);
+  const std::int64_t C = blueprint_.width;
+  const std::int64_t in = a.heads * a.value_width;
+  const std::string name = blueprint_.layers[layer % layers_.size()].prefix + a.output + ".weight";
+  if (blueprint_.matrices == Linear::Layout::kOutIn)
+    return Tensor::f32_from(weights_->at(name, {C, in}));
+  const Tensor turned = Tensor::f32_from(weights_->at(name, {in, C}));
+  Tensor weight(DType::kF32, {C, in});
+  for (std::int64_t c = 0; c < C; ++c) {
+    for (std::int64_t n = 0; n < in; ++n)
+      weight.view<float, 2>()(c, n) = turned.view<float, 2>()(n, c);
+  }
+  return weight;
 }
 
 Tensor Transformer::output_bias(std::size_t layer) const {
-  const std::string prefix = fmt::format(fmt::runtime(blueprint_.layer.prefix), layer);
-  const AnyView bias = weights_.bias(prefix + blueprint_.layer.output, blueprint_.width);
+  const std::string& prefix = blueprint_.layers[layer % layers_.size()].prefix;
+  const AnyView bias = weights_->bias(prefix + facts(layer).output, blueprint_.width);
   return bias.data == nullptr ? Tensor::zeros(DType::kF32, {blueprint_.width})
                               : Tensor::f32_from(bias);
 }
 
-std::int64_t Transformer::position_of(const Tokens& tokens, std::int64_t b, std::int64_t i) const {
-  if (!tokens.position_ids.empty()) return tokens.position_ids.view<std::int32_t, 2>()(b, i);
-  if (!blueprint_.positions_skip_padding) return i;
-  const auto ids = tokens.ids.view<std::int32_t, 2>();
-  if (ids(b, i) == blueprint_.pad_token) return blueprint_.pad_token;
-  std::int64_t before = 0;
-  for (std::int64_t j = 0; j <= i; ++j) before += ids(b, j) != blueprint_.pad_token ? 1 : 0;
-  return blueprint_.pad_token + before;
+KvCache Transformer::cache(DType dtype, std::int64_t positions) const {
+  std::vector<KvCache::Layer> layers;
+  for (const LayerFacts& facts : blueprint_.layers) {
+    const AttentionFacts& a = facts.attention;
+    if (!a.causal) {
+      throw Error(
+          ErrorCode::kUnsupported,
+          fmt::format("[cache] expected a model whose tokens see what is before them alone, "
+                      "found {}",
+                      blueprint_.family));
+    }
+    layers.push_back({a.groups, a.width, a.value_width, a.window_left});
+  }
+  return KvCache(std::move(layers), positions, dtype);
 }
 
-void Transformer::check(const Tokens& tokens, const RunOptions& options) const {
+Tensor Transformer::embed(const Tokens& tokens,
+                          View<const std::int64_t, 2> positions,
+                          const Tensor* start) const {
   const Blueprint& b = blueprint_;
   const auto ids = tokens.ids.view<std::int32_t, 2>();
   const auto [B, T] = ids.shape;
-  if (T < 1 || B < 1)
-    throw Error(ErrorCode::kInput, "[tokens] expected at least one token, found none");
-  // Where padding takes no position, embed() knows better.
-  if (T > b.positions() && tokens.position_ids.empty() && !b.positions_skip_padding) {
-    throw Error(ErrorCode::kInput,
-                fmt::format("[tokens] expected at most {} tokens, found {}: {} too many",
-                            b.positions(),
-                            T,
-                            T - b.positions()));
-  }
-  const auto within = [&](const Tensor& t, std::string_view what, std::int64_t limit) {
-    if (t.empty()) return;
-    if (t.shape() != tokens.ids.shape()) {
-      throw Error(ErrorCode::kShape,
-                  fmt::format("[tokens] expected {} {}, found {}",
-                              what,
-                              to_string(tokens.ids.shape()),
-                              to_string(t.shape())));
-    }
-    for (std::int32_t x : t.span<std::int32_t>()) {
-      if (x < 0 || x >= limit) {
-        throw Error(ErrorCode::kRange,
-                    fmt::format("[tokens] expected {} 0..{}, found {}", what, limit - 1, x));
+  const std::int64_t E = b.embedding_width > 0 ? b.embedding_width : b.width;
+  const bool projected_first = embedding_projection_ && b.position_width() == b.width;
+  Tensor x = start != nullptr ? start->clone() : Tensor::zeros(DType::kF32, {B, T, E});
+  const auto each = [&](Tensor& to, auto&& body) {
+    for (std::int64_t s = 0; s < B; ++s) {
+      for (std::int64_t i = 0; i < T; ++i) {
+        float* row = to.span<float>().data() + (s * T + i) * to.dim(2);
+        body(s, i, std::span<float>(row, static_cast<std::size_t>(to.dim(2))));
       }
     }
   };
-  within(tokens.ids, "ids", b.vocabulary);
-  within(tokens.type_ids, "type_ids", std::max<std::int64_t>(b.types, 1));
-  within(tokens.position_ids, "position_ids", b.position_rows);
-  if (!tokens.attention_mask.empty() && (tokens.attention_mask.dtype() != DType::kU8 ||
-                                         tokens.attention_mask.shape() != tokens.ids.shape())) {
-    throw Error(ErrorCode::kShape,
-                fmt::format("[tokens] expected attention_mask u8 {}, found {} {}",
-                            to_string(tokens.ids.shape()),
-                            name(tokens.attention_mask.dtype()),
-                            to_string(tokens.attention_mask.shape())));
-  }
-  const auto layer_there = [&](int layer, std::string_view what) {
-    if (layer < 0 || layer >= b.layers) {
-      throw Error(ErrorCode::kRange,
-                  fmt::format("[{}] expected a layer 0..{}, found {}", what, b.layers - 1, layer));
+  each(x, [&](std::int64_t s, std::int64_t i, std::span<float> row) {
+    if (start == nullptr) add_row(words_, ids(s, i), b.embedding_scale, row);
+    if (types_.data != nullptr) {
+      const bool given = !tokens.type_ids.empty();
+      add_row(types_, given ? tokens.type_ids.view<std::int32_t, 2>()(s, i) : 0, 1.0F, row);
     }
+  });
+  const auto project_up = [&] {
+    Tensor wide(DType::kF32, {B, T, b.width});
+    (*embedding_projection_)(rows_of(std::as_const(x)), rows_of(wide));
+    x = std::move(wide);
   };
-  for (int layer : options.layers) layer_there(layer, "sight");
-  for (std::size_t n = 0; n < options.trace_layers.size(); ++n) {
-    const auto first = options.trace_layers.begin();
-    const auto here = first + static_cast<std::ptrdiff_t>(n);
-    layer_there(*here, "trace");
-    if (std::find(first, here, *here) != here) {
-      throw Error(ErrorCode::kUsage,
-                  fmt::format("[trace] expected each layer once, found {} twice", *here));
-    }
+  if (projected_first) project_up();
+  if (positions_.data != nullptr) {
+    each(x, [&](std::int64_t s, std::int64_t i, std::span<float> row) {
+      add_row(positions_, positions(s, i) + b.position_offset, 1.0F, row);
+    });
   }
-  for (const Edit& edit : options.edits) layer_there(edit.layer, "edit");
-  check_edits(options.edits, b.heads, B, T, b.width / b.heads);
-}
-
-Tensor Transformer::embed(const Tokens& tokens) const {
-  const Blueprint& b = blueprint_;
-  const auto ids = tokens.ids.view<std::int32_t, 2>();
-  const auto [B, T] = ids.shape;
-  Tensor x = Tensor::zeros(DType::kF32, {B, T, b.width});
-  const auto rows = x.view<float, 3>();
-  for (std::int64_t s = 0; s < B; ++s) {
-    for (std::int64_t i = 0; i < T; ++i) {
-      const std::span<float> row(&rows(s, i, 0), static_cast<std::size_t>(b.width));
-      const std::int64_t position = position_of(tokens, s, i);
-      if (position >= b.position_rows) {
-        throw Error(
-            ErrorCode::kInput,
-            fmt::format(
-                "[tokens] expected positions below {}, found {}", b.position_rows, position));
-      }
-      add_row(words_, ids(s, i), row);
-      if (types_.data != nullptr) {
-        add_row(types_,
-                tokens.type_ids.empty() ? 0 : tokens.type_ids.view<std::int32_t, 2>()(s, i),
-                row);
-      }
-      add_row(positions_, position, row);
-    }
-  }
-  normalise(embedding_norm_, b.norm_eps, rows_of(x));
+  if (b.norm_after_projection && embedding_projection_ && !projected_first) project_up();
+  if (!b.embedding_norm.empty()) normalise(embedding_norm_, rows_of(x));
+  if (!b.norm_after_projection && embedding_projection_ && !projected_first) project_up();
   return x;
 }
 
-void Transformer::run_layer(std::size_t n, Tensor& x, const AttentionCall& call) const {
-  const Layer& layer = layers_[n];
-  Tensor sum(DType::kF32, x.shape());
-  headscope::attention(
-      layer.attention, std::as_const(x).view<float, 3>(), sum.view<float, 3>(), call);
-  add(rows_of(std::as_const(sum)), rows_of(x));
-  normalise(layer.attention_norm, blueprint_.norm_eps, rows_of(x));
-
-  Tensor hidden(DType::kF32, {x.dim(0), x.dim(1), blueprint_.mlp_width});
-  (*layer.up)(rows_of(std::as_const(x)), rows_of(hidden));
-  activate(blueprint_.activation, rows_of(hidden));
-  (*layer.down)(rows_of(std::as_const(hidden)), rows_of(sum));
-  add(rows_of(std::as_const(sum)), rows_of(x));
-  normalise(layer.mlp_norm, blueprint_.norm_eps, rows_of(x));
-}
-
-void Transformer::run_top(Run& run) const {
-  const Blueprint& b = blueprint_;
-  const auto x = std::as_const(run.last_hidden_state).view<float, 3>();
-  const auto [B, T, C] = x.shape;
-  const View<const float, 2> first(x.data, {B, C}, {T * C, 1});
-  if (pooler_) {
-    run.pooler_output = Tensor(DType::kF32, {B, C});
-    (*pooler_)(first, rows_of(run.pooler_output));
-    activate(kernels::Activation::kTanh, rows_of(run.pooler_output));
+// One run through the layers: what they share, made once.
+class Transformer::Pass {
+ public:
+  Pass(const Transformer& model,
+       const Tokens& tokens,
+       const RunOptions& options,
+       View<const std::int64_t, 2> positions,
+       const Memory* memory,
+       Run& run)
+      : model_(model),
+        tokens_(tokens),
+        options_(options),
+        positions_(positions),
+        memory_(memory),
+        run_(run) {
+    for (KvCache* cache : options.caches) {
+      if (model.cross()) memories_.push_back(cache->memory());
+    }
+    const auto [B, T] = positions.shape;
+    for (const KvCache* cache : options.caches) before_ = std::max(before_, cache->length());
+    length_ = std::max(options.final_length, before_ + T);
+    if (options.final_length == 0) {
+      for (std::int64_t b = 0; b < B; ++b) {
+        for (std::int64_t i = 0; i < T; ++i) length_ = std::max(length_, positions(b, i) + 1);
+      }
+    }
+    input_ = Tensor(DType::kF32, {B, T, model.blueprint_.width});
+    found_ = Tensor(DType::kF32, input_.shape());
+    second_ = Tensor(DType::kF32, input_.shape());
   }
-  if (!head_) return;
-  using From = HeadBlueprint::From;
-  const bool every = head_->names.from == From::kEveryToken;
-  View<const float, 2> rows = every ? rows_of(std::as_const(run.last_hidden_state)) : first;
-  if (head_->names.from == From::kPooler) rows = rows_of(std::as_const(run.pooler_output));
-  Tensor dense;
-  if (head_->dense) {
-    dense = Tensor(DType::kF32, {rows.shape[0], C});
-    (*head_->dense)(rows, rows_of(dense));
-    activate(head_->names.activation, rows_of(dense));
-    if (head_->norm) normalise(*head_->norm, b.norm_eps, rows_of(dense));
-    rows = rows_of(std::as_const(dense));
-  }
-  run.logits = every ? Tensor(DType::kF32, {B, T, head_->out->out()})
-                     : Tensor(DType::kF32, {B, head_->out->out()});
-  (*head_->out)(rows, rows_of(run.logits));
-}
 
-Run Transformer::run(const Tokens& tokens, const RunOptions& options) const {
-  check(tokens, options);
-  Run run;
-  Tensor x = embed(tokens);
-  if (options.hidden_states) run.hidden_states.push_back(x.clone());
-  if (options.sight != nullptr) run.sighting.layers.resize(layers_.size());
-  run.traces.resize(options.trace_layers.size());
-  for (std::size_t n = 0; n < layers_.size(); ++n) {
-    const int number = static_cast<int>(n);
+  void layer(std::size_t n, Tensor& x) {
+    const Blueprint& b = model_.blueprint_;
+    const Layer& l = *model_.layers_[n];
+    const bool normed = l.attention.before.kind != HeadNorm::Kind::kNone;
+    if (normed) normalise(l.attention.before, rows_of(std::as_const(x)), rows_of(input_));
+    const Tensor& read = normed ? input_ : x;
+    attend(n, false, read);
+    normalise(l.attention.after, rows_of(found_));
+    if (b.parallel) {
+      const bool own = l.mlp_before.kind != HeadNorm::Kind::kNone;
+      if (own) normalise(l.mlp_before, rows_of(std::as_const(x)), rows_of(input_));
+      think(l, own ? input_ : read);
+      normalise(l.mlp_after, rows_of(second_));
+      add(rows_of(std::as_const(found_)), rows_of(x), b.residual_scale);
+      add(rows_of(std::as_const(second_)), rows_of(x), b.residual_scale);
+      return;
+    }
+    if (b.residual_normed && normed) std::swap(x, input_);
+    add(rows_of(std::as_const(found_)), rows_of(x), b.residual_scale);
+    normalise(l.attention.over, rows_of(x));
+    if (l.cross) look_across(n, x);
+    const bool second = l.mlp_before.kind != HeadNorm::Kind::kNone;
+    if (second) normalise(l.mlp_before, rows_of(std::as_const(x)), rows_of(input_));
+    think(l, second ? input_ : x);
+    normalise(l.mlp_after, rows_of(second_));
+    if (b.residual_normed && second) std::swap(x, input_);
+    add(rows_of(std::as_const(second_)), rows_of(x), b.residual_scale);
+    normalise(l.mlp_over, rows_of(x));
+  }
+
+ private:
+  void look_across(std::size_t n, Tensor& x) {
+    const AttentionPart& part = *model_.layers_[n]->cross;
+    const bool normed = part.before.kind != HeadNorm::Kind::kNone;
+    if (normed) normalise(part.before, rows_of(std::as_const(x)), rows_of(input_));
+    attend(n, true, normed ? input_ : x);
+    normalise(part.after, rows_of(found_));
+    add(rows_of(std::as_const(found_)), rows_of(x), model_.blueprint_.residual_scale);
+    normalise(part.over, rows_of(x));
+  }
+
+  void attend(std::size_t n, bool across, const Tensor& x) {
+    const Layer& layer = *model_.layers_[n];
+    const AttentionPart& l = across ? *layer.cross : layer.attention;
+    const std::size_t place = across ? model_.layers_.size() + n : n;
+    const AttentionFacts& facts = model_.facts(place);
+    const int number = static_cast<int>(place);
     std::vector<Edit> edits;
-    for (const Edit& edit : options.edits) {
+    for (const Edit& edit : options_.edits) {
       if (edit.layer == number) edits.push_back(edit);
     }
     AttentionCall call;
-    call.options.causal = blueprint_.causal;
-    if (!tokens.attention_mask.empty()) {
-      call.options.key_mask = tokens.attention_mask.view<std::uint8_t, 2>();
-      call.rows = call.options.key_mask;
-    }
+    call.options = l.options;
     call.edits = edits;
-    const bool seen = options.layers.empty() ||
-                      std::count(options.layers.begin(), options.layers.end(), number) > 0;
-    if (options.sight != nullptr && seen) {
-      call.sight = options.sight;
-      call.record = &run.sighting.layers[n];
+    call.positions = positions_;
+    call.caches = options_.caches;
+    call.layer = n;
+    if (!tokens_.attention_mask.empty()) {
+      call.rows = tokens_.attention_mask.view<std::uint8_t, 2>();
+      if (options_.caches.empty()) call.options.key_mask = call.rows;
     }
-    const auto traced = std::find(options.trace_layers.begin(), options.trace_layers.end(), number);
-    if (traced != options.trace_layers.end()) {
-      call.trace = &run.traces[static_cast<std::size_t>(traced - options.trace_layers.begin())];
+    if (across) {
+      call.caches = memories_;
+      call.remembered = !memories_.empty();
+      call.options.key_mask = {};
+      if (memories_.empty()) {
+        call.memory = memory_->rows;
+        call.options.key_mask = memory_->mask;
+      }
     }
-    run_layer(n, x, call);
-    if (options.hidden_states) run.hidden_states.push_back(x.clone());
+    Rotary rotary;
+    if (facts.rope.depends_on_length()) {
+      rotary = facts.rope.at(length_);
+      call.rotary = &rotary;
+    }
+    const Tensor bias = bias_of(l, facts);
+    if (!bias.empty()) call.options.bias = bias.view<float, 4>();
+    const bool seen = options_.layers.empty() ||
+                      std::count(options_.layers.begin(), options_.layers.end(), number) > 0;
+    if (options_.sight != nullptr && seen) {
+      call.sight = options_.sight;
+      call.record = &run_.sighting.layers[place];
+    }
+    const auto& traced = options_.trace_layers;
+    const auto here = std::find(traced.begin(), traced.end(), number);
+    if (here != traced.end())
+      call.trace = &run_.traces[static_cast<std::size_t>(here - traced.begin())];
+    headscope::attention(l.weights, x.view<float, 3>(), found_.view<float, 3>(), call);
+  }
+
+  [[nodiscard]] Tensor bias_of(const AttentionPart& l, const AttentionFacts& facts) const {
+    const std::int64_t T = positions_.shape[1];
+    if (facts.slopes_bf16 && !facts.slopes.empty()) return rounded_alibi(facts, before_ + T);
+    if (l.relative.data == nullptr) return {};
+    if (options_.caches.size() < 2)
+      return relative_bias(l.relative, facts.relative, before_, T, before_ + T);
+    Tensor all(DType::kF32,
+               {static_cast<std::int64_t>(options_.caches.size()), facts.heads, T, before_ + T});
+    std::byte* to = all.raw();
+    for (const KvCache* cache : options_.caches) {
+      const Tensor one = relative_bias(l.relative, facts.relative, cache->length(), T, before_ + T);
+      std::copy_n(one.raw(), one.bytes(), to);
+      to += one.bytes();
+    }
+    return all;
+  }
+
+  void think(const Layer& l, const Tensor& x) {
+    if (l.mlp) {
+      (*l.mlp)(rows_of(x), rows_of(second_));
+      return;
+    }
+    Tensor* kept = options_.router_logits ? &run_.router_logits.emplace_back() : nullptr;
+    (*l.experts)(rows_of(x), rows_of(second_), kept);
+  }
+
+  const Transformer& model_;
+  const Tokens& tokens_;
+  const RunOptions& options_;
+  View<const std::int64_t, 2> positions_;
+  const Memory* memory_;
+  std::vector<KvCache*> memories_;  // of the caches, where there is cross attention
+  Run& run_;
+  std::int64_t before_ = 0;  // longest sequence in the caches
+  std::int64_t length_ = 0;  // what rotary positions go by
+  Tensor input_, found_, second_;
+};
+
+// What neighbours of a token are before the first layer; padding is silence.
+void Transformer::convolve(const Tensor& embedded, const Tokens& tokens, Tensor& x) const {
+  Tensor before = embedded.clone();
+  const auto hide = [&](Tensor& t) {
+    if (tokens.attention_mask.empty()) return;
+    const auto mask = tokens.attention_mask.view<std::uint8_t, 2>();
+    const auto rows = t.view<float, 3>();
+    for (std::int64_t b = 0; b < rows.shape[0]; ++b) {
+      for (std::int64_t i = 0; i < rows.shape[1]; ++i) {
+        if (mask(b, i) == 0) std::fill_n(&rows(b, i, 0), rows.shape[2], 0.0F);
+      }
+    }
+  };
+  hide(before);
+  Tensor near = (*convolution_)(before);
+  activate(blueprint_.convolution->activation, rows_of(near));
+  hide(near);
+  add(rows_of(std::as_const(near)), rows_of(x));
+  normalise(convolution_norm_, rows_of(x));
+}
+
+void Transformer::finish(Run& run) const {
+  Tensor& x = run.last_hidden_state;
+  if (!blueprint_.final_norm.empty()) normalise(final_norm_, rows_of(x));
+  if (final_projection_) {
+    Tensor narrow(DType::kF32, {x.dim(0), x.dim(1), final_projection_->out()});
+    (*final_projection_)(rows_of(std::as_const(x)), rows_of(narrow));
+    x = std::move(narrow);
+  }
+}
+
+void Transformer::remember(const Memory& memory, std::span<KvCache* const> caches) const {
+  std::vector<KvCache*> memories;
+  for (KvCache* cache : caches) memories.push_back(cache->memory());
+  for (std::size_t n = 0; n < layers_.size(); ++n)
+    headscope::remember(layers_[n]->cross.value().weights, memory.rows, memory.mask, memories, n);
+  for (std::size_t b = 0; b < memories.size(); ++b)
+    memories[b]->advance(
+        leading_rows(memory.mask, static_cast<std::int64_t>(b), memory.rows.shape[1]));
+}
+
+Run Transformer::run(const Tokens& tokens,
+                     const RunOptions& options,
+                     const Surroundings& around) const {
+  check(tokens, options);
+  Run run;
+  const Tensor positions = positions_of(tokens, options);
+  Tensor x = embed(tokens, positions.view<std::int64_t, 2>(), around.start);
+  if (options.hidden_states) run.hidden_states.push_back(x.clone());
+  if (options.sight != nullptr) run.sighting.layers.resize(layers());
+  run.traces.resize(options.trace_layers.size());
+  Pass pass(*this, tokens, options, positions.view<std::int64_t, 2>(), around.memory, run);
+  for (std::size_t n = 0; n < layers_.size(); ++n) {
+    const Tensor embedded = n == 0 && convolution_ ? x.clone() : Tensor();
+    pass.layer(n, x);
+    if (!embedded.empty()) convolve(embedded, tokens, x);
+    const bool last = n + 1 == layers_.size();
+    if (options.hidden_states && !(last && blueprint_.last_hidden_final))
+      run.hidden_states.push_back(x.clone());
   }
   run.last_hidden_state = std::move(x);
-  if (options.outputs) run_top(run);
+  finish(run);
+  if (options.hidden_states && blueprint_.last_hidden_final)
+    run.hidden_states.push_back(run.last_hidden_state.clone());
+  const auto mask = tokens.attention_mask.empty() ? View<const std::uint8_t, 2>()
+                                                  : tokens.attention_mask.view<std::uint8_t, 2>();
+  if (options.outputs) run_top(run, tokens, options);
+  for (std::size_t b = 0; b < options.caches.size(); ++b) {
+    options.caches[b]->advance(leading_rows(mask, static_cast<std::int64_t>(b), tokens.ids.dim(1)));
+  }
   return run;
 }
 

@@ -1,6 +1,7 @@
 #include "headscope/tensor.h"
 
 #include <fmt/format.h>
+#include <sys/mman.h>
 
 #include <bit>
 #include <cmath>
@@ -159,12 +160,29 @@ std::int64_t count(std::span<const std::int64_t> shape) {
   return n;
 }
 
+namespace {
+// Large tensors ask for huge pages: with pages of 4 kB, walking a long cache misses the table of pages
+// more often than the cache. Advice only: without huge pages it is the same memory.
+std::byte* allocate(std::size_t align, std::size_t bytes) {
+#ifdef MADV_HUGEPAGE
+  constexpr std::size_t kHuge = std::size_t{2} << 20U;
+  if (bytes >= 2 * kHuge) {
+    void* at = nullptr;
+    if (::posix_memalign(&at, kHuge, bytes) != 0) return nullptr;
+    ::madvise(at, bytes, MADV_HUGEPAGE);
+    return static_cast<std::byte*>(at);
+  }
+#endif
+  return static_cast<std::byte*>(std::aligned_alloc(align, bytes));
+}
+}  // namespace
+
 void Tensor::Free::operator()(std::byte* p) const { std::free(p); }
 
 Tensor::Tensor(DType dtype, Shape shape) : dtype_(dtype), shape_(std::move(shape)) {
   constexpr std::size_t kAlign = 64;
   const std::size_t bytes = (bytes_of(dtype, count(shape_)) / kAlign + 1) * kAlign;
-  data_.reset(static_cast<std::byte*>(std::aligned_alloc(kAlign, bytes)));
+  data_.reset(allocate(kAlign, bytes));
   if (data_ == nullptr) {
     throw Error(
         ErrorCode::kResources,

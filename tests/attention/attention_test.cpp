@@ -24,7 +24,7 @@ struct Layer {
     out_weight = noise({C, H * Dv}, generator);
     out_bias = noise({C}, generator);
     x = noise({B, T, C}, generator);
-    weights = {std::make_shared<const Linear>(qkv.any(), bias.any()),
+    weights = {{std::make_shared<const Linear>(qkv.any(), bias.any())},
                std::make_shared<const Linear>(out_weight.any(), out_bias.any()),
                H,
                G,

@@ -102,7 +102,7 @@ class SortNano : public testing::Test {
     const Tensor qkv_bias = tensor(weights, block + "attn.c_attn.bias");
     const Tensor out = tensor(weights, block + "attn.c_proj.weight");
     const Tensor out_bias = tensor(weights, block + "attn.c_proj.bias");
-    w.qkv = std::make_shared<const Linear>(qkv.any(), qkv_bias.any());
+    w.qkv = {std::make_shared<const Linear>(qkv.any(), qkv_bias.any())};
     w.output = std::make_shared<const Linear>(out.any(), out_bias.any());
     w.heads = w.groups = 3;
     w.width = w.value_width = 16;

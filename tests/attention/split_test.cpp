@@ -262,7 +262,7 @@ TEST(Attention, TraceHoldsTurnedQueriesAndKeys) {
   const Tensor qkv = noise({(H + 2 * G) * D, C}, generator);
   const Tensor o = noise({C, H * D}, generator);
   const Tensor x = noise({B, T, C}, generator);
-  AttentionWeights w{std::make_shared<const Linear>(qkv.any(), AnyView{}),
+  AttentionWeights w{{std::make_shared<const Linear>(qkv.any(), AnyView{})},
                      std::make_shared<const Linear>(o.any(), AnyView{}),
                      H,
                      G,

@@ -190,7 +190,7 @@ TEST_F(Binary, BadInputGetsOneLineAndTheRightStatusAndWritesNothing) {
 }
 
 TEST_F(Binary, HelpAndVersion) {
-  for (const std::string verb : {"see", "walk", "verify", "models", "cpu", "bench"}) {
+  for (const std::string verb : {"see", "walk", "verify", "pull", "models", "cpu", "bench"}) {
     const Outcome help = run(verb + " --help");
     EXPECT_EQ(help.status, 0);
     EXPECT_NE(help.out.find("headscope " + verb), std::string::npos) << help.out;

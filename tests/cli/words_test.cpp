@@ -57,6 +57,7 @@ TEST(Words, HelpFitsEightyColumnsAndShowsAnExample) {
                           Word::kHelpSee,
                           Word::kHelpWalk,
                           Word::kHelpVerify,
+                          Word::kHelpPull,
                           Word::kHelpModels,
                           Word::kHelpCpu,
                           Word::kHelpBench}) {

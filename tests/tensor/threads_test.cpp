@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <atomic>
+#include <thread>
 #include <vector>
 
 #include "headscope/error.h"
@@ -18,6 +19,36 @@ TEST(ParallelFor, CallsEveryIndexOnce) {
     parallel_for(1000, [&](std::int64_t i) { ++calls[static_cast<std::size_t>(i)]; });
     for (const auto& c : calls) EXPECT_EQ(c.load(), 1);
   }
+  set_threads(before);
+}
+
+TEST(ParallelFor, ManyShortCallsFromManyThreadsCallEveryIndexOnce) {
+  std::atomic<int> wrong{0};
+  std::vector<std::thread> callers;
+  for (int c = 0; c < 3; ++c) {
+    callers.emplace_back([&, c] {
+      set_threads(c + 2);
+      for (int round = 0; round < 3000; ++round) {
+        std::atomic<int> calls{0};
+        parallel_for(1 + round % 5, [&](std::int64_t) { ++calls; });
+        if (calls != 1 + round % 5) ++wrong;
+      }
+    });
+  }
+  for (std::thread& caller : callers) caller.join();
+  EXPECT_EQ(wrong.load(), 0);
+}
+
+TEST(ParallelFor, ThreadsHelp) {
+  const int before = threads();
+  set_threads(2);
+  // Each body waits for the other: one thread alone would never end.
+  std::atomic<int> here{0};
+  parallel_for(2, [&](std::int64_t) {
+    ++here;
+    while (here < 2) std::this_thread::yield();
+  });
+  EXPECT_EQ(here.load(), 2);
   set_threads(before);
 }
 

@@ -1,0 +1,309 @@
+#include "models/gguf_convert.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <set>
+#include <system_error>
+#include <utility>
+
+#include "formats/json.h"
+#include "headscope/gguf.h"
+#include "models/gguf_config.h"
+#include "models/gguf_tensors.h"
+#include "models/gguf_tokenizer.h"
+#include "tensor/quants.h"
+#include "tokenizers/gguf_json.h"
+
+namespace headscope::models {
+
+namespace {
+
+namespace fs = std::filesystem;
+using Views = std::map<std::string, AnyView, std::less<>>;
+using Written = std::vector<std::pair<std::string, TensorSource>>;
+
+/// Buffers that old files carry and no reader needs, and BERT's pooler, which GGUF has no place for.
+bool is_left_out(std::string_view name) {
+  constexpr std::string_view kEndings[] = {"rotary_emb.inv_freq",
+                                           "attention.masked_bias",
+                                           "attn.masked_bias",
+                                           "position_ids",
+                                           "pooler.dense.weight",
+                                           "pooler.dense.bias"};
+  return std::any_of(std::begin(kEndings), std::end(kEndings), [&](std::string_view ending) {
+    return name.ends_with(ending);
+  });
+}
+
+/// The tensors of a folder by the names of a family's table, taken one after the other, so that in
+/// the end what was left behind is known.
+class Taken {
+ public:
+  explicit Taken(const Views& views) : views_(views) {}
+
+  /// Names come with and without the family's outermost word ("transformer.h.0", "h.0").
+  const AnyView* take(const std::string& name) {
+    constexpr std::string_view kOuter[] = {"model.", "transformer.", "bert.", "gpt_neox."};
+    if (const AnyView* found = take_exact(name)) return found;
+    const std::size_t norm = name.rfind("LayerNorm.");
+    if (norm != std::string::npos && !name.ends_with("gamma") && !name.ends_with("beta")) {
+      // Files of 2018 say gamma and beta.
+      const char* old = name.ends_with(".weight") ? "gamma" : "beta";
+      if (const AnyView* found = take(name.substr(0, norm + 10) + old)) return found;
+    }
+    for (const std::string_view outer : kOuter) {
+      if (name.starts_with(outer)) {
+        if (const AnyView* found = take_exact(name.substr(outer.size()))) return found;
+      }
+      if (const AnyView* found = take_exact(std::string(outer) + name)) return found;
+    }
+    return nullptr;
+  }
+  /// Errors: kUnsupported, naming the first tensor nobody took.
+  void expect_all(const GgufFamily& family) const {
+    for (const auto& [name, view] : views_) {
+      const bool mask = (name.ends_with("attn.bias") || name.ends_with("attention.bias")) &&
+                        view.shape.size() == 4;
+      if (taken_.contains(name) || is_left_out(name) || mask) continue;
+      throw Error(
+          ErrorCode::kUnsupported,
+          fmt::format("[convert] expected tensors that GGUF has names for in {}, found {} {}",
+                      family.architecture,
+                      json::quote(name),
+                      to_string(view.shape)));
+    }
+  }
+
+ private:
+  const AnyView* take_exact(const std::string& name) {
+    const auto found = views_.find(name);
+    if (found == views_.end()) return nullptr;
+    taken_.insert(name);
+    return &found->second;
+  }
+
+  const Views& views_;
+  std::set<std::string, std::less<>> taken_;
+};
+
+/// The dtype a tensor gets: vectors and what must stay exact are f32.
+DType dtype_for(const GgufLink& link, const Shape& shape, DType wanted) {
+  constexpr std::string_view kExact[] = {"ffn_gate_inp", "position_embd", "token_types", "norm"};
+  const bool exact = std::any_of(std::begin(kExact), std::end(kExact), [&](std::string_view part) {
+    return link.gguf.find(part) != std::string::npos;
+  });
+  if (shape.size() < 2 || exact) return DType::kF32;
+  // Readers read row by row, so a matrix of few bits costs most where it is read most.
+  const bool outer = link.gguf == "token_embd.weight" || link.gguf == "output.weight";
+  if (wanted == DType::kQ4_0 && outer) wanted = DType::kQ8_0;
+  const std::int64_t row = link.change == GgufChange::kTurned ? shape.front() : shape.back();
+  return row % block_of(wanted).numbers == 0 ? wanted : DType::kF16;
+}
+
+std::uint32_t file_type_of(DType dtype) {
+  switch (dtype) {
+    case DType::kF16:
+      return 1;
+    case DType::kQ4_0:
+      return 2;
+    case DType::kQ8_0:
+      return 7;
+    case DType::kBF16:
+      return 32;
+    default:
+      return 0;
+  }
+}
+
+void check_dtype(DType dtype, std::initializer_list<DType> allowed) {
+  if (std::find(allowed.begin(), allowed.end(), dtype) != allowed.end()) return;
+  throw Error(ErrorCode::kUsage, fmt::format("[convert] cannot write {}", name(dtype)));
+}
+
+/// The tensors of one link: one, or all slices of a stack.
+std::vector<AnyView> take_all(Taken& taken, const GgufLink& link) {
+  std::vector<AnyView> out;
+  const std::size_t number = link.hf.find("{}");
+  if (number == std::string::npos) {
+    if (const AnyView* view = taken.take(link.hf)) out.push_back(*view);
+    return out;
+  }
+  for (std::int64_t e = 0;; ++e) {
+    std::string name = link.hf;
+    const AnyView* view = taken.take(name.replace(number, 2, std::to_string(e)));
+    if (view == nullptr) return out;
+    if (!out.empty() && view->shape != out.front().shape) {
+      throw Error(ErrorCode::kShape,
+                  fmt::format("[convert] expected {} {}, found {}",
+                              name,
+                              to_string(out.front().shape),
+                              to_string(view->shape)));
+    }
+    out.push_back(*view);
+  }
+}
+
+TensorSource vector_of(std::vector<float> values) {
+  auto kept = std::make_shared<const std::vector<float>>(std::move(values));
+  return {DType::kF32,
+          {static_cast<std::int64_t>(kept->size())},
+          [kept](std::int64_t, std::span<std::byte> to) {
+            std::copy_n(reinterpret_cast<const std::byte*>(kept->data()), to.size(), to.data());
+          }};
+}
+
+/// Factors of rotary frequencies are tensors in GGUF.
+void put_rope_tensors(const json::Value& config, const json::Value& metadata, Written& out) {
+  const std::string where = "config.json";
+  for (const char* key : {"rope_parameters", "rope_scaling"}) {
+    const json::Value* rope = json::find(config, key, where);
+    if (rope == nullptr) continue;
+    const std::string type = json::get_or<std::string>(
+        *rope, "rope_type", json::get_or<std::string>(*rope, "type", "default", where), where);
+    const auto p = metadata["general.architecture"].get<std::string>() + ".rope.";
+    if (type == "llama3") {
+      out.emplace_back(
+          "rope_freqs.weight",
+          vector_of(llama3_factors(*rope,
+                                   metadata[p + "freq_base"].get<double>(),
+                                   metadata[p + "dimension_count"].get<std::int64_t>())));
+    } else if (type == "longrope" || type == "su") {
+      out.emplace_back("rope_factors_long.weight",
+                       vector_of(json::require<std::vector<float>>(*rope, "long_factor", where)));
+      out.emplace_back("rope_factors_short.weight",
+                       vector_of(json::require<std::vector<float>>(*rope, "short_factor", where)));
+    }
+    return;
+  }
+}
+
+Written sources_of(const Views& views,
+                   const GgufFamily& family,
+                   const json::Value& config,
+                   DType dtype) {
+  Taken taken(views);
+  Written out;
+  const bool tied = json::get_or<bool>(config, "tie_word_embeddings", true, "config.json");
+  for (const GgufLink& link : gguf_links(family, gguf_sizes(config, family))) {
+    std::vector<AnyView> parts = take_all(taken, link);
+    // Of tied embeddings a second copy may be stored; GGUF says so by leaving it out.
+    if (parts.empty() || (tied && link.gguf == "output.weight")) continue;
+    const Shape& one = parts.front().shape;
+    Shape shape = one;
+    if (link.hf.find("{}") != std::string::npos) shape.insert(shape.begin(), 1);
+    if (link.change == GgufChange::kOneRow && shape.size() > 1) shape.erase(shape.begin());
+    const DType to = dtype_for(link, shape, dtype);
+    out.emplace_back(link.gguf, gguf_source(link, std::move(parts), to));
+  }
+  taken.expect_all(family);
+  const bool words = std::any_of(
+      out.begin(), out.end(), [](const auto& t) { return t.first == "token_embd.weight"; });
+  if (!words) throw Error(ErrorCode::kNotFound, "[convert] expected word embeddings, found none");
+  return out;
+}
+
+/// Tells what is being written before its first row is asked for.
+TensorSource telling(TensorSource source, const std::string& name, const Told& told) {
+  if (!told || !source.read) return source;
+  auto read = std::move(source.read);
+  source.read = [read, name, told](std::int64_t row, std::span<std::byte> to) {
+    if (row == 0) told(name);
+    read(row, to);
+  };
+  return source;
+}
+
+/// A tensor in another dtype of single numbers, a row at a time.
+TensorSource in_dtype(const AnyView& view, DType dtype) {
+  if (view.dtype == dtype) return source_of(view);
+  const std::int64_t rows = view.shape.size() < 2 ? 1 : view.shape.front();
+  const std::int64_t width = view.size() / std::max<std::int64_t>(1, rows);
+  const std::size_t from = bytes_of(view.dtype, width);
+  return {dtype, view.shape, [=](std::int64_t row, std::span<std::byte> to) {
+            const auto n = static_cast<std::int64_t>(to.size() / bytes_of(dtype, width));
+            const Tensor wide = Tensor::f32_from(
+                {view.dtype, {n, width}, view.data + static_cast<std::size_t>(row) * from});
+            quants::quantise(dtype, wide.span<float>(), to.data());
+          }};
+}
+
+/// tokenizer.json and what belongs to it, where the file has a vocabulary.
+void write_tokenizer(const Gguf& file, const fs::path& folder) {
+  const json::Value& metadata = file.metadata();
+  const auto kind = json::get_or<std::string>(metadata, "tokenizer.ggml.model", "", file.name());
+  if (kind.empty() || kind == "no_vocab" || kind == "none") return;
+  const json::Value tokenizer = tokenizers::gguf_json(metadata, file.name());
+  write_file(folder / "tokenizer.json", tokenizer.dump() + "\n");
+  json::Value settings = {{"tokenizer_class", "PreTrainedTokenizerFast"}};
+  const auto tokens = metadata.find("tokenizer.ggml.tokens");
+  for (const auto& [hf, gguf] : pairs_of("bos_token=bos_token_id eos_token=eos_token_id "
+                                         "pad_token=padding_token_id unk_token=unknown_token_id")) {
+    const auto id = json::get_or<std::int64_t>(metadata, "tokenizer.ggml." + gguf, -1, file.name());
+    if (id >= 0 && id < static_cast<std::int64_t>(tokens->size()))
+      settings[hf] = (*tokens)[static_cast<std::size_t>(id)];
+  }
+  if (const json::Value* text = json::find(metadata, "tokenizer.chat_template", file.name()))
+    settings["chat_template"] = *text;
+  write_file(folder / "tokenizer_config.json",
+             settings.dump(2, ' ', false, json::Value::error_handler_t::replace) + "\n");
+}
+
+}  // namespace
+
+void convert_to_gguf(const fs::path& folder, const fs::path& to, DType dtype, const Told& told) {
+  check_dtype(dtype, {DType::kF32, DType::kF16, DType::kBF16, DType::kQ8_0, DType::kQ4_0});
+  const json::Value config =
+      json::parse(read_file(folder / "config.json", std::size_t{16} << 20), "config.json");
+  const GgufFamily& family = gguf_family_of(config);
+  const Safetensors file = Safetensors::open(folder);
+  json::Value metadata = metadata_from_config(config, family);
+  Written tensors = sources_of(file.tensors(), family, config, dtype);
+  std::int64_t vocabulary = 0;
+  for (auto& [name, source] : tensors) {
+    if (name == "token_embd.weight") vocabulary = source.shape.front();
+    source = telling(std::move(source), name, told);
+  }
+  put_rope_tensors(config, metadata, tensors);
+  metadata["general.type"] = "model";
+  metadata["general.name"] = fs::weakly_canonical(folder).filename().string();
+  metadata["general.file_type"] = file_type_of(dtype);
+  metadata["general.quantization_version"] = 2;
+  metadata[std::string(family.architecture) + ".vocab_size"] = vocabulary;
+  put_gguf_tokenizer(folder, config, vocabulary, metadata);
+  write_gguf(to, metadata, tensors);
+}
+
+void convert_to_folder(const fs::path& gguf,
+                       const fs::path& folder,
+                       DType dtype,
+                       const Told& told) {
+  check_dtype(dtype, {DType::kF32, DType::kF16, DType::kBF16});
+  const Gguf file = Gguf::open(gguf);
+  GgufModel model = model_from_gguf(file);
+  model.config["torch_dtype"] = dtype == DType::kF32   ? "float32"
+                                : dtype == DType::kF16 ? "float16"
+                                                       : "bfloat16";
+  std::map<std::string, TensorSource, std::less<>> sources;
+  for (const auto& [name, view] : model.tensors)
+    sources.emplace(name, telling(in_dtype(view, dtype), name, told));
+  if (sources.empty()) {
+    throw Error(ErrorCode::kNotFound,
+                fmt::format("[{}] expected tensors of a model, found none", file.name()));
+  }
+  const bool made = fs::create_directories(folder);
+  try {
+    stream_safetensors(folder / "model.safetensors", sources, {{"format", "pt"}});
+    write_file(folder / "config.json", model.config.dump(2) + "\n");
+    write_tokenizer(file, folder);
+  } catch (...) {  // A full disk leaves nothing behind.
+    std::error_code ignored;
+    for (const char* part : {"model.safetensors", "config.json", "tokenizer.json"})
+      fs::remove(folder / part, ignored);
+    if (made) fs::remove(folder, ignored);
+    throw;
+  }
+}
+
+}  // namespace headscope::models

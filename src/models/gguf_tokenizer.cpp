@@ -1,0 +1,282 @@
+#include "models/gguf_tokenizer.h"
+
+#include <fmt/format.h>
+
+#include <string>
+#include <system_error>
+#include <unordered_map>
+#include <vector>
+
+#include "headscope/safetensors.h"
+
+namespace headscope::models {
+
+namespace {
+
+namespace fs = std::filesystem;
+using json::Value;
+
+constexpr const char* kWhere = "tokenizer.json";
+
+/// What GGUF says of a token.
+enum TokenType {
+  kNormal = 1,
+  kUnknown = 2,
+  kControl = 3,
+  kUserDefined = 4,
+  kUnused = 5,
+  kByte = 6
+};
+
+struct Vocabulary {
+  std::vector<std::string> tokens;
+  std::vector<int> types;
+  std::vector<double> scores;  ///< empty unless the kind of tokenizer has them
+
+  void put(std::int64_t id, const std::string& token, int type) {
+    if (id < 0 || id >= static_cast<std::int64_t>(tokens.size())) {
+      throw Error(
+          ErrorCode::kFormat,
+          fmt::format("[{}] expected ids of tokens 0..{} (rows of the embeddings), found {}",
+                      kWhere,
+                      static_cast<std::int64_t>(tokens.size()) - 1,
+                      id));
+    }
+    tokens[static_cast<std::size_t>(id)] = token;
+    types[static_cast<std::size_t>(id)] = type;
+  }
+};
+
+bool is_byte(const std::string& token) {
+  return token.size() == 6 && token.starts_with("<0x") && token.back() == '>';
+}
+
+/// Whether `value` or anything inside it is an object of this type.
+bool has_type(const Value& value, const std::string& type) {
+  if (value.is_object() && value.contains("type") && value["type"] == type) return true;
+  for (const Value& inner : value) {
+    if (inner.is_structured() && has_type(inner, type)) return true;
+  }
+  return false;
+}
+
+/// The first regex of a pre-tokeniser.
+std::string regex_in(const Value& value) {
+  if (value.is_object() && value.contains("Regex") && value["Regex"].is_string())
+    return value["Regex"].get<std::string>();
+  for (const Value& inner : value) {
+    if (!inner.is_structured()) continue;
+    if (std::string found = regex_in(inner); !found.empty()) return found;
+  }
+  return "";
+}
+
+/// The published name of a byte-level pre-tokeniser.
+std::string pre_tokenizer_name(const Value& tokenizer) {
+  const Value* pre = json::find(tokenizer, "pre_tokenizer", kWhere);
+  if (pre == nullptr) return "default";
+  const std::string regex = regex_in(*pre);
+  if (regex.empty()) return has_type(*pre, "Digits") ? "smollm" : "gpt-2";
+  if (regex.find("\\p{N}{1,3}") != std::string::npos) return "llama-bpe";
+  if (regex.find("\\p{N}") != std::string::npos) return "qwen2";
+  return "default";
+}
+
+std::vector<std::string> merges_of(const Value& model) {
+  std::vector<std::string> out;
+  const Value* merges = json::find(model, "merges", kWhere);
+  if (merges == nullptr) return out;
+  out.reserve(merges->size());
+  for (const Value& merge : *merges) {
+    if (merge.is_string()) {
+      out.push_back(merge.get<std::string>());
+    } else {
+      const auto pair = json::as<std::vector<std::string>>(merge, "a merge", kWhere);
+      if (pair.size() != 2)
+        throw Error(ErrorCode::kFormat, "[tokenizer.json] expected merges of two");
+      out.push_back(pair[0] + ' ' + pair[1]);
+    }
+  }
+  return out;
+}
+
+void put_vocabulary(const Value& model, Vocabulary& out) {
+  const Value* vocab = json::find(model, "vocab", kWhere);
+  if (vocab == nullptr)
+    throw Error(ErrorCode::kFormat, "[tokenizer.json] expected a vocab, found none");
+  if (vocab->is_object()) {
+    for (const auto& [token, id] : vocab->items())
+      out.put(json::as<std::int64_t>(id, token, kWhere), token, kNormal);
+    return;
+  }
+  out.scores.resize(out.tokens.size());
+  for (std::size_t i = 0; i < vocab->size(); ++i) {  // Unigram: pairs of a piece and its score
+    const Value& pair = (*vocab)[i];
+    if (!pair.is_array() || pair.size() != 2) {
+      throw Error(ErrorCode::kFormat, "[tokenizer.json] expected pieces with scores");
+    }
+    out.put(
+        static_cast<std::int64_t>(i), json::as<std::string>(pair[0], "a piece", kWhere), kNormal);
+    out.scores[i] = json::as<double>(pair[1], "a score", kWhere);
+  }
+}
+
+void put_added(const Value& tokenizer, Vocabulary& out) {
+  const Value* added = json::find(tokenizer, "added_tokens", kWhere);
+  if (added == nullptr) return;
+  for (const Value& token : *added) {
+    const bool special = json::get_or<bool>(token, "special", false, kWhere);
+    out.put(json::require<std::int64_t>(token, "id", kWhere),
+            json::require<std::string>(token, "content", kWhere),
+            special ? kControl : kUserDefined);
+  }
+}
+
+/// SentencePiece's order of merges as scores: the earlier a piece is made, the higher.
+void score_by_merges(const std::vector<std::string>& merges, Vocabulary& out) {
+  std::unordered_map<std::string, std::size_t> rank;
+  for (std::size_t i = 0; i < merges.size(); ++i) {
+    std::string whole = merges[i];
+    const std::size_t space = whole.find(' ');
+    if (space == std::string::npos) {
+      throw Error(ErrorCode::kFormat,
+                  "[tokenizer.json] expected merges of two parts, found " + json::quote(whole));
+    }
+    whole.erase(space, 1);
+    rank.emplace(std::move(whole), i);
+  }
+  out.scores.assign(out.tokens.size(), 0.0);
+  for (std::size_t i = 0; i < out.tokens.size(); ++i) {
+    if (out.types[i] != kNormal) continue;
+    const auto found = rank.find(out.tokens[i]);
+    out.scores[i] = -static_cast<double>(found == rank.end() ? merges.size() : found->second);
+  }
+}
+
+/// The vocabulary of WordPiece as GGUF has it: what starts a word carries U+2581, what goes on is bare.
+void mark_starts(Vocabulary& out) {
+  for (std::size_t i = 0; i < out.tokens.size(); ++i) {
+    if (out.types[i] != kNormal) continue;
+    std::string& token = out.tokens[i];
+    if (token.starts_with('[') && token.ends_with(']')) continue;
+    token = token.starts_with("##") ? token.substr(2) : "\xE2\x96\x81" + token;
+  }
+}
+
+Value read_json(const fs::path& path) {
+  std::error_code ignored;
+  if (!fs::is_regular_file(path, ignored)) return nullptr;
+  return json::parse(read_file(path, std::size_t{256} << 20), path.filename().string());
+}
+
+void put_special(const Value& config,
+                 const Value& settings,
+                 const Vocabulary& vocabulary,
+                 Value& metadata) {
+  const auto id_of = [&](const char* id_key, const char* token_key) -> std::int64_t {
+    if (const Value* id = json::find(config, id_key, "config.json")) {
+      const Value& first = id->is_array() && !id->empty() ? id->front() : *id;
+      if (first.is_number_integer()) return first.get<std::int64_t>();
+    }
+    if (!settings.is_object() || !settings.contains(token_key)) return -1;
+    const Value& named = settings[token_key];
+    const std::string token =
+        named.is_object() ? json::get_or<std::string>(named, "content", "", "tokenizer_config.json")
+        : named.is_string() ? named.get<std::string>()
+                            : std::string();
+    for (std::size_t i = 0; i < vocabulary.tokens.size() && !token.empty(); ++i) {
+      if (vocabulary.tokens[i] == token) return static_cast<std::int64_t>(i);
+    }
+    return -1;
+  };
+  struct Row {
+    const char *id, *token, *gguf;
+  };
+  constexpr Row kRows[] = {{"bos_token_id", "bos_token", "bos_token_id"},
+                           {"eos_token_id", "eos_token", "eos_token_id"},
+                           {"pad_token_id", "pad_token", "padding_token_id"},
+                           {"unk_token_id", "unk_token", "unknown_token_id"},
+                           {"sep_token_id", "sep_token", "seperator_token_id"},
+                           {"cls_token_id", "cls_token", "cls_token_id"},
+                           {"mask_token_id", "mask_token", "mask_token_id"}};
+  for (const Row& row : kRows) {
+    const std::int64_t id = id_of(row.id, row.token);
+    if (id >= 0 && id < static_cast<std::int64_t>(vocabulary.tokens.size()))
+      metadata[std::string("tokenizer.ggml.") + row.gguf] = id;
+  }
+  for (const char* key : {"add_bos_token", "add_eos_token"}) {
+    if (settings.is_object() && settings.contains(key) && settings[key].is_boolean())
+      metadata[std::string("tokenizer.ggml.") + key] = settings[key];
+  }
+}
+
+void put_template(const fs::path& folder, const Value& settings, Value& metadata) {
+  std::error_code ignored;
+  if (fs::is_regular_file(folder / "chat_template.jinja", ignored)) {
+    metadata["tokenizer.chat_template"] =
+        read_file(folder / "chat_template.jinja", std::size_t{1} << 20);
+  } else if (settings.is_object() && settings.contains("chat_template") &&
+             settings["chat_template"].is_string()) {
+    metadata["tokenizer.chat_template"] = settings["chat_template"];
+  }
+}
+
+}  // namespace
+
+void put_gguf_tokenizer(const fs::path& folder,
+                        const Value& config,
+                        std::int64_t vocabulary,
+                        Value& metadata) {
+  const Value tokenizer = read_json(folder / "tokenizer.json");
+  if (tokenizer.is_null()) {
+    metadata["tokenizer.ggml.model"] = "no_vocab";
+    return;
+  }
+  const Value settings = read_json(folder / "tokenizer_config.json");
+  const Value* model = json::find(tokenizer, "model", kWhere);
+  if (model == nullptr)
+    throw Error(ErrorCode::kFormat, "[tokenizer.json] expected a model, found none");
+  const auto size = static_cast<std::size_t>(vocabulary);
+  Vocabulary out;
+  out.types.assign(size, kUnused);
+  for (std::size_t i = 0; i < size; ++i) out.tokens.push_back(fmt::format("[PAD{}]", i));
+  put_vocabulary(*model, out);
+  put_added(tokenizer, out);
+  const std::string type = json::get_or<std::string>(
+      *model, "type", model->contains("merges") ? "BPE" : "WordPiece", kWhere);
+  if (type == "BPE" && json::get_or<bool>(*model, "byte_fallback", false, kWhere)) {
+    metadata["tokenizer.ggml.model"] = "llama";
+    for (std::size_t i = 0; i < size; ++i) {
+      if (out.types[i] == kNormal && is_byte(out.tokens[i])) out.types[i] = kByte;
+    }
+    score_by_merges(merges_of(*model), out);
+    const auto unknown = json::get_or<std::string>(*model, "unk_token", "", kWhere);
+    for (std::size_t i = 0; i < size; ++i) {
+      if (!unknown.empty() && out.tokens[i] == unknown) out.types[i] = kUnknown;
+    }
+    metadata["tokenizer.ggml.add_space_prefix"] =
+        tokenizer.contains("normalizer") && has_type(tokenizer["normalizer"], "Prepend");
+  } else if (type == "BPE") {
+    metadata["tokenizer.ggml.model"] = "gpt2";
+    metadata["tokenizer.ggml.pre"] = pre_tokenizer_name(tokenizer);
+    metadata["tokenizer.ggml.merges"] = merges_of(*model);
+  } else if (type == "WordPiece") {
+    metadata["tokenizer.ggml.model"] = "bert";
+    metadata["tokenizer.ggml.token_type_count"] =
+        json::get_or<std::int64_t>(config, "type_vocab_size", 2, "config.json");
+    mark_starts(out);
+  } else if (type == "Unigram") {
+    metadata["tokenizer.ggml.model"] = "t5";
+  } else {
+    throw Error(ErrorCode::kUnsupported,
+                fmt::format("[tokenizer.json] expected BPE, WordPiece or Unigram, found {}",
+                            json::quote(type)));
+  }
+  put_special(config, settings, out, metadata);
+  put_template(folder, settings, metadata);
+  metadata["tokenizer.ggml.tokens"] = std::move(out.tokens);
+  metadata["tokenizer.ggml.token_type"] = std::move(out.types);
+  if (!out.scores.empty()) metadata["tokenizer.ggml.scores"] = std::move(out.scores);
+}
+
+}  // namespace headscope::models

@@ -1,0 +1,154 @@
+// What a run is given: checked, and every token's position.
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "attention/cached.h"
+#include "attention/edits.h"
+#include "models/transformer.h"
+
+namespace headscope::models {
+
+namespace {
+
+void within(const Tensor& t, const Tensor& ids, std::string_view what, std::int64_t limit) {
+  if (t.empty()) return;
+  if (t.shape() != ids.shape()) {
+    throw Error(ErrorCode::kShape,
+                fmt::format("[tokens] expected {} {}, found {}",
+                            what,
+                            to_string(ids.shape()),
+                            to_string(t.shape())));
+  }
+  for (std::int32_t x : t.span<std::int32_t>()) {
+    if (x < 0 || x >= limit) {
+      throw Error(ErrorCode::kRange,
+                  fmt::format("[tokens] expected {} 0..{}, found {}", what, limit - 1, x));
+    }
+  }
+}
+
+void check_mask(const Tokens& tokens) {
+  const Tensor& mask = tokens.attention_mask;
+  if (mask.empty() || (mask.dtype() == DType::kU8 && mask.shape() == tokens.ids.shape())) return;
+  throw Error(ErrorCode::kShape,
+              fmt::format("[tokens] expected attention_mask u8 {}, found {} {}",
+                          to_string(tokens.ids.shape()),
+                          name(mask.dtype()),
+                          to_string(mask.shape())));
+}
+
+void check_layer(int layer, std::size_t layers, std::string_view what) {
+  if (layer >= 0 && static_cast<std::size_t>(layer) < layers) return;
+  throw Error(ErrorCode::kRange,
+              fmt::format("[{}] expected a layer 0..{}, found {}", what, layers - 1, layer));
+}
+
+}  // namespace
+
+Tensor Transformer::positions_of(const Tokens& tokens, const RunOptions& options) const {
+  const Blueprint& b = blueprint_;
+  const auto ids = tokens.ids.view<std::int32_t, 2>();
+  const auto [B, T] = ids.shape;
+  Tensor out(DType::kI64, {B, T});
+  const auto to = out.view<std::int64_t, 2>();
+  for (std::int64_t s = 0; s < B; ++s) {
+    const std::int64_t before =
+        options.caches.empty() ? 0 : options.caches[static_cast<std::size_t>(s)]->length();
+    std::int64_t counted = before;
+    for (std::int64_t i = 0; i < T; ++i) {
+      const bool shown =
+          tokens.attention_mask.empty() || tokens.attention_mask.view<std::uint8_t, 2>()(s, i) != 0;
+      const bool pad = b.position_rule == PositionRule::kSkipPadding && ids(s, i) == b.pad_token;
+      const bool counts = b.position_rule == PositionRule::kCountMask ? shown : !pad;
+      if (!tokens.position_ids.empty())
+        to(s, i) = tokens.position_ids.view<std::int32_t, 2>()(s, i);
+      else if (b.position_rule == PositionRule::kIndex)
+        to(s, i) = before + i;
+      else  // What does not count sits one place before the first that does.
+        to(s, i) = b.first_position() + (counts ? counted++ : -1);
+      const std::int64_t row = to(s, i) + b.position_offset;
+      if (b.position_rows > 0 && (row < 0 || row >= b.position_rows)) {
+        throw Error(ErrorCode::kInput,
+                    fmt::format("[tokens] expected positions below {}, found {}",
+                                b.position_rows - b.position_offset,
+                                to(s, i)));
+      }
+    }
+  }
+  return out;
+}
+
+void Transformer::check_caches(const Tokens& tokens, const RunOptions& options) const {
+  if (options.caches.empty()) return;
+  const auto [B, T] = tokens.ids.view<std::int32_t, 2>().shape;
+  if (static_cast<std::int64_t>(options.caches.size()) != B) {
+    throw Error(
+        ErrorCode::kShape,
+        fmt::format(
+            "[cache] expected one for each of {} sequences, found {}", B, options.caches.size()));
+  }
+  const auto mask = tokens.attention_mask.empty() ? View<const std::uint8_t, 2>()
+                                                  : tokens.attention_mask.view<std::uint8_t, 2>();
+  for (std::size_t n = 0; n < options.caches.size(); ++n) {
+    const KvCache* cache = options.caches[n];
+    const bool fits = cache != nullptr && cache->layers().size() == layers_.size() &&
+                      cross() == (cache->memory() != nullptr);
+    if (!fits || std::count(options.caches.begin(), options.caches.end(), cache) > 1) {
+      throw Error(ErrorCode::kUsage,
+                  fmt::format("[cache] expected {} for each sequence, found {}",
+                              "a cache of this model",
+                              !fits ? "another one" : "one twice"));
+    }
+    const std::int64_t rows = leading_rows(mask, static_cast<std::int64_t>(n), T);
+    if (rows > cache->positions() - cache->length()) {
+      throw Error(ErrorCode::kInput,
+                  fmt::format("[cache] expected at most {} tokens, found {}: {} too many",
+                              cache->positions(),
+                              cache->length() + rows,
+                              cache->length() + rows - cache->positions()));
+    }
+  }
+}
+
+void Transformer::check(const Tokens& tokens, const RunOptions& options) const {
+  const Blueprint& b = blueprint_;
+  const auto [B, T] = tokens.ids.view<std::int32_t, 2>().shape;
+  if (T < 1 || B < 1)
+    throw Error(ErrorCode::kInput, "[tokens] expected at least one token, found none");
+  // Where padding takes no position, positions_of() knows better.
+  if (b.position_rows > 0 && T > b.positions && tokens.position_ids.empty() &&
+      b.position_rule == PositionRule::kIndex) {
+    throw Error(ErrorCode::kInput,
+                fmt::format("[tokens] expected at most {} tokens, found {}: {} too many",
+                            b.positions,
+                            T,
+                            T - b.positions));
+  }
+  constexpr std::int64_t kFar = std::int64_t{1} << 31;
+  within(tokens.ids, tokens.ids, "ids", b.vocabulary);
+  within(tokens.type_ids, tokens.ids, "type_ids", std::max<std::int64_t>(b.types, 1));
+  within(tokens.position_ids,
+         tokens.ids,
+         "position_ids",
+         b.position_rows > 0 ? b.position_rows - b.position_offset : kFar);
+  check_mask(tokens);
+  check_caches(tokens, options);
+  for (int layer : options.layers) check_layer(layer, layers(), "sight");
+  for (std::size_t n = 0; n < options.trace_layers.size(); ++n) {
+    const auto first = options.trace_layers.begin();
+    const auto here = first + static_cast<std::ptrdiff_t>(n);
+    check_layer(*here, layers(), "trace");
+    if (std::find(first, here, *here) != here) {
+      throw Error(ErrorCode::kUsage,
+                  fmt::format("[trace] expected each layer once, found {} twice", *here));
+    }
+  }
+  for (const Edit& edit : options.edits) {
+    check_layer(edit.layer, layers(), "edit");
+    const AttentionFacts& a = facts(static_cast<std::size_t>(edit.layer));
+    check_edits(std::span(&edit, 1), a.heads, B, T, a.value_width);
+  }
+}
+
+}  // namespace headscope::models
