@@ -21,13 +21,26 @@ constexpr std::array<ClassText, 4> kClasses{
       R"(\x{0}-\x{8}\x{e}-\x{1f}\x{21}-\x{84}\x{86}-\x{9f}\x{a1}-\x{167f}\x{1681}-\x{1fff})"
       R"(\x{200b}-\x{2027}\x{202a}-\x{202e}\x{2030}-\x{205e}\x{2060}-\x{2fff}\x{3001}-\x{10ffff})"},
      {'w',
-      R"(\p{L}\p{M}\p{Nd}\p{Nl}\p{Pc}\x{24b6}-\x{24e9}\x{1f130}-\x{1f149}\x{1f150}-\x{1f169}\x{1f170}-\x{1f189})",
+      R"(\p{L}\p{M}\p{Nd}\p{Nl}\p{Pc}\x{b2}\x{b3}\x{b9}\x{bc}-\x{be}\x{24b6}-\x{24e9}\x{1f130}-\x{1f149}\x{1f150}-\x{1f169}\x{1f170}-\x{1f189})",
       ""},
      {'d', R"(\p{Nd})", R"(\P{Nd})"},
      {'h', "0-9A-Fa-f", R"(\x{0}-/:-@G-`g-\x{10ffff})"}}};
 
+/// The insides of [:name:].
+constexpr std::array<std::pair<std::string_view, std::string_view>, 10> kPosix{
+    {{"alnum", R"(\p{Alphabetic}\p{Nd})"},
+     {"alpha", R"(\p{Alphabetic})"},
+     {"blank", R"(\p{Zs}\t)"},
+     {"cntrl", R"(\p{Cc})"},
+     {"digit", R"(\p{Nd})"},
+     {"lower", R"(\p{Lowercase})"},
+     {"punct", R"(\p{P}\p{S})"},
+     {"space", kClasses[0].inside},
+     {"upper", R"(\p{Uppercase})"},
+     {"word", kClasses[1].inside}}};
+
 /// Properties by the names that Oniguruma takes and PCRE2 does not.
-constexpr std::array<std::pair<std::string_view, std::string_view>, 18> kProperties{
+constexpr std::array<std::pair<std::string_view, std::string_view>, 17> kProperties{
     {{"letter", "L"},
      {"mark", "M"},
      {"number", "N"},
@@ -37,7 +50,6 @@ constexpr std::array<std::pair<std::string_view, std::string_view>, 18> kPropert
      {"other", "C"},
      {"alpha", "Alphabetic"},
      {"digit", "Nd"},
-     {"punct", "P"},
      {"upper", "Uppercase"},
      {"lower", "Lowercase"},
      {"uppercaseletter", "Lu"},
@@ -143,9 +155,34 @@ class Translator {
     at_ = close + 1;
   }
 
+  /// Between a word and what is none (\b), or not (\B).
+  void boundary(bool change) {
+    const std::string word = std::string("[").append(kClasses[1].inside) + "]";
+    const std::string_view inside = change ? "!" : "=";
+    const std::string_view outside = change ? "=" : "!";
+    out_.append("(?:(?<=").append(word).append(")(?").append(inside).append(word);
+    out_.append(")|(?<!").append(word).append(")(?").append(outside).append(word).append("))");
+    at_ += 2;
+  }
+
+  /// [:name:] or [:^name:] inside of a class.
+  void posix() {
+    const std::size_t close = in_.find(":]", at_ + 2);
+    if (close == in_.npos) return copy(1);
+    const std::string_view name = in_.substr(at_ + 2, close - at_ - 2);
+    for (const auto& [known, inside] : kPosix) {
+      if (name != known) continue;
+      out_ += inside;
+      at_ = close + 2;
+      return;
+    }
+    copy(close + 2 - at_);
+  }
+
   void escape(bool in_class) {
     const char name = peek(1);
     if (name == 'p' || name == 'P') return property();
+    if (!in_class && (name == 'b' || name == 'B')) return boundary(name == 'b');
     const char small = static_cast<char>(std::tolower(static_cast<unsigned char>(name)));
     for (const ClassText& known : kClasses) {
       if (known.name != small) continue;
@@ -171,15 +208,7 @@ class Translator {
       if (peek() == '\\') {
         escape(true);
       } else if (peek() == '[' && peek(1) == ':') {
-        constexpr std::string_view kPunct =
-            "[:punct:]";  // symbols, too; PCRE2 takes those of ASCII alone
-        const std::size_t close = in_.find(":]", at_ + 2);
-        if (in_.substr(at_).starts_with(kPunct)) {
-          out_ += R"(\p{P}\p{S})";
-          at_ += kPunct.size();
-        } else {
-          copy(close == in_.npos ? 1 : close + 2 - at_);
-        }
+        posix();
       } else {
         copy(1);
       }
