@@ -15,13 +15,13 @@ namespace headscope {
 
 /// How to generate.
 struct GenerateOptions {
-  SamplingOptions sampling{};   ///< every sequence draws for itself, with seed + its number
+  SamplingOptions sampling{};  ///< every sequence draws for itself, with seed + its number
   std::int64_t most = 256;     ///< tokens of an answer
   std::int64_t block = 512;    ///< tokens of a prompt that are read at once
   std::int64_t positions = 0;  ///< tokens that fit, prompt and answer; 0: as the model says
   bool stop_at_end = true;     ///< end an answer where the model says that it ends
   DType cache = DType::kF32;   ///< of keys and values: f32, or bf16 for half the memory
-  std::vector<Edit> edits{};    ///< made in every step, in prompt and answer
+  std::vector<Edit> edits{};   ///< made in every step, in prompt and answer
   const Sight* sight =
       nullptr;  ///< record this of every step (one sequence alone); nullptr: nothing
 };

@@ -108,15 +108,15 @@ struct ExpertFacts {
   float scale = 1.0F;        ///< of their weights
   std::int64_t groups = 1;   ///< of experts, of which `chosen_groups` take part
   std::int64_t chosen_groups = 1;
-  int group_best = 1;      ///< a group counts as much as the sum of so many best scores in it
+  int group_best = 1;        ///< a group counts as much as the sum of so many best scores in it
   std::string correction{};  ///< whole name of what is added to scores when choosing; "" : nothing
   std::string router{};
   /// "mlp.experts.{}.": a prefix for the names of MlpFacts. "" : stacked tensors as in gpt-oss, or their
   /// MXFP4 blocks, under the names `gate_up` and `down`.
   std::string prefix{};
-  std::string shared{};             ///< prefix of an expert that all tokens visit; "" : none
+  std::string shared{};           ///< prefix of an expert that all tokens visit; "" : none
   std::int64_t shared_width = 0;  ///< of it
-  std::string shared_gate{};        ///< its share is the sigmoid of this; "" : 1
+  std::string shared_gate{};      ///< its share is the sigmoid of this; "" : 1
 };
 
 /// What follows attention in a layer.

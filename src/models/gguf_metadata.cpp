@@ -186,6 +186,16 @@ void put_rare(const json::Value& config, const std::string& p, json::Value& out)
     if (full != kinds->end())
       out[p + "attention.sliding_window_pattern"] = full - kinds->begin() + 1;
   }
+  // Readers of cohere2 take every fourth layer for the full one.
+  if (kinds != nullptr && kinds->is_array() && out["general.architecture"] == "cohere2") {
+    for (std::size_t n = 0; n < kinds->size(); ++n) {
+      if (((*kinds)[n] == "full_attention") == (n % 4 == 3)) continue;
+      throw Error(
+          ErrorCode::kUnsupported,
+          "[convert] expected every fourth layer of cohere2 to be full_attention (GGUF cannot "
+          "say otherwise), found other layer_types");
+    }
+  }
   for (const char* key : {"num_experts", "num_local_experts", "n_routed_experts"}) {
     const json::Value* experts = json::find(config, key, where);
     if (experts != nullptr && !out.contains(p + "expert_count")) out[p + "expert_count"] = *experts;
