@@ -104,7 +104,7 @@ TEST(Generate, AnEditChangesTheAnswerAsItChangesARun) {
   const Model model = tiny.load();
   GenerateOptions options;
   options.most = 1;
-  for (int h = 0; h < model.heads(); ++h) options.edits.push_back({.layer = 0, .head = h});
+  for (int h = 0; h < model.heads(); ++h) options.edits.emplace_back().head = h;
   Generator edited(model, options);
   edited.read(first_ids(7));
   Tokens tokens;
