@@ -39,7 +39,8 @@ Convolution::Convolution(Weights& weights, const Facts& facts) : facts_(facts) {
 
 Tensor Convolution::operator()(const Tensor& x) const {
   const auto from = x.view<float, 3>();
-  const auto [B, T, C] = from.shape;
+  const std::int64_t B = from.shape[0];  // clang 14 captures no structured bindings
+  const std::int64_t T = from.shape[1];
   const std::int64_t K = facts_.kernel;
   const std::int64_t rows = (T + facts_.stride - 1) / facts_.stride;
   const std::int64_t in = facts_.in / facts_.groups;

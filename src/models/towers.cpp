@@ -188,7 +188,7 @@ Run Towers::run(const Tokens& tokens, const RunOptions& options) const {
   check_layers(options, layers());
   if (tokens.ids.empty() && tokens.pixels.empty())
     throw Error(ErrorCode::kInput, "[tokens] expected ids, pixels or both, found none");
-  if (!options.caches.empty()) cache(DType::kF32, 0);  // says that there is none
+  if (!options.caches.empty()) (void)cache(DType::kF32, 0);  // says that there is none
   Run run;
   if (options.sight != nullptr) run.sighting.layers.resize(layers());
   run.traces.resize(options.trace_layers.size());

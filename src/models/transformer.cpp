@@ -183,7 +183,8 @@ Tensor Transformer::embed(const Tokens& tokens,
                           const Tensor* start) const {
   const Blueprint& b = blueprint_;
   const auto ids = tokens.ids.view<std::int32_t, 2>();
-  const auto [B, T] = ids.shape;
+  const std::int64_t B = ids.shape[0];  // clang 14 captures no structured bindings
+  const std::int64_t T = ids.shape[1];
   const std::int64_t E = b.embedding_width > 0 ? b.embedding_width : b.width;
   const bool projected_first = embedding_projection_ && b.position_width() == b.width;
   Tensor x = start != nullptr ? start->clone() : Tensor::zeros(DType::kF32, {B, T, E});
