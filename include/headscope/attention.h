@@ -223,6 +223,20 @@ struct LatentProjection {
   float eps = 1e-6F;
 };
 
+/// Positions as things of their own: a query also meets where the key is, a key also meets where the query is.
+///   bias_ij = scale * (q_i . P_r + k_j . Q_r),   r = row(i - j)
+/// Source  He 2021 (DeBERTa) s3.1; buckets that widen with the distance as in DeBERTa v2.
+struct DisentangledPositions {
+  std::vector<std::shared_ptr<const Linear>> keys;     ///< of each head, [D] -> [2*span]: P; none: no such term
+  std::vector<std::shared_ptr<const Linear>> queries;  ///< likewise Q
+  std::int64_t span = 0;      ///< distances -span .. span - 1 have rows of their own
+  std::int64_t buckets = 0;   ///< 0: each distance is one, else those beyond buckets/2 share them
+  std::int64_t furthest = 0;  ///< distance that the last bucket ends at
+
+  /// Which of 2*span rows a distance has.
+  [[nodiscard]] std::int64_t row(std::int64_t distance) const;
+};
+
 /// The learned part of one attention layer. Linear maps are packed for the machine when they are
 /// made.
 struct AttentionWeights {
@@ -237,7 +251,8 @@ struct AttentionWeights {
   HeadNorm norm = {};            ///< of q and k, before they turn
   Rotary rotary = {};            ///< how q and k turn with their positions
   float clip = 0.0F;             ///< q, k and v are cut to +-clip before all else; 0: they are not
-  std::shared_ptr<const LatentProjection> latent;  ///< instead of qkv (then G = H)
+  std::shared_ptr<const LatentProjection> latent = nullptr;  ///< instead of qkv (then G = H)
+  std::shared_ptr<const DisentangledPositions> disentangled = {};  ///< none: positions are not compared
 };
 
 /// Every number of the five steps of one call, for the walk and for tests. Filled when asked for.
@@ -291,6 +306,7 @@ struct Slices {
   View<const float, 4> q;  ///< [B,H,T,D]
   View<const float, 4> k;  ///< [B,G,T,D]
   View<const float, 4> v;  ///< [B,G,T,Dv]
+  std::shared_ptr<const Tensor> bias = {};  ///< [B,H,T,T] of disentangled positions; nullptr: none
 };
 
 /// Where step 1 writes: queries [B,Tq,H*D], and keys and values [B,Tk,G*D + G*Dv], which are the columns

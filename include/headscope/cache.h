@@ -3,6 +3,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <utility>
 #include <vector>
 
 #include "headscope/tensor.h"
@@ -59,6 +60,11 @@ class KvCache {
   /// gone: says how far back it goes).
   void truncate(std::int64_t n);
 
+  /// Beside the tokens: keys and values of what an encoder made of the input, one layer for each cross
+  /// attention. nullptr as long as there is none.
+  [[nodiscard]] KvCache* memory() const { return memory_.get(); }
+  void set_memory(KvCache memory) { memory_ = std::make_unique<KvCache>(std::move(memory)); }
+
  private:
   struct Unmap {
     std::size_t bytes;
@@ -84,6 +90,7 @@ class KvCache {
   std::int64_t positions_ = 0;
   std::int64_t length_ = 0;
   DType dtype_ = DType::kF32;
+  std::unique_ptr<KvCache> memory_;
 };
 
 template <typename T>

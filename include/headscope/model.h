@@ -11,6 +11,8 @@
 #include <vector>
 
 #include "headscope/attention.h"
+#include "headscope/audio.h"
+#include "headscope/linear.h"
 #include "headscope/sighting.h"
 #include "headscope/tokenizer.h"
 
@@ -22,6 +24,17 @@ struct Tokens {
   Tensor attention_mask;  ///< u8, 0 hides a token; empty: all count
   Tensor type_ids;        ///< i32; empty: all 0
   Tensor position_ids;    ///< i32; empty: as the family counts them
+
+  /// Encoder-decoders: the tokens above (or `features`) are what the encoder reads, these what the decoder
+  /// has said so far. Without them it says what it always begins with. With a cache that has a memory, these
+  /// alone go on.
+  Tensor decoder_ids = {};   ///< i32 [B,Td]
+  Tensor decoder_mask = {};  ///< u8 [B,Td], 0 hides a token; empty: all count
+  Tensor features = {};      ///< f32 [B,bins,frames], for models that hear: see log_mel
+
+  /// Models that see: f32 [B,channels,H,W]; videos [B,frames,channels,H,W]: see Model::pixels. Of two towers each
+  /// reads its own, and either may be left out.
+  Tensor pixels = {};
 };
 
 /// What a run should do besides computing.
@@ -49,9 +62,15 @@ struct Run {
   /// L+1 of [B,T,C]: after the embeddings, then after each layer (the last one also after the final
   /// norm, where Transformers show it so).
   std::vector<Tensor> hidden_states;
-  Tensor pooler_output;               ///< [B,C]
-  Tensor logits;                      ///< [B,T,V] ([B,logits_rows,V]) or [B,labels]
-  std::vector<Tensor> router_logits;  ///< [B*T,E] of each layer with experts
+  /// Of encoder-decoders; the other tensors are then the decoder's.
+  Tensor encoder_last_hidden_state;           ///< [B,T,C]
+  std::vector<Tensor> encoder_hidden_states;  ///< as hidden_states
+  Tensor pooler_output;                       ///< [B,C]
+  Tensor logits;                              ///< [B,T,V] ([B,logits_rows,V]) or [B,labels]
+  std::vector<Tensor> router_logits;          ///< [B*T,E] of each layer with experts
+  /// What has no place above, under the names of Transformers: "text.hidden_states.0", "image_embeds",
+  /// "logits_per_image", "cls_logits".
+  std::map<std::string, Tensor, std::less<>> more;
   Sighting sighting;
   std::vector<AttentionTrace> traces;  ///< in the order of RunOptions::trace_layers
 };
@@ -69,15 +88,33 @@ struct Role {
   std::int64_t n = 0;
 };
 
+/// What a model's files say about its answers.
+struct GenerationConfig {
+  std::vector<std::int32_t> stop_ids;  ///< tokens that end one
+  std::vector<std::int32_t> begin;     ///< tokens that an encoder-decoder's answers begin with
+  std::vector<std::int32_t> never;     ///< tokens that never come, and those that never come first
+  std::vector<std::int32_t> never_first;
+  std::string bos_token, eos_token;    ///< as texts; "" : none
+  std::string chat_template;           ///< Jinja, see ChatTemplate; "" : the model does not chat
+};
+
+/// How one vector is made of the last hidden states of a sequence.
+struct Pooling {
+  enum class Kind : std::uint8_t { kMean, kFirst, kLast, kMax };
+  Kind kind = Kind::kMean;  ///< over the tokens that count
+  bool unit_length = true;  ///< divided by its length
+};
+
 /// A model as it lies in a folder in Hugging Face layout, mapped and packed. Immutable; safe to
 /// share.
 class Model {
  public:
-  /// `name`: a folder, a .safetensors file with its config.json beside it, or a built-in name
+  /// `name`: a folder, a .safetensors file with its config.json beside it, a .gguf file (or a folder
+  /// that holds one), or a built-in name
   /// ("planted"). Errors: kNotFound (says where it looked), kUnsupported (unknown family: lists
   /// those known),
   ///         kFormat, kShape (names the tensor, expected and found).
-  static Model load(const std::string& name);
+  static Model load(const std::string& name, Linear::Compute compute = Linear::Compute::kExact);
 
   Model(Model&&) noexcept;
   Model& operator=(Model&&) noexcept;
@@ -85,15 +122,36 @@ class Model {
 
   [[nodiscard]] const std::string& name() const;
   [[nodiscard]] const std::string& family() const;  ///< model_type
+  /// Attentions, in the order in which Sight and Edit number them. Of an encoder-decoder: the encoder's, the
+  /// decoder's among its own tokens, then the decoder's over the encoder (cross attention). Of two towers: the
+  /// text's, then the picture's. Of TimeSformer: over time and over space in turns. Where sequences of a picture are
+  /// looked at apart they are the B of a record, those of the first picture first: windows of Swin row by row,
+  /// frames, places in time.
   [[nodiscard]] int layers() const;
-  [[nodiscard]] int heads() const;
+  [[nodiscard]] int encoder_layers() const;  ///< 0 unless there are two stacks
+  [[nodiscard]] int decoder_layers() const;  ///< 0 unless there are two stacks
+  /// "3"; of an encoder-decoder "encoder 3", "decoder 0", "cross 0"; of two towers "text 0", "vision 3"; of Swin
+  /// "stage 0 block 1"; of TimeSformer "time 0", "space 0"; of SigLIP "pooling". Errors: kRange.
+  [[nodiscard]] std::string layer_name(int layer) const;
+  /// What Transformers call its weights: "attentions.3", "cross_attentions.0", "vision.attentions.1".
+  /// Errors: kRange.
+  [[nodiscard]] std::string attention_name(int layer) const;
+  [[nodiscard]] int heads() const;                ///< of layer 0
+  [[nodiscard]] int heads(int layer) const;       ///< Errors: kRange
   [[nodiscard]] std::int64_t width() const;       ///< C
   [[nodiscard]] std::int64_t vocabulary() const;  ///< V
   [[nodiscard]] std::int64_t positions() const;   ///< longest sequence in tokens, specials included
+  /// Longest answer in tokens with what it begins with: as positions() unless there are two stacks.
+  [[nodiscard]] std::int64_t answer_positions() const;
   [[nodiscard]] std::int64_t parameters() const;
   /// Where its files lie.
   [[nodiscard]] const std::filesystem::path& folder() const;
   [[nodiscard]] const std::vector<Role>& roles() const;
+  [[nodiscard]] const GenerationConfig& generation() const;
+  /// Whether it foretells the next token: what Generator wants.
+  [[nodiscard]] bool generates() const;
+  /// Name of what a classifier tells apart; "LABEL_3" when the files give none.
+  [[nodiscard]] std::string label(std::int64_t n) const;
   /// Errors: kNotFound when the folder has no tokenizer.json.
   [[nodiscard]] const Tokenizer& tokenizer() const;
 
@@ -101,13 +159,33 @@ class Model {
   [[nodiscard]] Tokens tokens(std::string_view text,
                               std::vector<Label>* labels = nullptr,
                               bool truncate = false) const;
-  /// An empty cache for one sequence of at most `positions` tokens (0: positions()).
+  /// What a model that hears reads: the sound at its rate, as log_mel, in a window of its length.
+  /// Errors: kUnsupported for other models; kInput for a longer sound (says by how much; see transcribe).
+  [[nodiscard]] Tokens tokens(const Audio& audio) const;
+  /// Whether its encoder reads sound.
+  [[nodiscard]] bool hears() const;
+  /// Whether it reads pictures (a video is several).
+  [[nodiscard]] bool sees() const;
+  /// Pictures as the model's preprocessor_config.json wants them (without one: in the size it was trained on, as
+  /// numbers from -1 to 1). Shapes  rgb [N,H,W,3] -> Tokens::pixels [N,channels,H',W'], or the frames of one
+  /// video: [1,N,channels,H',W']. Errors: kUnsupported when it reads none; those of pixels_from_rgb.
+  [[nodiscard]] Tokens pixels(View<const std::uint8_t, 4> rgb) const;
+  /// What the keys of sequence b in the record of a layer are: "patch 3,0" (row, column), "frame 2 patch 3,0",
+  /// "[CLS]", "register 1", "filling" (of a window beyond the edge). Empty where they are the tokens of a text.
+  /// Errors: kRange; those of run() for the pixels.
+  [[nodiscard]] std::vector<Label> labels(const Tokens& tokens, int layer, std::int64_t b = 0) const;
+  /// An empty cache for one sequence of at most `positions` tokens (0: answer_positions()).
   /// Errors: kUnsupported for a model whose tokens see those behind them.
   [[nodiscard]] KvCache cache(DType dtype = DType::kF32, std::int64_t positions = 0) const;
   /// One forward pass. Errors: kRange (an edit or token that is not there), kInput (too long).
   [[nodiscard]] Run run(const Tokens& tokens, const RunOptions& options = {}) const;
-  /// Tokenise, run and record everything.
+  /// Tokenise, run and record everything. An encoder-decoder answers first (its likeliest tokens, at most 128);
+  /// then the heads are watched over text and answer at once.
   [[nodiscard]] Sighting see(std::string_view text) const;
+
+  /// One vector a sequence, made as the model's files say (Sentence Transformers' pooling; else the mean,
+  /// of length 1). Shapes  [B,T,C] -> [B,C].
+  [[nodiscard]] Tensor embedding(const Run& run, const Tensor& attention_mask = {}) const;
 
   /// Weight of `output` of a layer, [C, H*Dv] f32, and its bias [C] (zeros when there is none).
   [[nodiscard]] Tensor output_weight(int layer) const;
@@ -121,6 +199,8 @@ class Model {
   std::unique_ptr<const Parts> parts_;
 };
 
+/// Shapes  last_hidden_state [B,T,C], attention_mask u8 [B,T] or empty: all count -> [B,C]. Errors: kShape.
+Tensor pool(const Tensor& last_hidden_state, const Tensor& attention_mask, const Pooling& pooling);
 /// Mean of the last hidden state over the tokens that count, divided by its length. Shapes [B,T,C]
 /// -> [B,C].
 Tensor mean_embedding(const Tensor& last_hidden_state, const Tensor& attention_mask);

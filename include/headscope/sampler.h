@@ -34,7 +34,7 @@ struct Candidate {
 };
 
 /// Chooses tokens, one after the other. It remembers what came, for the penalties.
-/// Cost    linear in the vocabulary, whatever the options; one float of memory a logit.
+/// Cost    linear in the vocabulary, whatever the options; two floats of memory a logit.
 /// Source  Holtzman 2019 (top-p); Nguyen 2024 (min-p); Keskar 2019 (repetition penalty).
 class Sampler {
  public:
@@ -51,14 +51,21 @@ class Sampler {
   void accept(std::int32_t id);
 
  private:
-  struct Weights;
+  /// One of each token: its logit after penalties and temperature, and its weight, not yet divided
+  /// by their sum; 0 for those that a step took out.
+  struct Weights {
+    std::vector<float> scores;
+    std::vector<float> of;
+    double sum = 0.0;
+  };
   void penalise(std::span<const float> logits, std::vector<float>& out) const;
-  [[nodiscard]] Weights weigh(std::span<const float> logits) const;
+  void weigh(std::span<const float> logits, Weights& out) const;
 
   SamplingOptions options_;
   /// How often each token came in the answer; 0 for those of the prompt alone.
   std::unordered_map<std::int32_t, std::int32_t> seen_;
   std::uint64_t draws_ = 0;
+  Weights scratch_;
 };
 
 /// Text that ends where one of some strings begins, for answers that stream: what may become a stop

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <memory>
+#include <nlohmann/json_fwd.hpp>
 #include <span>
 #include <string>
 #include <string_view>
@@ -45,6 +46,11 @@ class Tokenizer {
   /// Errors: kFormat; kUnsupported (names the part it does not know, and the parts it does);
   /// kResources (a text beyond 512 MiB).
   static Tokenizer parse(std::string_view json, std::string_view name);
+
+  /// From the metadata of a GGUF file (Gguf::metadata): tokenizer.ggml.model gpt2 (byte-level BPE,
+  /// split as tokenizer.ggml.pre names), llama (SentencePiece BPE), bert, t5. Control tokens are
+  /// special added tokens. Errors: kFormat, kUnsupported, as parse.
+  static Tokenizer from_gguf(const nlohmann::json& metadata, std::string_view name);
 
   Tokenizer(Tokenizer&&) noexcept;
   Tokenizer& operator=(Tokenizer&&) noexcept;

@@ -115,7 +115,9 @@ void append(const Slices& slices,
 
 void focus(const Slices& slices, const FocusOutput& out, const AttentionCall& call) {
   if (call.caches.empty()) {
-    focus(FocusInput{slices.q, slices.k, slices.v, call.options}, out, call.sight, call.record);
+    FocusInput in{slices.q, slices.k, slices.v, call.options};
+    if (slices.bias != nullptr) in.options.bias = slices.bias->view<float, 4>();
+    focus(in, out, call.sight, call.record);
     return;
   }
   const std::int64_t B = slices.q.shape[0];
@@ -171,7 +173,7 @@ void remember(const AttentionWeights& w,
     return View<const float, 4>(
         base + first, {B, w.groups, T, width}, {T * others, width, others, 1});
   };
-  append({{}, heads(0, w.width), heads(w.groups * w.width, w.value_width)}, rows, caches, layer);
+  append({{}, heads(0, w.width), heads(w.groups * w.width, w.value_width), {}}, rows, caches, layer);
 }
 
 }  // namespace headscope

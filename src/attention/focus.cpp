@@ -95,14 +95,23 @@ class Run {
     }
   }
 
-  // Few rows share one block with those of the other heads; others have blocks of their own.
+  // Few rows share one block with those of the other heads; others have blocks of their own. Beside a long
+  // cache a few blocks of few rows still win: they take it as it lies, and its parts go to all threads.
   void cut_group(Piece piece) {
+    constexpr std::int64_t kLongCache = 1024;
+    constexpr std::int64_t kFewBlocks = 4;
     const std::int64_t rows = piece.sequence.rows;
     if (rows == 0) return;
     const std::int64_t heads = piece.heads;
-    if (rows * heads <= few_->rows) {
+    const std::int64_t blocks = piece.sequence.keys < kLongCache ? 1 : kFewBlocks;
+    if (few_->join != nullptr && rows * heads <= blocks * few_->rows) {
       piece.body = few_;
-      return cut_keys(piece);
+      for (std::int64_t r = 0; r < rows * heads; r += few_->rows) {
+        piece.row_begin = r;
+        piece.row_end = std::min(r + few_->rows, rows * heads);
+        cut_keys(piece);
+      }
+      return;
     }
     piece.body = tile_;
     lay_out(piece);
@@ -137,7 +146,6 @@ class Run {
   void cut_keys(Piece piece) {
     constexpr std::int64_t kPart = 2048;
     constexpr std::int64_t kParts = 16;
-    piece.row_end = piece.sequence.rows * piece.heads;
     piece.key_end = piece.sequence.keys;
     std::vector<HeadTask> heads(static_cast<std::size_t>(piece.heads));
     const FocusTask task = task_of(in_, piece.sequence, piece.b, piece.h, heads);

@@ -42,14 +42,26 @@ void project(const AttentionWeights& weights,
   }
   const std::int64_t queries = rows.q.shape[2];
   std::int64_t at = 0;
+  std::vector<const Linear*> asking, asked;  // maps of x, maps of memory
+  std::vector<View<float, 2>> ask, answer;   // what they write
   for (const auto& map : weights.qkv) {
     // A map that gives queries and more writes on into the columns behind them.
-    if (at < queries)
-      (*map)(as_rows(x), columns(as_rows(rows.q), at, map->out()));
-    else if (rows.kv.data != nullptr)
-      (*map)(as_rows(memory), columns(as_rows(rows.kv), at - queries, map->out()));
+    if (at < queries) {
+      asking.push_back(map.get());
+      ask.push_back(columns(as_rows(rows.q), at, map->out()));
+    } else if (rows.kv.data != nullptr) {
+      asked.push_back(map.get());
+      answer.push_back(columns(as_rows(rows.kv), at - queries, map->out()));
+    }
     at += map->out();
   }
+  if (memory.data == x.data && !asked.empty()) {  // One read of x for all.
+    asking.insert(asking.end(), asked.begin(), asked.end());
+    ask.insert(ask.end(), answer.begin(), answer.end());
+    asked.clear();
+  }
+  Linear::multiply(asking, as_rows(x), ask);
+  if (!asked.empty()) Linear::multiply(asked, as_rows(memory), answer);
   if (weights.clip > 0.0F) {
     clip_to(weights.clip, as_rows(rows.q));
     if (rows.kv.data != nullptr) clip_to(weights.clip, as_rows(rows.kv));

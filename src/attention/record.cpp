@@ -358,15 +358,20 @@ void FocusRecord::row(
   const kernels::FocusTask task = q.dtype() == DType::kBF16
                                       ? kept_task<bf16>(*this, sequence, b, s, g, head, one)
                                       : kept_task<float>(*this, sequence, b, s, g, head, one);
-  std::vector<double> scores(static_cast<std::size_t>(end - begin));
-  kernels::scalar::score_row(
-      task, one, i - sequence.row, begin - sequence.key, end - begin, scores.data());
   const double lse_i = lse.view<float, 3>()(b, s, i);
   if (std::isinf(lse_i) && lse_i < 0.0) return;
-  for (std::int64_t j = begin; j < end; ++j) {
-    out[static_cast<std::size_t>(j - first)] =
-        static_cast<float>(std::exp(scores[static_cast<std::size_t>(j - begin)] - lse_i));
-  }
+  constexpr std::int64_t kChunk = 8192;  // keys a thread takes at a time
+  parallel_for(up(end - begin, kChunk), [&](std::int64_t n) {
+    const std::int64_t from = begin + n * kChunk;
+    const std::int64_t to = std::min(from + kChunk, end);
+    std::vector<double> scores(static_cast<std::size_t>(to - from));
+    kernels::scalar::score_row(
+        task, one, i - sequence.row, from - sequence.key, to - from, scores.data());
+    for (std::int64_t j = from; j < to; ++j) {
+      out[static_cast<std::size_t>(j - first)] =
+          static_cast<float>(std::exp(scores[static_cast<std::size_t>(j - from)] - lse_i));
+    }
+  });
 }
 
 }  // namespace headscope

@@ -5,6 +5,7 @@
 #include <numeric>
 
 #include "attention/cached.h"
+#include "attention/disentangled.h"
 #include "attention/latent.h"
 #include "headscope/attention.h"
 #include "headscope/threads.h"
@@ -144,11 +145,13 @@ void rotate_heads(const AttentionWeights& w, const Projected& rows, const Attent
 Slices split(const AttentionWeights& w, const Projected& rows, const AttentionCall& call) {
   norm_heads(w, rows);
   rotate_heads(w, rows, call);
-  Slices slices{heads_of(rows.q, 0, w.heads, w.width), {}, {}};
+  Slices slices{heads_of(rows.q, 0, w.heads, w.width), {}, {}, {}};
   if (rows.kv.data == nullptr) return slices;
   slices.k = heads_of(rows.kv, 0, w.groups, w.width);
   slices.v = heads_of(rows.kv, w.groups * w.width, w.groups, w.value_width);
   append(slices, call.rows, call.caches, call.layer);
+  if (w.disentangled != nullptr)
+    slices.bias = std::make_shared<const Tensor>(disentangled_bias(*w.disentangled, slices, call));
   return slices;
 }
 

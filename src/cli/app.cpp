@@ -25,6 +25,7 @@ struct Verb {
 constexpr Verb kVerbs[] = {
     {"see", see, Word::kHelpSee},
     {"walk", walk, Word::kHelpWalk},
+    {"run", run_model, Word::kHelpRun},
     {"verify", verify, Word::kHelpVerify},
     {"pull", pull, Word::kHelpPull},
     {"models", models, Word::kHelpModels},

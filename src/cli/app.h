@@ -11,6 +11,7 @@ namespace headscope::cli {
 /// into `out`, one line a complaint into `complaint`. Returns the exit status.
 int run(std::span<const std::string> arguments, std::string& out, std::string& complaint);
 
+int run_model(std::span<const std::string> arguments, Lang lang, std::string& out);
 int cpu(std::span<const std::string> arguments, Lang lang, std::string& out);
 int bench(std::span<const std::string> arguments, Lang lang, std::string& out);
 int pull(std::span<const std::string> arguments, Lang lang, std::string& out);

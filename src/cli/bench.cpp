@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <filesystem>
 #include <iterator>
 #include <memory>
 #include <optional>
@@ -8,12 +9,14 @@
 #include "cli/app.h"
 #include "cli/arguments.h"
 #include "cli/bench_case.h"
+#include "cli/bench_model.h"
 #include "cli/json_writer.h"
 #include "cli/progress.h"
 #include "headscope/error.h"
 #include "headscope/threads.h"
 #include "kernels/isa.h"
 #include "kernels/measure.h"
+#include "models/find.h"
 
 /// `headscope bench`: how fast this machine is, and how near headscope comes to what it can do.
 namespace headscope::cli {
@@ -289,6 +292,21 @@ void check_groups(const Call& call, const std::vector<std::string>& groups) {
     }
   }
 }
+
+// A word that is no group but names something that is there.
+bool names_a_model(const std::vector<std::string>& words) {
+  if (words.size() != 1 ||
+      std::find(std::begin(kGroups), std::end(kGroups), words[0]) != std::end(kGroups))
+    return false;
+  std::error_code ignored;
+  if (std::filesystem::exists(words[0], ignored)) return true;
+  try {
+    (void)models::find(words[0]);
+    return true;
+  } catch (const Error&) {
+    return false;
+  }
+}
 }  // namespace
 
 int bench(std::span<const std::string> arguments, Lang lang, std::string& out) {
@@ -300,6 +318,10 @@ int bench(std::span<const std::string> arguments, Lang lang, std::string& out) {
   const Call call = parser.parse(arguments);
   if (call.help) {
     out += text(lang, Word::kHelpBench);
+    return 0;
+  }
+  if (names_a_model(groups)) {
+    bench_model(call, groups[0], quick, out);
     return 0;
   }
   check_groups(call, groups);

@@ -34,6 +34,7 @@ void compare_attention(std::span<const float> ours,
                        std::span<const float> reference,
                        const Shape& shape,
                        const Tensor& mask,
+                       const Tensor& key_mask,
                        Largest& out) {
   const std::int64_t keys = shape[3];
   std::size_t at = 0;
@@ -43,7 +44,7 @@ void compare_attention(std::span<const float> ours,
       for (std::int64_t j = 0; j < keys; ++j, ++at) {
         if (!wanted) continue;
         out.take(ours[at], reference[at]);
-        const bool padded = !counts(mask, b, j);
+        const bool padded = !counts(key_mask, b, j);
         const float limit = padded ? 0.0F : std::numeric_limits<float>::min();
         if (reference[at] == 0.0F && ours[at] != 0.0F && !(ours[at] < limit)) out.leaked = true;
       }
@@ -71,7 +72,7 @@ void compare_rows(std::span<const float> ours,
 }
 }  // namespace
 
-bool is_attention(const std::string& tensor) { return tensor.starts_with("attentions."); }
+bool is_attention(const std::string& tensor) { return tensor.find("attentions.") != std::string::npos; }
 
 double tolerance_for(const std::string& tensor, double largest, const Allowance& allowance) {
   if (allowance.tolerance) return *allowance.tolerance;
@@ -84,7 +85,8 @@ Compared compare(const std::string& tensor,
                  const AnyView& reference,
                  const Tensor& ours,
                  const Tensor& mask,
-                 const Allowance& allowance) {
+                 const Allowance& allowance,
+                 const Tensor* keys) {
   Compared out;
   out.tensor = tensor;
   out.shape = reference.shape;
@@ -101,7 +103,8 @@ Compared compare(const std::string& tensor,
   Largest largest;
   const bool attention = is_attention(tensor) && out.shape.size() == 4;
   if (attention) {
-    compare_attention(ours.span<float>(), expected.span<float>(), out.shape, mask, largest);
+    const Tensor& asked = keys == nullptr ? mask : *keys;
+    compare_attention(ours.span<float>(), expected.span<float>(), out.shape, mask, asked, largest);
   } else {
     compare_rows(ours.span<float>(), expected.span<float>(), out.shape, mask, largest);
   }

@@ -30,7 +30,8 @@ struct Allowance {
 double tolerance_for(const std::string& tensor, double largest, const Allowance& allowance);
 
 /// Compares. Rows of padded tokens (mask [B,T] u8 with 0; empty: none) are left out: of [B,T,...]
-/// the tokens, of attention [B,H,T,T] the asking tokens. Where the reference's attention is exactly
+/// the tokens, of attention [B,H,T,Tk] the asking tokens; `keys` is the mask of the tokens that are asked
+/// where those are others. Where the reference's attention is exactly
 /// 0 ours must be, too (below the smallest normal f32 for a key that is not padded: it may have
 /// underflowed there). A NaN anywhere counts as off. `ours` is empty() when the engine has no such
 /// tensor.
@@ -38,9 +39,10 @@ Compared compare(const std::string& tensor,
                  const AnyView& reference,
                  const Tensor& ours,
                  const Tensor& mask,
-                 const Allowance& allowance);
+                 const Allowance& allowance,
+                 const Tensor* keys = nullptr);
 
-/// Is it the name of attention weights, "attentions.N"?
+/// Is it the name of attention weights, "attentions.N", "cross_attentions.N", ...?
 bool is_attention(const std::string& tensor);
 
 }  // namespace headscope::cli

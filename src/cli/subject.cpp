@@ -57,19 +57,29 @@ std::vector<std::string> unknown_words(const Model& model,
 }
 }  // namespace
 
-Subject prepare(const Call& call, std::span<const std::string> words, bool truncate) {
-  need_words(call, words);
-  std::string text = read_input(call, words.subspan(1));
-  const Progress progress(say(call.screen.lang, Word::kLoading, clean(words[0])));
-  Subject out(Model::load(words[0]), std::move(text));
+Subject prepare(const Call& call,
+                Model model,
+                const std::string& model_argument,
+                std::string text,
+                bool truncate) {
+  Subject out(std::move(model), std::move(text));
   out.tokens = tokenise(call, out.model, out.text, out.labels, truncate);
   out.unknown = unknown_words(out.model, out.text, out.tokens, out.labels);
-  out.model_argument = words[0];
-  out.input_argument = words.size() == 2 ? words[1] : out.text;
+  out.model_argument = model_argument;
+  out.input_argument = out.text;
   if (truncate) {
     const std::size_t whole = out.model.tokenizer().encode(out.text).ids.size();
     if (whole > out.labels.size()) out.tokens_before_cut = static_cast<std::int64_t>(whole);
   }
+  return out;
+}
+
+Subject prepare(const Call& call, std::span<const std::string> words, bool truncate) {
+  need_words(call, words);
+  std::string text = read_input(call, words.subspan(1));
+  const Progress progress(say(call.screen.lang, Word::kLoading, clean(words[0])));
+  Subject out = prepare(call, Model::load(words[0]), words[0], std::move(text), truncate);
+  if (words.size() == 2) out.input_argument = words[1];
   return out;
 }
 

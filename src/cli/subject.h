@@ -27,6 +27,13 @@ struct Subject {
 /// Model::load and Model::tokens, with the way out where there is one.
 Subject prepare(const Call& call, std::span<const std::string> words, bool truncate);
 
+/// The same for a model and a text at hand.
+Subject prepare(const Call& call,
+                Model model,
+                const std::string& model_argument,
+                std::string text,
+                bool truncate);
+
 /// Errors: kRange naming the limits.
 void check_layer(const Call& call, const Model& model, std::int64_t layer);
 void check_head(const Call& call, const Model& model, HeadId id);

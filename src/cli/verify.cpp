@@ -16,8 +16,14 @@
 namespace headscope::cli {
 
 namespace {
-constexpr std::array<std::string_view, 4> kInputs = {
-    "input_ids", "attention_mask", "token_type_ids", "position_ids"};
+constexpr std::array<std::string_view, 8> kInputs = {"input_ids",
+                                                     "attention_mask",
+                                                     "token_type_ids",
+                                                     "position_ids",
+                                                     "decoder_input_ids",
+                                                     "decoder_attention_mask",
+                                                     "input_features",
+                                                     "pixel_values"};
 
 using Outputs = std::map<std::string, Tensor, std::less<>>;
 
@@ -74,6 +80,16 @@ Tensor read_integers(const Safetensors& io,
   return out;
 }
 
+std::pair<std::int64_t, std::int64_t> shape_of_ids(const Safetensors& io, std::string_view name) {
+  const AnyView& ids = io.at(name);
+  if (ids.shape.size() == 2 && ids.size() > 0) return {ids.shape[0], ids.shape[1]};
+  throw Error(ErrorCode::kShape,
+              fmt::format("[verify] expected {} [B,T] in {}, found {}",
+                          name,
+                          io.name(),
+                          to_string(ids.shape)));
+}
+
 Allowance allowance_of(const Safetensors& io) {
   Allowance out;
   const auto noise = io.metadata().find("f32_noise");
@@ -117,10 +133,12 @@ Tensor attention_map(const FocusRecord& record) {
 }
 
 // The engine's tensor of that name; empty() when it has none.
-Tensor output_named(Run& run, const std::string& name) {
+Tensor output_named(const Model& model, Run& run, const std::string& name) {
+  if (name == "encoder_last_hidden_state") return std::move(run.encoder_last_hidden_state);
   if (name == "last_hidden_state") return std::move(run.last_hidden_state);
   if (name == "pooler_output") return std::move(run.pooler_output);
   if (name == "logits") return std::move(run.logits);
+  if (const auto found = run.more.find(name); found != run.more.end()) return std::move(found->second);
   const auto [kind, number] = split_name(name);
   if (number < 0) return {};
   const auto n = static_cast<std::size_t>(number);
@@ -128,9 +146,22 @@ Tensor output_named(Run& run, const std::string& name) {
     return std::move(run.hidden_states[n]);
   if (kind == "router_logits." && n < run.router_logits.size())
     return std::move(run.router_logits[n]);
-  if (kind == "attentions." && n < run.sighting.layers.size())
-    return attention_map(run.sighting.layers[n]);
-  return {};
+  if (kind == "encoder_hidden_states." && n < run.encoder_hidden_states.size())
+    return std::move(run.encoder_hidden_states[n]);
+  if (kind == "decoder_hidden_states." && n < run.hidden_states.size())
+    return std::move(run.hidden_states[n]);
+  const auto encoders = static_cast<std::size_t>(model.encoder_layers());
+  const auto decoders = static_cast<std::size_t>(model.decoder_layers());
+  std::size_t layer = run.sighting.layers.size();
+  if (kind == "attentions." || (kind == "encoder_attentions." && n < encoders)) layer = n;
+  if (kind == "decoder_attentions." && n < decoders) layer = encoders + n;
+  if (kind == "cross_attentions." && n < decoders) layer = encoders + decoders + n;
+  if (encoders == 0) {
+    layer = 0;
+    while (layer < run.sighting.layers.size() && model.attention_name(static_cast<int>(layer)) != name)
+      ++layer;
+  }
+  return layer < run.sighting.layers.size() ? attention_map(run.sighting.layers[layer]) : Tensor();
 }
 
 Verdict verify_config(const std::filesystem::path& folder,
@@ -157,8 +188,13 @@ Verdict verify_config(const std::filesystem::path& folder,
   options.router_logits = true;
   Run run = model.run(tokens, options);
   for (const std::string& name : output_names(io)) {
-    Tensor ours = output_named(run, name);
-    verdict.tensors.push_back(compare(name, io.at(name), ours, tokens.attention_mask, allowance));
+    Tensor ours = output_named(model, run, name);
+    const bool read = model.encoder_layers() == 0 || name.starts_with("encoder_");
+    const Tensor none;
+    const bool text = !model.sees() || name.starts_with("text.");  // pictures have no padding
+    const Tensor& mask = !text ? none : (read ? tokens.attention_mask : tokens.decoder_mask);
+    const Tensor& keys = name.starts_with("cross_") ? tokens.attention_mask : mask;
+    verdict.tensors.push_back(compare(name, io.at(name), ours, mask, allowance, &keys));
     if (outputs != nullptr && !ours.empty()) outputs->emplace(name, std::move(ours));
   }
   if (verdict.tensors.empty()) {
@@ -241,16 +277,22 @@ Tokens read_tokens(const Safetensors& io) {
                               clean(name)));
     }
   }
-  const AnyView& ids = io.at("input_ids");
-  if (ids.shape.size() != 2 || ids.size() == 0) {
-    throw Error(
-        ErrorCode::kShape,
-        fmt::format(
-            "[verify] expected input_ids [B,T] in {}, found {}", io.name(), to_string(ids.shape)));
-  }
-  const std::int64_t batch = ids.shape[0];
-  const std::int64_t tokens = ids.shape[1];
   Tokens out;
+  if (names.contains("decoder_input_ids")) {
+    const auto [batch, tokens] = shape_of_ids(io, "decoder_input_ids");
+    out.decoder_ids = read_integers<std::int32_t>(io, "decoder_input_ids", batch, tokens);
+    if (names.contains("decoder_attention_mask"))
+      out.decoder_mask = read_integers<std::uint8_t>(io, "decoder_attention_mask", batch, tokens);
+  }
+  if (names.contains("input_features")) {
+    out.features = Tensor::f32_from(io.at("input_features"));
+    return out;
+  }
+  if (names.contains("pixel_values")) {
+    out.pixels = Tensor::f32_from(io.at("pixel_values"));
+    if (!names.contains("input_ids")) return out;
+  }
+  const auto [batch, tokens] = shape_of_ids(io, "input_ids");
   out.ids = read_integers<std::int32_t>(io, "input_ids", batch, tokens);
   if (names.contains("attention_mask")) {
     out.attention_mask = read_integers<std::uint8_t>(io, "attention_mask", batch, tokens);

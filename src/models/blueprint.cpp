@@ -1,5 +1,3 @@
-#include "models/blueprint.h"
-
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -7,7 +5,9 @@
 
 #include "formats/edit_distance.h"
 #include "headscope/model.h"
+#include "models/blueprint.h"
 #include "models/families.h"
+#include "models/towers.h"
 
 namespace headscope {
 
@@ -26,6 +26,7 @@ constexpr Family kFamilies[] = {{"albert", albert},
                                 {"codegen", codegen},
                                 {"cohere", cohere},
                                 {"cohere2", cohere2},
+                                {"deberta-v2", deberta_v2},
                                 {"deepseek_v2", deepseek_v2},
                                 {"deepseek_v3", deepseek_v3},
                                 {"distilbert", distilbert},
@@ -64,6 +65,19 @@ constexpr Family kFamilies[] = {{"albert", albert},
                                 {"stablelm", stablelm},
                                 {"starcoder2", starcoder2}};
 
+struct PairFamily {
+  const char* model_type;
+  PairBlueprint (*read)(const json::Value& config);
+};
+
+constexpr PairFamily kPairs[] = {{"bart", bart},
+                                 {"marian", marian},
+                                 {"mbart", mbart},
+                                 {"mt5", mt5},
+                                 {"t5", t5},
+                                 {"umt5", umt5},
+                                 {"whisper", whisper}};
+
 void apply(const Stored& stored, Blueprint& b) {
   if (stored.out_in) b.matrices = Linear::Layout::kOutIn;
   if (stored.ones_added) b.norm.plus_one = false;
@@ -91,6 +105,14 @@ void check(const AttentionFacts& a) {
     unfit(fmt::format("heads at most 65536 wide, found {}", std::max(a.width, a.value_width)));
   if (a.rope.style != Rotary::Style::kNone && (a.rope.width < 2 || a.rope.width > a.width))
     unfit(fmt::format("2 to {} numbers of a head to turn, found {}", a.width, a.rope.width));
+  if (!a.relative.table.empty()) {
+    const std::int64_t exact = a.relative.buckets / (a.relative.both_ways ? 4 : 2);
+    if (exact < 1 || a.relative.furthest <= exact)
+      unfit(fmt::format("4 buckets of distance or more, the last beyond {}, found {} up to {}",
+                        exact,
+                        a.relative.buckets,
+                        a.relative.furthest));
+  }
   for (const double x : {double{a.scale.value_or(1.0F)}, double{a.softcap}, double{a.clip}}) {
     if (!std::isfinite(x)) unfit(fmt::format("finite numbers, found {}", x));
   }
@@ -109,8 +131,6 @@ void check(const ExpertFacts& f) {
 
 Blueprint read_blueprint(const json::Value& config, const Stored& stored) {
   const auto type = json::require<std::string>(config, "model_type", "config.json");
-  const Family* nearest = nullptr;
-  std::size_t least = std::string::npos;
   for (const Family& family : kFamilies) {
     if (type == family.model_type) {
       Blueprint b = family.read(config);
@@ -118,19 +138,32 @@ Blueprint read_blueprint(const json::Value& config, const Stored& stored) {
       check(b);
       return b;
     }
-    const std::size_t d = edit_distance(std::string_view(type).substr(0, 64), family.model_type);
-    if (d < least) {
-      least = d;
-      nearest = &family;
-    }
   }
+  const std::vector<std::string> known = families();
+  const auto distance = [&](const std::string& name) {
+    return edit_distance(std::string_view(type).substr(0, 64), name);
+  };
+  const auto nearest = std::ranges::min_element(known, {}, distance);
   throw Error(
       ErrorCode::kUnsupported,
       fmt::format(
           "[config.json] expected model_type to be one of {}, found {}; the nearest is \"{}\"",
-          fmt::join(families(), ", "),
+          fmt::join(known, ", "),
           json::quote(type),
-          nearest->model_type));
+          *nearest));
+}
+
+std::optional<PairBlueprint> read_pair(const json::Value& config) {
+  const auto type = json::require<std::string>(config, "model_type", "config.json");
+  const auto family = std::ranges::find(kPairs, type, &PairFamily::model_type);
+  if (family == std::end(kPairs)) return {};
+  PairBlueprint p = family->read(config);
+  check(p.encoder);
+  check(p.decoder);
+  if (p.start_token < 0 || p.start_token >= p.decoder.vocabulary)
+    unfit(fmt::format(
+        "decoder_start_token_id 0..{}, found {}", p.decoder.vocabulary - 1, p.start_token));
+  return p;
 }
 
 void check(const Blueprint& b) {
@@ -143,6 +176,7 @@ void check(const Blueprint& b) {
   }
   for (const LayerFacts& layer : b.layers) {
     check(layer.attention);
+    if (layer.cross) check(*layer.cross);
     if (layer.mlp.experts) check(*layer.mlp.experts);
   }
 }
@@ -152,6 +186,10 @@ void check(const Blueprint& b) {
 std::vector<std::string> families() {
   std::vector<std::string> names;
   for (const auto& family : models::kFamilies) names.emplace_back(family.model_type);
+  for (const auto& family : models::kPairs) names.emplace_back(family.model_type);
+  for (auto& name : models::vision_families()) names.push_back(std::move(name));
+  for (auto& name : models::tower_families()) names.push_back(std::move(name));
+  std::ranges::sort(names);
   return names;
 }
 

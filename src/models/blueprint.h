@@ -51,6 +51,15 @@ struct RelativeFacts {
   bool both_ways = true;  ///< keys to the right have buckets of their own
 };
 
+/// Names and sizes of disentangled attention (DeBERTa): see DisentangledPositions.
+struct DisentangledFacts {
+  bool content_to_position = false;
+  bool position_to_content = false;
+  std::int64_t span = 0, buckets = 0, furthest = 0;
+  std::string table, norm;  ///< [2*span,C], and a norm over it or ""
+  std::string key, query;   ///< maps of the layer that make keys and queries of the table
+};
+
 /// Attention of one layer.
 struct AttentionFacts {
   std::int64_t heads = 0;        ///< H
@@ -73,6 +82,7 @@ struct AttentionFacts {
   float qk_norm_eps = 1e-6F;
   bool qk_norm_plus_one = false;
   std::optional<LatentFacts> latent;
+  std::optional<DisentangledFacts> disentangled;
 
   QkvLayout layout = QkvLayout::kSeparate;
   std::string query, key, value;  ///< kSeparate
@@ -135,13 +145,24 @@ struct LayerFacts {
       prefix;  ///< of the names below, number and all. Equal prefixes share weights (ALBERT)
   AttentionFacts attention;
   Norms attention_norms;
+  /// A decoder's attention over what an encoder made of its input, between the two halves.
+  std::optional<AttentionFacts> cross;
+  Norms cross_norms;
   MlpFacts mlp;
   Norms mlp_norms;
 };
 
+/// A convolution of the embeddings that joins what the first layer gives (DeBERTa v2 XLarge).
+struct ConvolutionFacts {
+  std::string name, norm;
+  std::int64_t kernel = 3;
+  std::int64_t groups = 1;
+  kernels::Activation activation = kernels::Activation::kTanh;
+};
+
 /// What stands on top of the last hidden state: [dense -> activation -> norm ->] out.
 struct HeadBlueprint {
-  enum class From { kEveryToken, kFirstToken, kPooler };
+  enum class From { kEveryToken, kFirstToken, kMean, kPooler };
   std::string architecture{};  ///< ending of the class name in config.json: "ForMaskedLM"
   From from = From::kEveryToken;
   std::string dense{};           ///< "" : none
@@ -169,11 +190,13 @@ struct Blueprint {
   std::int64_t positions = 0;        ///< longest sequence in tokens
   std::int64_t position_rows = 0;    ///< rows of the position table; 0: none
   std::int64_t position_offset = 0;  ///< row of position 0
+  bool sinusoids = false;  ///< a table that is not in the file is computed: sines, then cosines (Marian)
   PositionRule position_rule = PositionRule::kIndex;
   std::int64_t pad_token = 0;
   std::int64_t types = 0;            ///< rows of the token-type table; 0: none
   std::int64_t embedding_width = 0;  ///< 0: C; else projected to C by embedding_projection
   bool positions_after_projection = false;
+  bool norm_after_projection = false;  ///< the norm of the embeddings
   float embedding_scale = 1.0F;
 
   NormFacts norm;
@@ -181,6 +204,7 @@ struct Blueprint {
   bool residual_normed = false;  ///< what they join is what `before` made of x (BLOOM's option)
   float residual_scale = 1.0F;   ///< of what joins
   std::vector<LayerFacts> layers;
+  std::optional<ConvolutionFacts> convolution;
 
   std::string word_embeddings, position_embeddings, type_embeddings;
   std::string embedding_norm, embedding_projection;
@@ -206,6 +230,22 @@ struct Blueprint {
   }
 };
 
+/// Sound becomes rows: two convolutions over frames of a mel spectrum, the second one halves them (Whisper).
+struct SpeechFacts {
+  std::int64_t bins = 80;
+  std::string first, second;
+};
+
+/// A decoder that looks at what an encoder made of the input.
+struct PairBlueprint {
+  Blueprint encoder, decoder;
+  /// Where the words may lie that both stacks share. The first that is in the file serves; those of a
+  /// stack's own blueprint serve when none is.
+  std::vector<std::string> shared_words;
+  std::optional<SpeechFacts> speech;
+  std::int64_t start_token = 0;  ///< what the decoder begins with
+};
+
 /// How a file stores what config.json does not tell: GGUF differs from published checkpoints here.
 struct Stored {
   bool ones_added = false;  ///< norm weights have their 1 already
@@ -222,6 +262,9 @@ using ReadBlueprint = Blueprint (*)(const json::Value& config);
 /// Blueprint of config["model_type"]. Errors: kUnsupported, naming the nearest and all known
 /// families.
 Blueprint read_blueprint(const json::Value& config, const Stored& stored = {});
+
+/// The same for families with two stacks; nothing when config["model_type"] is none of them.
+std::optional<PairBlueprint> read_pair(const json::Value& config);
 
 /// Sizes are positive and fit together. Errors: kFormat.
 void check(const Blueprint& blueprint);

@@ -136,8 +136,8 @@ void Experts::read_stacked(Weights& weights,
   const AnyView& down_bias = weights.at(prefix + facts.down + "_bias", {E, C});
   for (std::int64_t e = 0; e < E; ++e) {
     experts_.emplace_back(facts,
-                          Linear(slice(up, e), slice(up_bias, e)),
-                          Linear(slice(down, e), slice(down_bias, e)));
+                          weights.linear(slice(up, e), slice(up_bias, e)),
+                          weights.linear(slice(down, e), slice(down_bias, e)));
   }
 }
 

@@ -11,6 +11,7 @@ Blueprint bloom(const json::Value& config);
 Blueprint codegen(const json::Value& config);
 Blueprint cohere(const json::Value& config);
 Blueprint cohere2(const json::Value& config);
+Blueprint deberta_v2(const json::Value& config);
 Blueprint deepseek_v2(const json::Value& config);
 Blueprint deepseek_v3(const json::Value& config);
 Blueprint distilbert(const json::Value& config);
@@ -48,5 +49,13 @@ Blueprint roberta(const json::Value& config);
 Blueprint smollm3(const json::Value& config);
 Blueprint stablelm(const json::Value& config);
 Blueprint starcoder2(const json::Value& config);
+
+PairBlueprint bart(const json::Value& config);
+PairBlueprint marian(const json::Value& config);
+PairBlueprint mbart(const json::Value& config);
+PairBlueprint mt5(const json::Value& config);
+PairBlueprint t5(const json::Value& config);
+PairBlueprint umt5(const json::Value& config);
+PairBlueprint whisper(const json::Value& config);
 
 }  // namespace headscope::models

@@ -34,6 +34,27 @@ Place place_in(const fs::path& folder) {
   return {name_of(folder), folder, folder / "config.json", folder};
 }
 
+/// The GGUF file of a folder that holds one, or the first of one split model; empty when there is
+/// none. Errors: kUsage when there are several.
+fs::path gguf_in(const fs::path& folder) {
+  fs::path found;
+  for (const auto& entry : fs::directory_iterator(folder)) {
+    const std::string name = entry.path().filename().string();
+    const bool later_part =
+        name.find("-of-") != std::string::npos && name.find("-00001-of-") == std::string::npos;
+    if (entry.path().extension() != ".gguf" || later_part) continue;
+    if (!found.empty()) {
+      throw Error(ErrorCode::kUsage,
+                  fmt::format("[model] expected one .gguf file in {}, found {} and {}",
+                              folder.string(),
+                              std::min(found, entry.path()).filename().string(),
+                              std::max(found, entry.path()).filename().string()));
+    }
+    found = entry.path();
+  }
+  return found;
+}
+
 }  // namespace
 
 std::vector<fs::path> shelves() {
@@ -61,17 +82,22 @@ Place find(const std::string& name) {
   const fs::path path(name);
   if (is_folder(path)) {
     if (is_file(path / "config.json")) return place_in(path);
-    throw Error(ErrorCode::kNotFound,
-                fmt::format("[model] expected config.json in {}, found none", name));
+    if (const fs::path gguf = gguf_in(path); !gguf.empty())
+      return {name_of(path), path, gguf, gguf};
+    throw Error(
+        ErrorCode::kNotFound,
+        fmt::format("[model] expected config.json or a .gguf file in {}, found none", name));
   }
   if (is_file(path)) {
     const fs::path folder = path.has_parent_path() ? path.parent_path() : fs::path(".");
     if (path.extension() == ".json") return {name_of(folder), folder, path, folder};
     if (path.extension() == ".safetensors")
       return {name_of(folder), folder, folder / "config.json", path};
+    if (path.extension() == ".gguf") return {path.stem().string(), folder, path, path};
     throw Error(
         ErrorCode::kUnsupported,
-        fmt::format("[model] expected a folder, .safetensors or config.json, found {}", name));
+        fmt::format("[model] expected a folder, .safetensors, .gguf or config.json, found {}",
+                    name));
   }
   if (auto cached = hub::model_in_cache(name)) {
     Place place = find(cached->string());

@@ -11,7 +11,8 @@ struct Place {
   std::string name;  ///< what people call it
   std::filesystem::path folder;
   std::filesystem::path config;
-  std::filesystem::path weights;  ///< a .safetensors file or the folder
+  std::filesystem::path
+      weights;  ///< a .safetensors file, the folder, or a .gguf file (then `config`, too)
 };
 
 /// Finds what Model::load was asked for. Errors: kNotFound (says where it looked).

@@ -41,7 +41,15 @@ class Keys {
   /// As config.json would say it: an f32 is written in as few digits as tell it from others.
   [[nodiscard]] json::Value value(std::string_view key) const {
     const json::Value& found = common(*find(key), prefix_ + std::string(key));
-    if (!found.is_number_float()) return found;
+    if (!found.is_number() && !found.is_boolean()) {
+      throw Error(ErrorCode::kFormat,
+                  fmt::format("[{}] expected {}{} to be a number or bool, found {}",
+                              file_.name(),
+                              prefix_,
+                              key,
+                              json::describe(found)));
+    }
+    if (!found.is_number_float() || !std::isfinite(found.get<float>())) return found;
     return std::strtod(fmt::format("{}", found.get<float>()).c_str(), nullptr);
   }
 
@@ -69,17 +77,6 @@ json::Value& place(json::Value& config, const std::string& key) {
   const std::size_t dot = key.find('.');
   return dot == std::string::npos ? config[key] : config[key.substr(0, dot)][key.substr(dot + 1)];
 }
-const json::Value* look(const json::Value& config, const std::string& key) {
-  const std::size_t dot = key.find('.');
-  if (dot == std::string::npos) return json::find(config, key, "config.json");
-  const json::Value* inner = json::find(config, key.substr(0, dot), "config.json");
-  return inner == nullptr ? nullptr : json::find(*inner, key.substr(dot + 1), "config.json");
-}
-
-std::vector<std::pair<std::string, std::string>> keys_of(const GgufFamily& family) {
-  return pairs_of(std::string(kCommonKeys) + ' ' + std::string(family.keys));
-}
-
 json::Value floats_of(const AnyView& view) {
   json::Value out = json::Value::array();
   const Tensor wide = Tensor::f32_from(view);
@@ -176,19 +173,26 @@ void put_own_facts(const Gguf& file,
   const std::int64_t heads = keys.required("attention.head_count");
   const std::int64_t width = keys.required("embedding_length");
   const std::string_view type = family.model_type;
-  const std::int64_t head = config.value("head_dim", width / heads);
+  const std::int64_t key = keys.size("attention.key_length");
+  const std::int64_t head = key > 0 ? key : width / heads;
   if (type == "gemma2" || type == "gemma3_text") {
     // The largest of each family scales by width over heads; files do not say so otherwise.
     const bool largest = keys.size("block_count") == (type == "gemma2" ? 46 : 62);
     config["query_pre_attn_scalar"] = largest ? width / heads : head;
+    if (keys.find("attention.scale") != nullptr) {
+      const auto scale =
+          json::as<double>(keys.value("attention.scale"), "attention.scale", file.name());
+      // A short number once, and f32 has rounded its root.
+      if (scale > 0.0)
+        config["query_pre_attn_scalar"] = std::round(256.0 / (scale * scale)) / 256.0;
+    }
   }
   if (type == "gemma3_text") {
-    const json::Value scaling =
-        config.contains("rope_scaling") ? config["rope_scaling"] : json::Value();
     config["rope_local_base_freq"] = keys.find("rope.freq_base_swa") == nullptr
                                          ? json::Value(10000.0)
                                          : keys.value("rope.freq_base_swa");
-    config["sliding_window_pattern"] = 6;
+    const std::int64_t pattern = keys.size("attention.sliding_window_pattern");
+    config["sliding_window_pattern"] = pattern > 0 ? pattern : 6;
   }
   if (type == "falcon") {
     const bool two = file.find("blk.0.attn_norm_2.weight") != nullptr;
@@ -203,12 +207,19 @@ void put_own_facts(const Gguf& file,
       config["type_vocab_size"] = types->shape[0];
   }
   if (type == "deepseek_v2") {
-    const std::int64_t key = keys.size("attention.key_length");
     config["qk_nope_head_dim"] = key - keys.size("rope.dimension_count");
     config.erase("head_dim");
     if (!config.contains("q_lora_rank")) config["q_lora_rank"] = nullptr;
-    config["norm_topk_prob"] = keys.find("expert_weights_norm") != nullptr &&
-                               keys.value("expert_weights_norm").get<bool>();
+    config["norm_topk_prob"] =
+        keys.find("expert_weights_norm") != nullptr &&
+        json::as<bool>(keys.value("expert_weights_norm"), "expert_weights_norm", file.name());
+  }
+  if (family.experts && config.contains("mlp_only_layers")) {
+    json::Value& plain = config["mlp_only_layers"];
+    const std::int64_t layers = gguf_sizes(file, family).layers;
+    for (std::int64_t l = 0; l < layers; ++l) {
+      if (file.find(fmt::format("blk.{}.ffn_gate_inp.weight", l)) == nullptr) plain.push_back(l);
+    }
   }
   if (type == "gpt2" && config["n_inner"] == 4 * width) config["n_inner"] = nullptr;
 }
@@ -243,12 +254,12 @@ GgufSizes gguf_sizes(const Gguf& file, const GgufFamily& family) {
   sizes.kv_heads = keys.size("attention.head_count_kv");
   if (sizes.kv_heads < 1) sizes.kv_heads = sizes.heads;
   sizes.two_norms = file.find("blk.0.attn_norm_2.weight") != nullptr;
-  constexpr std::int64_t kMostLayers = 100'000;  // names are made for each
-  if (sizes.layers > kMostLayers) {
-    throw Error(
-        ErrorCode::kFormat,
-        fmt::format(
-            "[{}] expected at most {} layers, found {}", file.name(), kMostLayers, sizes.layers));
+  if (sizes.layers > static_cast<std::int64_t>(file.tensors().size())) {
+    throw Error(ErrorCode::kFormat,
+                fmt::format("[{}] expected tensors for {} layers, found {} tensors in all",
+                            file.name(),
+                            sizes.layers,
+                            file.tensors().size()));
   }
   return sizes;
 }
@@ -260,7 +271,7 @@ json::Value config_from_gguf(const Gguf& file, const GgufFamily& family) {
   json::Value config = json::Value::parse(family.constants);
   config["model_type"] = family.model_type;
   config["architectures"] = {family.hf_class};
-  for (const auto& [hf, gguf] : keys_of(family)) {
+  for (const auto& [hf, gguf] : gguf_keys(family)) {
     if (keys.find(gguf) != nullptr) place(config, hf) = keys.value(gguf);
   }
   const auto vocabulary = file.find("token_embd.weight");
@@ -278,8 +289,9 @@ json::Value config_from_gguf(const Gguf& file, const GgufFamily& family) {
     config["rope_theta"] = theta;
     if (json::Value scaling = rope_scaling(file, keys, config, theta); !scaling.is_null())
       config["rope_scaling"] = std::move(scaling);
-    const std::int64_t width = config.value(
-        "head_dim", keys.required("embedding_length") / keys.required("attention.head_count"));
+    const std::int64_t key = keys.size("attention.key_length");
+    const std::int64_t width =
+        key > 0 ? key : keys.required("embedding_length") / keys.required("attention.head_count");
     if (!family.rotary_share.empty() && turned > 0 && width > 0)
       config[std::string(family.rotary_share)] =
           static_cast<double>(turned) / static_cast<double>(width);
@@ -287,168 +299,6 @@ json::Value config_from_gguf(const Gguf& file, const GgufFamily& family) {
   put_tokens(file, config);
   put_own_facts(file, keys, family, config);
   return config;
-}
-
-std::vector<float> llama3_factors(const json::Value& scaling, double theta, std::int64_t width) {
-  const std::string where = "config.json";
-  const auto factor = json::require<double>(scaling, "factor", where);
-  const auto low = json::get_or<double>(scaling, "low_freq_factor", 1.0, where);
-  const auto high = json::get_or<double>(scaling, "high_freq_factor", 4.0, where);
-  const auto original = json::require<double>(scaling, "original_max_position_embeddings", where);
-  std::vector<float> out;
-  for (std::int64_t i = 0; i < width; i += 2) {
-    const double wave = 2.0 * std::numbers::pi *
-                        std::pow(theta, static_cast<double>(i) / static_cast<double>(width));
-    const double smooth = (original / wave - low) / (high - low);
-    const double by = smooth >= 1.0   ? 1.0
-                      : smooth <= 0.0 ? factor
-                                      : 1.0 / ((1.0 - smooth) / factor + smooth);
-    out.push_back(static_cast<float>(by));
-  }
-  return out;
-}
-
-const GgufFamily& gguf_family_of(const json::Value& config) {
-  const auto type = json::require<std::string>(config, "model_type", "config.json");
-  if (const GgufFamily* family = gguf_family_of_type(type)) return *family;
-  throw Error(
-      ErrorCode::kUnsupported,
-      fmt::format("[config.json] expected a model_type that GGUF has names for here ({}), found {}",
-                  gguf_architectures(),
-                  json::quote(type)));
-}
-
-namespace {
-
-/// rope_parameters of today's files or what older ones say in several places.
-json::Value rope_of(const json::Value& config) {
-  const std::string where = "config.json";
-  json::Value rope = json::Value::object();
-  if (const json::Value* old = json::find(config, "rope_scaling", where)) rope = *old;
-  if (const json::Value* now = json::find(config, "rope_parameters", where)) {
-    // Layers of two kinds have two: what is written below the plain keys is of the full ones.
-    const json::Value* full = json::find(*now, "full_attention", where);
-    rope.update(full == nullptr ? *now : *full);
-    if (const json::Value* sliding = json::find(*now, "sliding_attention", where))
-      rope["sliding_theta"] = sliding->value("rope_theta", 10000.0);
-  }
-  for (const char* key :
-       {"rope_theta", "partial_rotary_factor", "rotary_pct", "original_max_position_embeddings"}) {
-    if (const json::Value* value = json::find(config, key, where);
-        value != nullptr && !rope.contains(key))
-      rope[key] = *value;
-  }
-  if (rope.contains("rotary_pct")) rope["partial_rotary_factor"] = rope["rotary_pct"];
-  if (!rope.contains("rope_type")) rope["rope_type"] = rope.value("type", "default");
-  return rope;
-}
-
-std::int64_t size_in(const json::Value& config, const GgufFamily& family, std::string_view gguf) {
-  for (const auto& [hf, key] : keys_of(family)) {
-    if (key != gguf) continue;
-    const json::Value* found = look(config, hf);
-    return found == nullptr ? 0 : json::as<std::int64_t>(*found, hf, "config.json");
-  }
-  return 0;
-}
-
-std::int64_t head_width(const json::Value& config, const GgufFamily& family) {
-  if (const json::Value* width = json::find(config, "head_dim", "config.json"))
-    return json::as<std::int64_t>(*width, "head_dim", "config.json");
-  return size_in(config, family, "embedding_length") /
-         std::max<std::int64_t>(1, size_in(config, family, "attention.head_count"));
-}
-
-void put_rope(const json::Value& config,
-              const GgufFamily& family,
-              const std::string& p,
-              json::Value& out) {
-  const json::Value rope = rope_of(config);
-  const std::string where = "config.json";
-  const auto theta = json::get_or<double>(rope, "rope_theta", 10000.0, where);
-  const auto share = json::get_or<double>(rope, "partial_rotary_factor", 1.0, where);
-  out[p + "rope.freq_base"] = theta;
-  out[p + "rope.dimension_count"] =
-      static_cast<std::int64_t>(share * static_cast<double>(head_width(config, family)));
-  if (rope.contains("sliding_theta")) out[p + "rope.freq_base_swa"] = rope["sliding_theta"];
-  const auto type = json::as<std::string>(rope["rope_type"], "rope_type", where);
-  if (type == "default" || type == "llama3") return;  // llama 3: rope_freqs.weight says it
-  out[p + "rope.scaling.type"] = type == "dynamic" ? "linear" : type;
-  for (const auto& [hf, gguf] :
-       pairs_of("factor=factor beta_fast=yarn_beta_fast beta_slow=yarn_beta_slow "
-                "original_max_position_embeddings=original_context_length "
-                "attention_factor=attn_factor")) {
-    if (const json::Value* value = json::find(rope, hf, where))
-      out[p + "rope.scaling." + gguf] = *value;
-  }
-}
-
-}  // namespace
-
-GgufSizes gguf_sizes(const json::Value& config, const GgufFamily& family) {
-  GgufSizes sizes;
-  sizes.layers = size_in(config, family, "block_count");
-  sizes.heads = size_in(config, family, "attention.head_count");
-  sizes.kv_heads = size_in(config, family, "attention.head_count_kv");
-  if (family.model_type == "falcon") {
-    const bool grouped = config.value("new_decoder_architecture", false);
-    sizes.two_norms = grouped && config.value("num_ln_in_parallel_attn", 2) == 2;
-    if (!grouped) sizes.kv_heads = config.value("multi_query", true) ? 1 : sizes.heads;
-  }
-  if (sizes.kv_heads < 1) sizes.kv_heads = sizes.heads;
-  constexpr std::int64_t kMostLayers = 100'000;
-  if (sizes.layers < 1 || sizes.layers > kMostLayers || sizes.heads < 1 || sizes.heads > kMost) {
-    throw Error(ErrorCode::kFormat,
-                "[config.json] expected numbers of layers and heads, found none");
-  }
-  return sizes;
-}
-
-json::Value metadata_from_config(const json::Value& config, const GgufFamily& family) {
-  json::Value out = json::Value::object();
-  const std::string p = std::string(family.architecture) + '.';
-  out["general.architecture"] = family.architecture;
-  for (const auto& [hf, gguf] : keys_of(family)) {
-    const json::Value* value = look(config, hf);
-    // Readers tell numbers from whole numbers by the type they are written in.
-    const bool real =
-        gguf.find("epsilon") != std::string::npos || gguf.find("scale") != std::string::npos ||
-        gguf.find("softcapping") != std::string::npos || gguf.find("clamp") != std::string::npos ||
-        gguf.find("alibi") != std::string::npos;
-    if (value != nullptr)
-      out[p + gguf] = real ? json::Value(json::as<double>(*value, hf, "config.json")) : *value;
-  }
-  const GgufSizes sizes = gguf_sizes(config, family);
-  const std::int64_t width = size_in(config, family, "embedding_length");
-  out[p + "attention.head_count_kv"] = sizes.kv_heads;
-  const std::string feed = p + "feed_forward_length";
-  if (!out.contains(feed)) out[feed] = 4 * width;
-  if (!out.contains(p + "context_length")) out[p + "context_length"] = config.value("n_ctx", 2048);
-  if (json::find(config, "head_dim", "config.json") != nullptr) {
-    out[p + "attention.value_length"] = out[p + "attention.key_length"];
-  } else {
-    out.erase(p + "attention.key_length");
-  }
-  constexpr std::string_view kNoRope[] = {"gpt2", "bloom", "mpt", "bert"};
-  if (std::find(std::begin(kNoRope), std::end(kNoRope), family.architecture) == std::end(kNoRope))
-    put_rope(config, family, p, out);
-  if (family.architecture == "mpt") {
-    for (const auto& [key, fallback] :
-         {std::pair{"attention.max_alibi_bias", 8.0}, std::pair{"attention.clamp_kqv", 0.0}}) {
-      if (!out.contains(p + key) && fallback > 0.0) out[p + key] = fallback;
-    }
-  }
-  if (family.architecture == "bert") out[p + "attention.causal"] = false;
-  if (family.architecture == "deepseek2") {
-    out[p + "attention.key_length"] = config.value("qk_nope_head_dim", std::int64_t{0}) +
-                                      config.value("qk_rope_head_dim", std::int64_t{0});
-    out[p + "attention.value_length"] = config.value("v_head_dim", std::int64_t{0});
-    out[p + "rope.dimension_count"] = config.value("qk_rope_head_dim", std::int64_t{0});
-    out[p + "expert_weights_norm"] = config.value("norm_topk_prob", false);
-  }
-  if (const json::Value* n = json::find(config, "vocab_size", "config.json"))
-    out[p + "vocab_size"] = *n;
-  return out;
 }
 
 }  // namespace headscope::models

@@ -14,6 +14,7 @@
 #include "models/gguf_tensors.h"
 #include "models/gguf_tokenizer.h"
 #include "tensor/quants.h"
+#include "tokenizers/gguf_json.h"
 
 namespace headscope::models {
 
@@ -159,7 +160,8 @@ void put_rope_tensors(const json::Value& config, const json::Value& metadata, Wr
   for (const char* key : {"rope_parameters", "rope_scaling"}) {
     const json::Value* rope = json::find(config, key, where);
     if (rope == nullptr) continue;
-    const std::string type = rope->value("rope_type", rope->value("type", std::string("default")));
+    const std::string type = json::get_or<std::string>(
+        *rope, "rope_type", json::get_or<std::string>(*rope, "type", "default", where), where);
     const auto p = metadata["general.architecture"].get<std::string>() + ".rope.";
     if (type == "llama3") {
       out.emplace_back(
@@ -183,7 +185,7 @@ Written sources_of(const Views& views,
                    DType dtype) {
   Taken taken(views);
   Written out;
-  const bool tied = config.value("tie_word_embeddings", true);
+  const bool tied = json::get_or<bool>(config, "tie_word_embeddings", true, "config.json");
   for (const GgufLink& link : gguf_links(family, gguf_sizes(config, family))) {
     std::vector<AnyView> parts = take_all(taken, link);
     // Of tied embeddings a second copy may be stored; GGUF says so by leaving it out.
@@ -225,6 +227,27 @@ TensorSource in_dtype(const AnyView& view, DType dtype) {
                 {view.dtype, {n, width}, view.data + static_cast<std::size_t>(row) * from});
             quants::quantise(dtype, wide.span<float>(), to.data());
           }};
+}
+
+/// tokenizer.json and what belongs to it, where the file has a vocabulary.
+void write_tokenizer(const Gguf& file, const fs::path& folder) {
+  const json::Value& metadata = file.metadata();
+  const auto kind = json::get_or<std::string>(metadata, "tokenizer.ggml.model", "", file.name());
+  if (kind.empty() || kind == "no_vocab" || kind == "none") return;
+  const json::Value tokenizer = tokenizers::gguf_json(metadata, file.name());
+  write_file(folder / "tokenizer.json", tokenizer.dump() + "\n");
+  json::Value settings = {{"tokenizer_class", "PreTrainedTokenizerFast"}};
+  const auto tokens = metadata.find("tokenizer.ggml.tokens");
+  for (const auto& [hf, gguf] : pairs_of("bos_token=bos_token_id eos_token=eos_token_id "
+                                         "pad_token=padding_token_id unk_token=unknown_token_id")) {
+    const auto id = json::get_or<std::int64_t>(metadata, "tokenizer.ggml." + gguf, -1, file.name());
+    if (id >= 0 && id < static_cast<std::int64_t>(tokens->size()))
+      settings[hf] = (*tokens)[static_cast<std::size_t>(id)];
+  }
+  if (const json::Value* text = json::find(metadata, "tokenizer.chat_template", file.name()))
+    settings["chat_template"] = *text;
+  write_file(folder / "tokenizer_config.json",
+             settings.dump(2, ' ', false, json::Value::error_handler_t::replace) + "\n");
 }
 
 }  // namespace
@@ -273,9 +296,11 @@ void convert_to_folder(const fs::path& gguf,
   try {
     stream_safetensors(folder / "model.safetensors", sources, {{"format", "pt"}});
     write_file(folder / "config.json", model.config.dump(2) + "\n");
+    write_tokenizer(file, folder);
   } catch (...) {  // A full disk leaves nothing behind.
     std::error_code ignored;
-    fs::remove(folder / "model.safetensors", ignored);
+    for (const char* part : {"model.safetensors", "config.json", "tokenizer.json"})
+      fs::remove(folder / part, ignored);
     if (made) fs::remove(folder, ignored);
     throw;
   }

@@ -4,13 +4,13 @@
 
 namespace headscope::models {
 
-const std::string_view kCommonKeys =
+namespace {
+
+constexpr std::string_view kCommonKeys =
     "hidden_size=embedding_length num_hidden_layers=block_count "
     "num_attention_heads=attention.head_count num_key_value_heads=attention.head_count_kv "
     "intermediate_size=feed_forward_length max_position_embeddings=context_length "
     "head_dim=attention.key_length rms_norm_eps=attention.layer_norm_rms_epsilon";
-
-namespace {
 
 constexpr std::string_view kOnce =
     "model.embed_tokens=token_embd model.norm=output_norm lm_head=output";
@@ -150,7 +150,8 @@ constexpr GgufFamily kFamilies[] = {
      .keys = "n_embd=embedding_length n_layer=block_count n_head=attention.head_count "
              "n_inner=feed_forward_length n_positions=context_length "
              "layer_norm_epsilon=attention.layer_norm_epsilon",
-     .constants = R"({"activation_function":"gelu_new"})",
+     .constants = R"({"activation_function":"gelu_new","scale_attn_weights":true,)"
+                  R"("scale_attn_by_inverse_layer_idx":false})",
      .turned = true},
     {.architecture = "phi2",
      .model_type = "phi",
@@ -390,6 +391,10 @@ std::string gguf_architectures() {
     out += (out.empty() ? "" : ", ") + std::string(last);
   }
   return out;
+}
+
+std::vector<std::pair<std::string, std::string>> gguf_keys(const GgufFamily& family) {
+  return pairs_of(std::string(kCommonKeys) + ' ' + std::string(family.keys));
 }
 
 std::vector<std::pair<std::string, std::string>> pairs_of(std::string_view list) {

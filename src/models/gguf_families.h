@@ -41,7 +41,7 @@ std::string gguf_architectures();
 /// The pairs of a list of words "a=b", overridden ones left out.
 std::vector<std::pair<std::string, std::string>> pairs_of(std::string_view list);
 
-/// The keys that nearly all families share, in front of GgufFamily::keys.
-extern const std::string_view kCommonKeys;
+/// GgufFamily::keys behind those that nearly all families share.
+std::vector<std::pair<std::string, std::string>> gguf_keys(const GgufFamily& family);
 
 }  // namespace headscope::models

@@ -128,7 +128,9 @@ void add(GgufModel& model, const GgufLink& link, const AnyView& view) {
     model.tensors.insert_or_assign(link.hf, std::move(named));
     return;
   }
-  if (view.shape.size() < 2) wrong_shape(link, view.shape, "to be a stack");
+  constexpr std::int64_t kMostSlices = 4096;  // a name is made for each
+  if (view.shape.size() < 2 || view.shape.front() > kMostSlices)
+    wrong_shape(link, view.shape, fmt::format("to be a stack of at most {}", kMostSlices));
   const Shape slice(view.shape.begin() + 1, view.shape.end());
   const std::size_t bytes = bytes_of(view.dtype, count(slice));
   for (std::int64_t e = 0; e < view.shape.front(); ++e) {
@@ -181,11 +183,14 @@ std::vector<GgufLink> gguf_links(const GgufFamily& family, const GgufSizes& size
   return links;
 }
 
-GgufModel model_from_gguf(const Gguf& file) {
+GgufModel model_from_gguf(const Gguf& file, bool turn) {
   const GgufFamily& family = gguf_family_in(file);
   GgufModel model;
   model.config = config_from_gguf(file, family);
-  for (const GgufLink& link : gguf_links(family, gguf_sizes(file, family))) {
+  model.out_in = family.turned && !turn;
+  std::vector<GgufLink> links = gguf_links(family, gguf_sizes(file, family));
+  for (GgufLink& link : links) {
+    if (model.out_in && link.change == GgufChange::kTurned) link.change = GgufChange::kNone;
     if (const AnyView* view = file.find(link.gguf)) add(model, link, *view);
   }
   return model;

@@ -47,13 +47,14 @@ struct GgufModel {
   json::Value config;  ///< as config.json
   std::map<std::string, AnyView, std::less<>> tensors;
   std::vector<std::shared_ptr<const Tensor>> made;  ///< what cannot stay as it lies in the file
+  bool out_in = false;  ///< matrices stayed [out,in] where the family has [in,out]
 };
 
 /// Reads config and tensors. Tensors stay in the mapped file, in its dtypes, except those whose
 /// numbers are arranged otherwise: q and k of llama (rows copied, blocks as they are), fused qkv,
-/// norms of gemma, matrices of gpt2. `file` must outlive the result.
+/// norms of gemma, matrices of gpt2 if `turn` asks for it. `file` must outlive the result.
 /// Errors: kUnsupported (an architecture that is not known here, named), kFormat, kShape.
-GgufModel model_from_gguf(const Gguf& file);
+GgufModel model_from_gguf(const Gguf& file, bool turn = true);
 
 /// A tensor of the HF layout as a source in GGUF's, rounded to `dtype`. Rows are read from `views`:
 /// one tensor, or all slices of a stacked one.

@@ -53,7 +53,7 @@ bool is_byte(const std::string& token) {
 
 /// Whether `value` or anything inside it is an object of this type.
 bool has_type(const Value& value, const std::string& type) {
-  if (value.is_object() && value.value("type", std::string()) == type) return true;
+  if (value.is_object() && value.contains("type") && value["type"] == type) return true;
   for (const Value& inner : value) {
     if (inner.is_structured() && has_type(inner, type)) return true;
   }
@@ -137,7 +137,12 @@ void score_by_merges(const std::vector<std::string>& merges, Vocabulary& out) {
   std::unordered_map<std::string, std::size_t> rank;
   for (std::size_t i = 0; i < merges.size(); ++i) {
     std::string whole = merges[i];
-    whole.erase(whole.find(' '), 1);
+    const std::size_t space = whole.find(' ');
+    if (space == std::string::npos) {
+      throw Error(ErrorCode::kFormat,
+                  "[tokenizer.json] expected merges of two parts, found " + json::quote(whole));
+    }
+    whole.erase(space, 1);
     rank.emplace(std::move(whole), i);
   }
   out.scores.assign(out.tokens.size(), 0.0);
@@ -175,9 +180,10 @@ void put_special(const Value& config,
     }
     if (!settings.is_object() || !settings.contains(token_key)) return -1;
     const Value& named = settings[token_key];
-    const std::string token = named.is_object()   ? named.value("content", std::string())
-                              : named.is_string() ? named.get<std::string>()
-                                                  : std::string();
+    const std::string token =
+        named.is_object() ? json::get_or<std::string>(named, "content", "", "tokenizer_config.json")
+        : named.is_string() ? named.get<std::string>()
+                            : std::string();
     for (std::size_t i = 0; i < vocabulary.tokens.size() && !token.empty(); ++i) {
       if (vocabulary.tokens[i] == token) return static_cast<std::int64_t>(i);
     }
@@ -249,14 +255,15 @@ void put_gguf_tokenizer(const fs::path& folder,
       if (!unknown.empty() && out.tokens[i] == unknown) out.types[i] = kUnknown;
     }
     metadata["tokenizer.ggml.add_space_prefix"] =
-        has_type(tokenizer.value("normalizer", Value()), "Prepend");
+        tokenizer.contains("normalizer") && has_type(tokenizer["normalizer"], "Prepend");
   } else if (type == "BPE") {
     metadata["tokenizer.ggml.model"] = "gpt2";
     metadata["tokenizer.ggml.pre"] = pre_tokenizer_name(tokenizer);
     metadata["tokenizer.ggml.merges"] = merges_of(*model);
   } else if (type == "WordPiece") {
     metadata["tokenizer.ggml.model"] = "bert";
-    metadata["tokenizer.ggml.token_type_count"] = config.value("type_vocab_size", 2);
+    metadata["tokenizer.ggml.token_type_count"] =
+        json::get_or<std::int64_t>(config, "type_vocab_size", 2, "config.json");
     mark_starts(out);
   } else if (type == "Unigram") {
     metadata["tokenizer.ggml.model"] = "t5";

@@ -92,7 +92,8 @@ void Transformer::check_caches(const Tokens& tokens, const RunOptions& options) 
                                                   : tokens.attention_mask.view<std::uint8_t, 2>();
   for (std::size_t n = 0; n < options.caches.size(); ++n) {
     const KvCache* cache = options.caches[n];
-    const bool fits = cache != nullptr && cache->layers().size() == layers_.size();
+    const bool fits = cache != nullptr && cache->layers().size() == layers_.size() &&
+                      cross() == (cache->memory() != nullptr);
     if (!fits || std::count(options.caches.begin(), options.caches.end(), cache) > 1) {
       throw Error(ErrorCode::kUsage,
                   fmt::format("[cache] expected {} for each sequence, found {}",
@@ -133,19 +134,19 @@ void Transformer::check(const Tokens& tokens, const RunOptions& options) const {
          b.position_rows > 0 ? b.position_rows - b.position_offset : kFar);
   check_mask(tokens);
   check_caches(tokens, options);
-  for (int layer : options.layers) check_layer(layer, layers_.size(), "sight");
+  for (int layer : options.layers) check_layer(layer, layers(), "sight");
   for (std::size_t n = 0; n < options.trace_layers.size(); ++n) {
     const auto first = options.trace_layers.begin();
     const auto here = first + static_cast<std::ptrdiff_t>(n);
-    check_layer(*here, layers_.size(), "trace");
+    check_layer(*here, layers(), "trace");
     if (std::find(first, here, *here) != here) {
       throw Error(ErrorCode::kUsage,
                   fmt::format("[trace] expected each layer once, found {} twice", *here));
     }
   }
   for (const Edit& edit : options.edits) {
-    check_layer(edit.layer, layers_.size(), "edit");
-    const AttentionFacts& a = b.layers[static_cast<std::size_t>(edit.layer)].attention;
+    check_layer(edit.layer, layers(), "edit");
+    const AttentionFacts& a = facts(static_cast<std::size_t>(edit.layer));
     check_edits(std::span(&edit, 1), a.heads, B, T, a.value_width);
   }
 }

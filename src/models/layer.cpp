@@ -1,9 +1,10 @@
-#include "models/layer.h"
-
 #include <fmt/format.h>
 
 #include <cmath>
 #include <numeric>
+
+#include "models/layer.h"
+#include "models/pointwise.h"
 
 namespace headscope::models {
 
@@ -104,9 +105,9 @@ Tensor head_numbers(const Weights& w,
 void read_head_norm(const Weights& w,
                     const AttentionFacts& a,
                     const std::string& prefix,
-                    Layer& layer) {
+                    AttentionPart& layer) {
   if (a.qk_norm == HeadNorm::Kind::kNone) return;
-  HeadNorm& norm = layer.attention.norm;
+  HeadNorm& norm = layer.weights.norm;
   norm.kind = a.qk_norm;
   norm.over = a.qk_norm_over;
   norm.eps = a.qk_norm_eps;
@@ -127,19 +128,57 @@ void read_head_norm(const Weights& w,
   norm.k_bias = view(layer.key_norm_bias, false);
 }
 
-void read_attention(Weights& w, const Blueprint& b, const LayerFacts& facts, Layer& layer) {
-  const AttentionFacts& a = facts.attention;
-  AttentionWeights& to = layer.attention;
+// Each head's rows of a map of the table of positions, as a map of its own.
+std::vector<std::shared_ptr<const Linear>> position_maps(Weights& w,
+                                                         const AttentionFacts& a,
+                                                         const Tensor& table,
+                                                         const std::string& name) {
+  const std::int64_t R = table.dim(0);
+  Tensor all(DType::kF32, {R, a.heads * a.width});
+  w.linear(name, table.dim(1), a.heads * a.width)(table.view<float, 2>(), all.view<float, 2>());
+  std::vector<std::shared_ptr<const Linear>> maps;
+  for (std::int64_t h = 0; h < a.heads; ++h) {
+    Tensor own(DType::kF32, {R, a.width});
+    for (std::int64_t r = 0; r < R; ++r)
+      std::copy_n(&all.view<float, 2>()(r, h * a.width), a.width, &own.view<float, 2>()(r, 0));
+    maps.push_back(std::make_shared<const Linear>(own.any()));
+  }
+  return maps;
+}
+
+std::shared_ptr<const DisentangledPositions> read_disentangled(Weights& w,
+                                                               const Blueprint& b,
+                                                               const std::string& prefix,
+                                                               const AttentionFacts& a) {
+  const DisentangledFacts& f = *a.disentangled;
+  Tensor table = Tensor::f32_from(w.at(f.table + ".weight", {2 * f.span, b.width}));
+  if (!f.norm.empty()) normalise(w.norm(f.norm, b.width, b.norm), table.view<float, 2>());
+  auto p = std::make_shared<DisentangledPositions>();
+  p->span = f.span;
+  p->buckets = f.buckets;
+  p->furthest = f.furthest;
+  if (f.content_to_position) p->keys = position_maps(w, a, table, prefix + f.key);
+  if (f.position_to_content) p->queries = position_maps(w, a, table, prefix + f.query);
+  return p;
+}
+
+AttentionPart read_attention(Weights& w,
+                             const Blueprint& b,
+                             const std::string& prefix,
+                             const AttentionFacts& a,
+                             const Norms& norms) {
+  AttentionPart layer;
+  AttentionWeights& to = layer.weights;
   to.heads = a.heads;
   to.groups = a.groups;
   to.width = a.width;
   to.value_width = a.value_width;
   to.clip = a.clip;
   const auto map = [&](const std::string& name, std::int64_t in, std::int64_t out) {
-    return std::make_shared<const Linear>(w.linear(facts.prefix + name, in, out));
+    return std::make_shared<const Linear>(w.linear(prefix + name, in, out));
   };
   if (a.latent) {
-    to.latent = read_latent(w, b, a, facts.prefix, b.norm.eps);
+    to.latent = read_latent(w, b, a, prefix, b.norm.eps);
   } else if (a.layout == QkvLayout::kSeparate) {
     to.qkv = {map(a.query, b.width, a.heads * a.width),
               map(a.key, b.width, a.groups * a.width),
@@ -148,13 +187,14 @@ void read_attention(Weights& w, const Blueprint& b, const LayerFacts& facts, Lay
     const std::int64_t out = (a.heads + a.groups) * a.width + a.groups * a.value_width;
     // Before an order of as many rows is made.
     if (a.layout != QkvLayout::kConcatenated)
-      (void)w.at(facts.prefix + a.fused + ".weight", {out, b.width});
+      (void)w.at(prefix + a.fused + ".weight", {out, b.width});
     to.qkv = {std::make_shared<const Linear>(
-        w.linear(facts.prefix + a.fused, b.width, out, rows_of_layout(a)))};
+        w.linear(prefix + a.fused, b.width, out, rows_of_layout(a)))};
   }
   to.output = map(a.output, a.heads * a.value_width, b.width);
   if (!a.rope.depends_on_length()) to.rotary = a.rope.at(1);
-  read_head_norm(w, a, facts.prefix, layer);
+  read_head_norm(w, a, prefix, layer);
+  if (a.disentangled) to.disentangled = read_disentangled(w, b, prefix, a);
 
   FocusOptions& o = layer.options;
   o.scale = a.scale;
@@ -169,11 +209,18 @@ void read_attention(Weights& w, const Blueprint& b, const LayerFacts& facts, Lay
     o.slopes = std::as_const(layer.slopes).view<float, 1>();
   }
   if (!a.sinks.empty()) {
-    layer.sinks = w.numbers(facts.prefix + a.sinks, std::array{a.heads});
+    layer.sinks = w.numbers(prefix + a.sinks, std::array{a.heads});
     o.sinks = std::as_const(layer.sinks).view<float, 1>();
   }
   if (!a.relative.table.empty())
     layer.relative = w.at(a.relative.table + ".weight", {a.relative.buckets, a.heads});
+  const auto norm = [&](const std::string& name) {
+    return name.empty() ? Norm() : w.norm(prefix + name, b.width, b.norm);
+  };
+  layer.before = norm(norms.before);
+  layer.after = norm(norms.after);
+  layer.over = norm(norms.over);
+  return layer;
 }
 
 // Bucket of a key `distance` to the right of its row. In f32, as Transformers count: a bucket's edge
@@ -184,8 +231,9 @@ std::int64_t bucket(const RelativeFacts& f, std::int64_t distance) {
   const std::int64_t far = f.both_ways ? std::abs(distance) : std::max<std::int64_t>(0, -distance);
   const std::int64_t exact = half / 2;
   if (far < exact) return base + far;
-  const float steps = std::log(static_cast<float>(far) / static_cast<float>(exact)) /
-                      std::log(static_cast<float>(f.furthest) / static_cast<float>(exact)) *
+  const auto widest =
+      static_cast<float>(std::log(static_cast<double>(f.furthest) / static_cast<double>(exact)));
+  const float steps = std::log(static_cast<float>(far) / static_cast<float>(exact)) / widest *
                       static_cast<float>(half - exact);
   return base + std::min(half - 1, exact + static_cast<std::int64_t>(steps));
 }
@@ -194,13 +242,12 @@ std::int64_t bucket(const RelativeFacts& f, std::int64_t distance) {
 
 std::shared_ptr<const Layer> read_layer(Weights& w, const Blueprint& b, const LayerFacts& facts) {
   auto layer = std::make_shared<Layer>();
-  read_attention(w, b, facts, *layer);
+  layer->attention = read_attention(w, b, facts.prefix, facts.attention, facts.attention_norms);
+  if (facts.cross)
+    layer->cross = read_attention(w, b, facts.prefix, *facts.cross, facts.cross_norms);
   const auto norm = [&](const std::string& name) {
     return name.empty() ? Norm() : w.norm(facts.prefix + name, b.width, b.norm);
   };
-  layer->attention_before = norm(facts.attention_norms.before);
-  layer->attention_after = norm(facts.attention_norms.after);
-  layer->attention_over = norm(facts.attention_norms.over);
   layer->mlp_before = norm(facts.mlp_norms.before);
   layer->mlp_after = norm(facts.mlp_norms.after);
   layer->mlp_over = norm(facts.mlp_norms.over);

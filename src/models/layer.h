@@ -8,14 +8,20 @@
 
 namespace headscope::models {
 
-/// One layer's weights as its facts ask for them.
-struct Layer {
-  AttentionWeights attention;
+/// One attention's weights as its facts ask for them, and the norms around it.
+struct AttentionPart {
+  AttentionWeights weights;
   FocusOptions
-      options;  ///< what holds for every call; the views point to what the layer or `weights` own
+      options;  ///< what holds for every call; the views point to what this or `Weights` owns
   Tensor slopes, sinks, query_norm_bias, query_norm, key_norm, key_norm_bias;
   AnyView relative;  ///< table of a bias by distance, or no data
-  Norm attention_before, attention_after, attention_over;
+  Norm before, after, over;
+};
+
+/// One layer's weights as its facts ask for them.
+struct Layer {
+  AttentionPart attention;
+  std::optional<AttentionPart> cross;
   Norm mlp_before, mlp_after, mlp_over;
   std::optional<Mlp> mlp;
   std::optional<Experts> experts;

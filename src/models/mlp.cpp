@@ -1,6 +1,7 @@
 #include "models/mlp.h"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 
 #include "models/pointwise.h"
@@ -49,11 +50,15 @@ void Mlp::operator()(View<const float, 2> x, View<float, 2> y) const {
   const bool gated = facts_.form != MlpFacts::Form::kPlain;
   Tensor hidden(DType::kF32, {M, gated ? 2 * width_ : width_});
   const auto rows = hidden.view<float, 2>();
+  std::array<const Linear*, 2> maps{};
+  std::array<View<float, 2>, 2> results{};
   std::int64_t at = 0;
-  for (const Linear& map : up_) {
-    map(x, {rows.data + at, {M, map.out()}, rows.stride});
-    at += map.out();
+  for (std::size_t n = 0; n < up_.size(); ++n) {
+    maps[n] = &up_[n];
+    results[n] = {rows.data + at, {M, up_[n].out()}, rows.stride};
+    at += up_[n].out();
   }
+  Linear::multiply(std::span(maps).first(up_.size()), x, std::span(results).first(up_.size()));
   const View<float, 2> gate(rows.data, {M, width_}, rows.stride);
   shape(gate, gated ? View<const float, 2>(rows.data + width_, {M, width_}, rows.stride) : gate);
   (*down_)(gate, y);

@@ -1,99 +1,48 @@
-#include "headscope/model.h"
-
 #include <fmt/format.h>
 
 #include <algorithm>
 #include <cmath>
 #include <cstring>
 
-#include "formats/json.h"
-#include "headscope/safetensors.h"
-#include "models/find.h"
-#include "models/transformer.h"
+#include "headscope/generate.h"
+#include "headscope/model.h"
+#include "models/generation_config.h"
+#include "models/model_files.h"
+#include "models/network.h"
+#include "models/patches.h"
 
 namespace headscope {
 
-namespace {
-
-using json::Value;
-
-std::vector<Role> read_roles(const std::filesystem::path& path,
-                             std::int64_t layers,
-                             std::int64_t heads) {
-  std::error_code ignored;
-  if (!std::filesystem::is_regular_file(path, ignored)) return {};
-  const Value all = json::parse(read_file(path, std::size_t{1} << 20), "roles.json");
-  if (!all.is_array()) throw Error(ErrorCode::kFormat, "[roles.json] expected an array of roles");
-  std::vector<Role> roles;
-  for (const Value& one : all) {
-    const std::string where = "roles.json";
-    Role role;
-    role.layer = json::require<int>(one, "layer", where);
-    role.head = json::require<int>(one, "head", where);
-    role.letter = json::require<std::string>(one, "letter", where);
-    role.shape = json::get_or<std::string>(one, "shape", "circle", where);
-    role.en = json::require<std::string>(one, "en", where);
-    role.ru = json::get_or<std::string>(one, "ru", role.en, where);
-    role.source = json::require<std::string>(one, "source", where);
-    role.score = json::get_or<double>(one, "score", 0.0, where);
-    role.baseline = json::get_or<double>(one, "baseline", 0.0, where);
-    role.n = json::get_or<std::int64_t>(one, "n", 0, where);
-    if (role.layer < 0 || role.layer >= layers || role.head < 0 || role.head >= heads) {
-      throw Error(ErrorCode::kRange,
-                  fmt::format("[roles.json] expected layers 0..{} and heads 0..{}, found {}.{}",
-                              layers - 1,
-                              heads - 1,
-                              role.layer,
-                              role.head));
-    }
-    roles.push_back(std::move(role));
-  }
-  return roles;
-}
-
-std::string architecture_of(const Value& config) {
-  const Value* list = json::find(config, "architectures", "config.json");
-  if (list == nullptr || !list->is_array() || list->empty() || !list->front().is_string())
-    return "";
-  return list->front().get<std::string>();
-}
-
-models::Transformer read_transformer(const models::Place& place) {
-  const std::string name = place.config.filename().string();
-  const Value config = json::parse(read_file(place.config, std::size_t{16} << 20), name);
-  return models::Transformer(models::read_blueprint(config),
-                             models::Tensors::of(Safetensors::open(place.weights)),
-                             architecture_of(config));
-}
-
-}  // namespace
-
 struct Model::Parts {
   models::Place place;
-  models::Transformer transformer;
+  std::unique_ptr<const models::Network> network;
+  GenerationConfig generation;
+  Pooling pooling;
+  std::vector<std::string> labels;
   std::vector<Role> roles;
   std::optional<Tokenizer> tokenizer;
 };
 
-Model Model::load(const std::string& name) {
+Model Model::load(const std::string& name, Linear::Compute compute) {
   const models::Place place = models::find(name);
-  auto parts = std::unique_ptr<Parts>(new Parts{place, read_transformer(place), {}, {}});
-  const models::Blueprint& b = parts->transformer.blueprint();
-  parts->roles = read_roles(
-      place.folder / "roles.json", static_cast<std::int64_t>(b.layers.size()), b.heads());
-  std::error_code ignored;
-  if (std::filesystem::exists(place.folder / "tokenizer.json", ignored)) {
-    parts->tokenizer.emplace(Tokenizer::load(place.folder));
-    if (parts->tokenizer->vocabulary_size() > b.vocabulary) {
-      throw Error(
-          ErrorCode::kFormat,
-          fmt::format(
-              "[model] expected a tokenizer of at most {} tokens, found {}: of another model?",
-              b.vocabulary,
-              parts->tokenizer->vocabulary_size()));
-    }
-  }
-  return Model(std::move(parts));
+  models::ModelFiles files = models::open_model(place);
+  files.tensors.compute = compute;
+  auto network = models::read_network(files);
+  auto roles = models::read_roles(place.folder / "roles.json", *network);
+  auto tokenizer = models::read_tokenizer(place, files, network->blueprint().vocabulary);
+  GenerationConfig generation = files.metadata != nullptr
+                                    ? models::generation_config_from_gguf(*files.metadata)
+                                    : models::generation_config_in(place.folder, files.config);
+  if (const models::PairBlueprint* pair = network->pair(); pair != nullptr && generation.begin.empty())
+    generation.begin = {static_cast<std::int32_t>(pair->start_token)};
+  return Model(std::unique_ptr<const Parts>(new Parts{
+      place,
+      std::move(network),
+      std::move(generation),
+      models::read_pooling(place.folder),
+      models::read_labels(files.config),
+      std::move(roles),
+      std::move(tokenizer)}));
 }
 
 Model::Model(std::unique_ptr<const Parts> parts) : parts_(std::move(parts)) {}
@@ -102,17 +51,49 @@ Model& Model::operator=(Model&&) noexcept = default;
 Model::~Model() = default;
 
 const std::string& Model::name() const { return parts_->place.name; }
-const std::string& Model::family() const { return parts_->transformer.blueprint().family; }
-int Model::layers() const {
-  return static_cast<int>(parts_->transformer.blueprint().layers.size());
+const std::string& Model::family() const { return parts_->network->blueprint().family; }
+int Model::layers() const { return static_cast<int>(parts_->network->layers()); }
+int Model::encoder_layers() const {
+  const models::PairBlueprint* pair = parts_->network->pair();
+  return pair == nullptr ? 0 : static_cast<int>(pair->encoder.layers.size());
 }
-int Model::heads() const { return static_cast<int>(parts_->transformer.blueprint().heads()); }
-std::int64_t Model::width() const { return parts_->transformer.blueprint().width; }
-std::int64_t Model::positions() const { return parts_->transformer.blueprint().positions; }
-std::int64_t Model::vocabulary() const { return parts_->transformer.blueprint().vocabulary; }
-std::int64_t Model::parameters() const { return parts_->transformer.parameters(); }
+int Model::decoder_layers() const {
+  const models::PairBlueprint* pair = parts_->network->pair();
+  return pair == nullptr ? 0 : static_cast<int>(pair->decoder.layers.size());
+}
+std::string Model::layer_name(int layer) const {
+  (void)heads(layer);  // throws
+  if (encoder_layers() == 0) return parts_->network->layer_name(static_cast<std::size_t>(layer));
+  if (layer < encoder_layers()) return fmt::format("encoder {}", layer);
+  layer -= encoder_layers();
+  return layer < decoder_layers() ? fmt::format("decoder {}", layer)
+                                  : fmt::format("cross {}", layer - decoder_layers());
+}
+std::string Model::attention_name(int layer) const {
+  std::string name = layer_name(layer);
+  if (encoder_layers() == 0) return parts_->network->attention_name(static_cast<std::size_t>(layer));
+  return name.replace(name.find(' '), 1, "_attentions.");
+}
+int Model::heads() const { return heads(0); }
+std::int64_t Model::width() const { return parts_->network->blueprint().width; }
+std::int64_t Model::positions() const { return parts_->network->reader().positions; }
+std::int64_t Model::answer_positions() const { return parts_->network->blueprint().positions; }
+std::int64_t Model::vocabulary() const { return parts_->network->blueprint().vocabulary; }
+std::int64_t Model::parameters() const { return parts_->network->parameters(); }
 const std::filesystem::path& Model::folder() const { return parts_->place.folder; }
 const std::vector<Role>& Model::roles() const { return parts_->roles; }
+const GenerationConfig& Model::generation() const { return parts_->generation; }
+bool Model::generates() const { return parts_->network->generates(); }
+
+std::string Model::label(std::int64_t n) const {
+  const auto& labels = parts_->labels;
+  const bool named = n >= 0 && n < static_cast<std::int64_t>(labels.size());
+  return named ? labels[static_cast<std::size_t>(n)] : fmt::format("LABEL_{}", n);
+}
+
+Tensor Model::embedding(const Run& run, const Tensor& attention_mask) const {
+  return pool(run.last_hidden_state, attention_mask, parts_->pooling);
+}
 
 const Tokenizer& Model::tokenizer() const {
   if (!parts_->tokenizer) {
@@ -152,7 +133,9 @@ Tokens Model::tokens(std::string_view text, std::vector<Label>* labels, bool tru
     --surplus;
   }
   const auto kept = static_cast<std::int64_t>(std::min(n, most));
-  Tokens tokens{Tensor(DType::kI32, {1, kept}), {}, Tensor(DType::kI32, {1, kept}), {}};
+  Tokens tokens;
+  tokens.ids = Tensor(DType::kI32, {1, kept});
+  tokens.type_ids = Tensor(DType::kI32, {1, kept});
   if (labels != nullptr) labels->clear();
   for (std::size_t i = 0, at = 0; i < n; ++i) {
     if (drop[i] != 0) continue;
@@ -167,30 +150,102 @@ Tokens Model::tokens(std::string_view text, std::vector<Label>* labels, bool tru
                        e.special[i] != 0});
   }
   // A family without token types ignores them: all of them are 0.
-  if (parts_->transformer.blueprint().types < 2) tokens.type_ids = Tensor();
+  if (parts_->network->reader().types < 2) tokens.type_ids = Tensor();
   return tokens;
 }
 
+bool Model::hears() const {
+  const models::PairBlueprint* pair = parts_->network->pair();
+  return pair != nullptr && pair->speech.has_value();
+}
+
+Tokens Model::tokens(const Audio& audio) const {
+  if (!hears()) {
+    throw Error(ErrorCode::kUnsupported,
+                fmt::format("[tokens] expected a model that hears, found {}", family()));
+  }
+  MelOptions options;
+  options.bins = static_cast<int>(parts_->network->pair()->speech->bins);
+  options.frames = 2 * positions();
+  const Audio own = resample(audio, options.rate);
+  const std::int64_t most = options.frames * options.hop;
+  if (const auto found = static_cast<std::int64_t>(own.samples.size()); found > most) {
+    throw Error(ErrorCode::kInput,
+                fmt::format("[tokens] expected at most {} s of sound, found {:.2f}: {:.2f} too many",
+                            static_cast<double>(most) / options.rate,
+                            static_cast<double>(found) / options.rate,
+                            static_cast<double>(found - most) / options.rate));
+  }
+  Tokens tokens;
+  tokens.features = log_mel(own, options);
+  return tokens;
+}
+
+bool Model::sees() const { return parts_->network->pictures() != nullptr; }
+
+Tokens Model::pixels(View<const std::uint8_t, 4> rgb) const {
+  const models::PatchFacts* facts = parts_->network->pictures();
+  if (facts == nullptr) {
+    throw Error(ErrorCode::kUnsupported,
+                fmt::format("[pixels] expected a model that reads pictures, found {}", family()));
+  }
+  Tokens tokens;
+  tokens.pixels = models::pixels_for(*facts, rgb, folder() / "preprocessor_config.json");
+  return tokens;
+}
+
+std::vector<Label> Model::labels(const Tokens& tokens, int layer, std::int64_t b) const {
+  (void)heads(layer);  // throws
+  return parts_->network->labels(tokens, static_cast<std::size_t>(layer), b);
+}
+
 KvCache Model::cache(DType dtype, std::int64_t positions) const {
-  return parts_->transformer.cache(dtype, positions == 0 ? this->positions() : positions);
+  return parts_->network->cache(dtype, positions == 0 ? answer_positions() : positions);
 }
 
 Run Model::run(const Tokens& tokens, const RunOptions& options) const {
-  Run run = parts_->transformer.run(tokens, options);
+  Run run = parts_->network->run(tokens, options);
   run.sighting.model = name();
+  run.sighting.encoder_layers = encoder_layers();
+  run.sighting.decoder_layers = decoder_layers();
   return run;
 }
 
+namespace {
+
+// What the decoder says of an input, its beginning included, and what to call it.
+Tensor answer_to(const Model& model, const Tokens& input, std::vector<Label>& labels) {
+  constexpr std::int64_t kMost = 128;
+  std::vector<std::int32_t> ids = model.generation().begin;
+  const std::size_t begun = ids.size();
+  if (model.generates()) {
+    Generator generator(model, {.most = kMost});
+    generator.read(input);
+    while (generator.step()) continue;
+    ids.insert(ids.end(), generator.answer().begin(), generator.answer().end());
+  }
+  Tensor out(DType::kI32, {1, static_cast<std::int64_t>(ids.size())});
+  std::copy(ids.begin(), ids.end(), out.span<std::int32_t>().begin());
+  for (std::size_t n = 0; n < ids.size(); ++n)
+    labels.push_back({model.tokenizer().token_of(ids[n]), 0, 0, -1, n < begun});
+  return out;
+}
+
+}  // namespace
+
 Sighting Model::see(std::string_view text) const {
   std::vector<Label> labels;
-  const Tokens input = tokens(text, &labels);
+  Tokens input = tokens(text, &labels);
   const Sight sight = Sight::everything();
   RunOptions options;
   options.sight = &sight;
   options.outputs = false;
+  std::vector<Label> answer;
+  if (encoder_layers() > 0) input.decoder_ids = answer_to(*this, input, answer);
   Run run = this->run(input, options);
   run.sighting.text = std::string(text);
   run.sighting.labels = std::move(labels);
+  run.sighting.answer = std::move(answer);
   return std::move(run.sighting);
 }
 
@@ -204,42 +259,17 @@ std::size_t checked_layer(const Model& model, int layer) {
 }
 }  // namespace
 
+int Model::heads(int layer) const {
+  return static_cast<int>(parts_->network->facts(checked_layer(*this, layer)).heads);
+}
 Tensor Model::output_weight(int layer) const {
-  return parts_->transformer.output_weight(checked_layer(*this, layer));
+  return parts_->network->output_weight(checked_layer(*this, layer));
 }
 Tensor Model::output_bias(int layer) const {
-  return parts_->transformer.output_bias(checked_layer(*this, layer));
+  return parts_->network->output_bias(checked_layer(*this, layer));
 }
 const AttentionWeights& Model::attention(int layer) const {
-  return parts_->transformer.attention(checked_layer(*this, layer));
-}
-
-Tensor mean_embedding(const Tensor& last_hidden_state, const Tensor& attention_mask) {
-  const auto x = last_hidden_state.view<float, 3>();
-  const auto [B, T, C] = x.shape;
-  if (!attention_mask.empty() && attention_mask.shape() != Shape{B, T}) {
-    throw Error(ErrorCode::kShape,
-                fmt::format("[embedding] expected attention_mask [{},{}], found {}",
-                            B,
-                            T,
-                            to_string(attention_mask.shape())));
-  }
-  Tensor out(DType::kF32, {B, C});
-  const auto to = out.view<float, 2>();
-  for (std::int64_t b = 0; b < B; ++b) {
-    std::vector<double> sum(static_cast<std::size_t>(C), 0.0);
-    for (std::int64_t i = 0; i < T; ++i) {
-      if (!attention_mask.empty() && attention_mask.view<std::uint8_t, 2>()(b, i) == 0) continue;
-      for (std::int64_t c = 0; c < C; ++c)
-        sum[static_cast<std::size_t>(c)] += static_cast<double>(x(b, i, c));
-    }
-    double squares = 0.0;
-    for (double s : sum) squares += s * s;
-    const double length = squares > 0.0 ? std::sqrt(squares) : 1.0;
-    for (std::int64_t c = 0; c < C; ++c)
-      to(b, c) = static_cast<float>(sum[static_cast<std::size_t>(c)] / length);
-  }
-  return out;
+  return parts_->network->attention(checked_layer(*this, layer));
 }
 
 Contributions contributions(const Model& model, int layer, const AttentionTrace& trace) {
@@ -250,7 +280,7 @@ Contributions contributions(const Model& model, int layer, const AttentionTrace&
   const auto out = trace.out.view<float, 3>();
   const auto [B, T, N] = merged.shape;
   const std::int64_t C = w.shape[0];
-  const std::int64_t H = model.heads();
+  const std::int64_t H = model.heads(layer);
   if (w.shape[1] != N || out.shape != std::array{B, T, C} || N % H != 0) {
     throw Error(
         ErrorCode::kShape,

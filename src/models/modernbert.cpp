@@ -48,17 +48,29 @@ Blueprint modernbert(const json::Value& config) {
     own.rope = sliding[n] ? local : whole;
     if (sliding[n]) own.window_left = own.window_right = window;
   }
-  b.heads_on_top = {{.architecture = "ForMaskedLM",
-                     .dense = "head.dense",
-                     .activation = activation_of(word_or(config, "classifier_activation", "gelu")),
-                     .norm = "head.norm",
-                     .out = "decoder",
-                     .tied = true},
-                    {.architecture = "ForTokenClassification",
-                     .dense = "head.dense",
-                     .activation = activation_of(word_or(config, "classifier_activation", "gelu")),
-                     .norm = "head.norm",
-                     .out = "classifier"}};
+  using From = HeadBlueprint::From;
+  HeadBlueprint words{.architecture = "ForMaskedLM",
+                      .dense = "head.dense",
+                      .activation = activation_of(word_or(config, "classifier_activation", "gelu")),
+                      .norm = "head.norm",
+                      .out = "decoder",
+                      .tied = true};
+  HeadBlueprint classes = words;
+  classes.architecture = "ForTokenClassification";
+  classes.out = "classifier";
+  classes.tied = false;
+  HeadBlueprint spans = classes;
+  spans.architecture = "ForQuestionAnswering";
+  HeadBlueprint sequences = classes;
+  sequences.architecture = "ForSequenceClassification";
+  const std::string pooling = word_or(config, "classifier_pooling", "cls");
+  if (pooling != "cls" && pooling != "mean") {
+    throw Error(
+        ErrorCode::kUnsupported,
+        "[config.json] expected classifier_pooling cls or mean, found " + json::quote(pooling));
+  }
+  sequences.from = pooling == "mean" ? From::kMean : From::kFirstToken;
+  b.heads_on_top = {words, classes, spans, sequences};
   return b;
 }
 

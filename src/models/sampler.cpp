@@ -3,8 +3,9 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
+#include <bit>
 #include <cmath>
-#include <functional>
 #include <limits>
 #include <utility>
 
@@ -45,12 +46,6 @@ bool comes_before(const Scored& a, const Scored& b) {
 }
 
 }  // namespace
-
-/// Weights of all tokens, not yet divided by their sum; 0 for those that a step took out.
-struct Sampler::Weights {
-  std::vector<double> of;
-  double sum = 0.0;
-};
 
 Sampler::Sampler(const SamplingOptions& options, std::span<const std::int32_t> prompt)
     : options_(options) {
@@ -94,31 +89,104 @@ void Sampler::penalise(std::span<const float> logits, std::vector<float>& out) c
 
 namespace {
 
-// The last token that a step keeps, in the order of comes_before: all from it up stay. So tokens
-// need not be sorted, and what is drawn does not depend on how the standard library partitions.
-using Cut = Scored;
-
-// Value of the k-th largest logit; equal ones stay, as in Transformers.
-float kth_largest(std::vector<float> logits, std::size_t k) {
-  const auto nth = logits.begin() + static_cast<std::ptrdiff_t>(k - 1);
-  std::nth_element(logits.begin(), nth, logits.end(), std::greater<>());
-  return *nth;
+// exp(x) for x <= 0, to 2e-7 of its value: a loop over it has no calls, and its bits are the same
+// with every C library.
+float exp_of(float x) {
+  constexpr float kLeast = -87.0F;         // below, 0
+  constexpr float kToWhole = 12582912.0F;  // 1.5 * 2^23: adding it rounds to whole numbers
+  const float bounded = x < kLeast ? kLeast : x;
+  const float n = (bounded * 1.44269504F + kToWhole) - kToWhole;
+  const float f = (bounded - n * 0.693359375F) + n * 2.12194440e-4F;  // ln 2 in two parts
+  float p = 1.0F / 720.0F;
+  p = p * f + 1.0F / 120.0F;
+  p = p * f + 1.0F / 24.0F;
+  p = p * f + 1.0F / 6.0F;
+  p = p * f + 0.5F;
+  p = p * f + 1.0F;
+  p = p * f + 1.0F;
+  const float scale = std::bit_cast<float>((static_cast<std::int32_t>(n) + 127) << 23);
+  return x < kLeast ? 0.0F : p * scale;
 }
 
-// The first token, from the likeliest on, with which the sum of weights reaches `share`. Halves
-// what is left each time, so that all passes together are linear.
-Cut nucleus(std::vector<Scored> tokens, float largest, double share) {
-  const auto weight = [&](const Scored& t) {
-    return std::exp(static_cast<double>(t.logit) - static_cast<double>(largest));
-  };
-  double above = 0.0;  // weight of tokens before `begin`
+double sum_of(std::span<const float> numbers) {
+  std::array<double, 8> lanes{};
+  const std::size_t whole = numbers.size() / lanes.size() * lanes.size();
+  for (std::size_t i = 0; i < whole; i += lanes.size()) {
+    for (std::size_t lane = 0; lane < lanes.size(); ++lane)
+      lanes[lane] += static_cast<double>(numbers[i + lane]);
+  }
+  double sum = 0.0;
+  for (const double lane : lanes) sum += lane;
+  for (std::size_t i = whole; i < numbers.size(); ++i) sum += static_cast<double>(numbers[i]);
+  return sum;
+}
+
+// Tokens by how far their score lies below the largest, an eighth of a nat a step, so that what
+// decides about a step of sampling is looked for among the few of one shelf.
+constexpr std::size_t kShelves = 256;
+
+std::size_t shelf_of(float score, float largest) {
+  const float place = (largest - score) * 8.0F;
+  constexpr auto kLast = static_cast<float>(kShelves - 1);
+  return static_cast<std::size_t>(place < kLast ? place : kLast);
+}
+
+std::vector<Scored> tokens_on(std::size_t shelf,
+                              std::span<const float> scores,
+                              std::span<const float> weights,
+                              float largest) {
+  std::vector<Scored> out;
+  for (std::size_t i = 0; i < scores.size(); ++i) {
+    if (weights[i] > 0.0F && shelf_of(scores[i], largest) == shelf)
+      out.push_back({scores[i], static_cast<std::int32_t>(i)});
+  }
+  return out;
+}
+
+// Value of the k-th largest score among those with a weight; -inf when there are fewer. Equal ones
+// stay, as in Transformers.
+float kth_largest(std::span<const float> scores,
+                  std::span<const float> weights,
+                  float largest,
+                  std::size_t k) {
+  std::array<std::size_t, kShelves> count{};
+  for (std::size_t i = 0; i < scores.size(); ++i) {
+    if (weights[i] > 0.0F) ++count[shelf_of(scores[i], largest)];
+  }
+  std::size_t shelf = 0;
+  while (shelf < kShelves && k > count[shelf]) k -= count[shelf++];
+  if (shelf == kShelves) return kNever;
+  std::vector<Scored> tokens = tokens_on(shelf, scores, weights, largest);
+  const auto nth = tokens.begin() + static_cast<std::ptrdiff_t>(k - 1);
+  std::nth_element(tokens.begin(), nth, tokens.end(), comes_before);
+  return nth->logit;
+}
+
+// The first token, from the likeliest on, with which the sum of weights reaches `share`. All from it
+// up stay: in the order of comes_before, so that nothing depends on how tokens were partitioned.
+Scored nucleus(std::span<const float> scores,
+               std::span<const float> weights,
+               float largest,
+               double share) {
+  std::array<double, kShelves> mass{};
+  for (std::size_t i = 0; i < scores.size(); ++i) {
+    if (weights[i] > 0.0F) mass[shelf_of(scores[i], largest)] += static_cast<double>(weights[i]);
+  }
+  std::size_t shelf = 0;
+  double above = 0.0;  // weight of tokens before those looked at
+  std::size_t last = 0;
+  for (std::size_t i = 0; i < kShelves; ++i) last = mass[i] > 0.0 ? i : last;
+  while (shelf < last && above + mass[shelf] < share) above += mass[shelf++];
+  std::vector<Scored> tokens = tokens_on(shelf, scores, weights, largest);
+  // Halves what is left each time, so that all passes together are linear.
   auto begin = tokens.begin();
   auto end = tokens.end();
   while (end - begin > 1) {
     const auto middle = begin + (end - begin) / 2;
     std::nth_element(begin, middle, end, comes_before);
     double sum = 0.0;
-    for (auto token = begin; token != middle; ++token) sum += weight(*token);
+    for (auto token = begin; token != middle; ++token)
+      sum += static_cast<double>(weights[static_cast<std::size_t>(token->id)]);
     if (above + sum >= share) {
       end = middle;
     } else {
@@ -131,9 +199,9 @@ Cut nucleus(std::vector<Scored> tokens, float largest, double share) {
 
 }  // namespace
 
-Sampler::Weights Sampler::weigh(std::span<const float> logits) const {
-  std::vector<float> scores;
-  penalise(logits, scores);
+void Sampler::weigh(std::span<const float> logits, Weights& out) const {
+  penalise(logits, out.scores);
+  const std::span<float> scores(out.scores);
   const float temperature = options_.temperature == 0.0F ? 1.0F : options_.temperature;
   float largest = kNever;
   for (float& score : scores) {
@@ -145,29 +213,26 @@ Sampler::Weights Sampler::weigh(std::span<const float> logits) const {
                 fmt::format("[sampler] expected a token that can be drawn, found largest logit {}",
                             largest));
   }
+  out.of.resize(scores.size());
+  const std::span<float> weights(out.of);
+  for (std::size_t i = 0; i < scores.size(); ++i) weights[i] = exp_of(scores[i] - largest);
   const auto k = static_cast<std::size_t>(options_.top_k);
-  const float least = k > 0 && k < scores.size() ? kth_largest(scores, k) : kNever;
-  std::vector<Scored> kept;
-  double sum = 0.0;
-  Weights weights;
-  weights.of.assign(scores.size(), 0.0);
-  for (std::size_t i = 0; i < scores.size(); ++i) {
-    if (scores[i] < least || scores[i] == kNever) continue;
-    weights.of[i] = std::exp(static_cast<double>(scores[i]) - static_cast<double>(largest));
-    sum += weights.of[i];
-    if (options_.top_p < 1.0F) kept.push_back({scores[i], static_cast<std::int32_t>(i)});
+  if (k > 0 && k < scores.size()) {
+    const float least = kth_largest(scores, weights, largest, k);
+    for (std::size_t i = 0; i < scores.size(); ++i)
+      weights[i] = scores[i] < least ? 0.0F : weights[i];
   }
   if (options_.top_p < 1.0F) {
-    const Cut cut = nucleus(std::move(kept), largest, sum * static_cast<double>(options_.top_p));
+    const double share = sum_of(weights) * static_cast<double>(options_.top_p);
+    const Scored cut = nucleus(scores, weights, largest, share);
     for (std::size_t i = 0; i < scores.size(); ++i) {
-      if (comes_before(cut, {scores[i], static_cast<std::int32_t>(i)})) weights.of[i] = 0.0;
+      const bool below = scores[i] < cut.logit ||
+                         (scores[i] == cut.logit && static_cast<std::int32_t>(i) > cut.id);
+      weights[i] = below ? 0.0F : weights[i];
     }
   }
-  for (double& weight : weights.of) {
-    if (weight < static_cast<double>(options_.min_p)) weight = 0.0;  // the largest is 1
-    weights.sum += weight;
-  }
-  return weights;
+  for (float& weight : weights) weight = weight < options_.min_p ? 0.0F : weight;  // largest: 1
+  out.sum = sum_of(weights);
 }
 
 std::int32_t Sampler::next(std::span<const float> logits) {
@@ -175,12 +240,12 @@ std::int32_t Sampler::next(std::span<const float> logits) {
   if (options_.temperature == 0.0F) {
     id = candidates(logits, 1).front().id;
   } else {
-    const Weights weights = weigh(logits);
-    double left = uniform(options_.seed, draws_++) * weights.sum;
-    for (std::size_t i = 0; i < weights.of.size(); ++i) {
-      if (weights.of[i] == 0.0) continue;
+    weigh(logits, scratch_);
+    double left = uniform(options_.seed, draws_++) * scratch_.sum;
+    for (std::size_t i = 0; i < scratch_.of.size(); ++i) {
+      if (scratch_.of[i] == 0.0F) continue;
       id = static_cast<std::int32_t>(i);  // rounding may leave a little behind the last
-      left -= weights.of[i];
+      left -= static_cast<double>(scratch_.of[i]);
       if (left < 0.0) break;
     }
   }
@@ -199,11 +264,14 @@ std::vector<Candidate> Sampler::candidates(std::span<const float> logits, std::s
     }
     return {{static_cast<std::int32_t>(best - scores.begin()), 1.0}};
   }
-  const Weights weights = weigh(logits);
+  Weights weights;
+  weigh(logits, weights);
   std::vector<Candidate> out;
   for (std::size_t i = 0; i < weights.of.size(); ++i) {
-    if (weights.of[i] > 0.0)
-      out.push_back({static_cast<std::int32_t>(i), weights.of[i] / weights.sum});
+    if (weights.of[i] > 0.0F) {
+      out.push_back(
+          {static_cast<std::int32_t>(i), static_cast<double>(weights.of[i]) / weights.sum});
+    }
   }
   const auto end = out.begin() + static_cast<std::ptrdiff_t>(std::min(most, out.size()));
   std::partial_sort(out.begin(), end, out.end(), [](const Candidate& a, const Candidate& b) {

@@ -28,6 +28,26 @@ Tensor last_rows(const Tensor& x, const Tensor& mask, std::int64_t count) {
   return out;
 }
 
+// The mean of the rows of each sequence that count, in double.
+Tensor mean_rows(const Tensor& x, const Tensor& mask) {
+  const auto from = x.view<float, 3>();
+  const auto [B, T, C] = from.shape;
+  Tensor out(DType::kF32, {B, C});
+  for (std::int64_t b = 0; b < B; ++b) {
+    for (std::int64_t c = 0; c < C; ++c) {
+      double sum = 0.0;
+      double count = 0.0;
+      for (std::int64_t i = 0; i < T; ++i) {
+        if (!mask.empty() && mask.view<std::uint8_t, 2>()(b, i) == 0) continue;
+        sum += static_cast<double>(from(b, i, c));
+        count += 1.0;
+      }
+      out.view<float, 2>()(b, c) = count > 0.0 ? static_cast<float>(sum / count) : 0.0F;
+    }
+  }
+  return out;
+}
+
 void scale(View<float, 2> rows, float factor, float softcap) {
   for (std::int64_t i = 0; i < rows.shape[0]; ++i) {
     float* row = rows.data + i * rows.stride[0];
@@ -39,6 +59,13 @@ void scale(View<float, 2> rows, float factor, float softcap) {
 }
 
 }  // namespace
+
+bool Transformer::generates() const {
+  const auto causal = [](const LayerFacts& facts) { return facts.attention.causal; };
+  return head_ && head_->names.from == HeadBlueprint::From::kEveryToken &&
+         head_->out->out() == blueprint_.vocabulary &&
+         std::all_of(blueprint_.layers.begin(), blueprint_.layers.end(), causal);
+}
 
 void Transformer::run_top(Run& run, const Tokens& tokens, const RunOptions& options) const {
   const Blueprint& b = blueprint_;
@@ -59,6 +86,10 @@ void Transformer::run_top(Run& run, const Tokens& tokens, const RunOptions& opti
   if (every && options.logits_rows > 0) {
     count = std::min(options.logits_rows, T);
     last = last_rows(run.last_hidden_state, tokens.attention_mask, count);
+    rows = rows_of(std::as_const(last));
+  }
+  if (head_->names.from == From::kMean) {
+    last = mean_rows(run.last_hidden_state, tokens.attention_mask);
     rows = rows_of(std::as_const(last));
   }
   if (head_->names.from == From::kPooler) rows = rows_of(std::as_const(run.pooler_output));

@@ -1,89 +1,153 @@
-#include "models/transformer.h"
-
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cmath>
 #include <utility>
 
 #include "attention/cached.h"
 #include "models/pointwise.h"
+#include "models/transformer.h"
 
 namespace headscope::models {
 
+namespace {
+
+// Row p: sin(p / 10000^(2m/C)) for every m, then the cosines.
+Tensor sinusoids(std::int64_t rows, std::int64_t C) {
+  Tensor table(DType::kF32, {rows, C});
+  const auto to = table.view<float, 2>();
+  const std::int64_t half = (C + 1) / 2;
+  for (std::int64_t p = 0; p < rows; ++p) {
+    for (std::int64_t c = 0; c < C; ++c) {
+      const std::int64_t m = c < half ? c : c - half;
+      const double angle =
+          static_cast<double>(p) *
+          std::pow(10000.0, -2.0 * static_cast<double>(m) / static_cast<double>(C));
+      to(p, c) = static_cast<float>(c < half ? std::sin(angle) : std::cos(angle));
+    }
+  }
+  return table;
+}
+
+}  // namespace
+
 Transformer::Transformer(Blueprint blueprint, Tensors tensors, const std::string& architecture)
-    : blueprint_(std::move(blueprint)),
-      weights_(std::move(tensors), blueprint_.prefixes, blueprint_.matrices) {
+    : Transformer(
+          blueprint,
+          std::make_shared<Weights>(std::move(tensors), blueprint.prefixes, blueprint.matrices),
+          architecture) {}
+
+Transformer::Transformer(Blueprint blueprint,
+                         std::shared_ptr<Weights> weights,
+                         const std::string& architecture)
+    : blueprint_(std::move(blueprint)), weights_(std::move(weights)) {
   const Blueprint& b = blueprint_;
-  const std::int64_t E = b.embedding_width > 0 ? b.embedding_width : b.width;
-  words_ = weights_.at(b.word_embeddings + ".weight", {b.vocabulary, E});
-  if (b.position_rows > 0)
-    positions_ =
-        weights_.at(b.position_embeddings + ".weight", {b.position_rows, b.position_width()});
-  if (b.types > 0) types_ = weights_.at(b.type_embeddings + ".weight", {b.types, E});
-  if (!b.embedding_norm.empty()) embedding_norm_ = weights_.norm(b.embedding_norm, E, b.norm);
-  if (E != b.width)
-    embedding_projection_.emplace(weights_.linear(b.embedding_projection, E, b.width));
+  read_embeddings();
   std::map<std::string, std::shared_ptr<const Layer>> by_prefix;
   for (const LayerFacts& facts : b.layers) {
     auto& layer = by_prefix[facts.prefix];
-    if (layer == nullptr) layer = read_layer(weights_, b, facts);
+    if (layer == nullptr) layer = read_layer(*weights_, b, facts);
     layers_.push_back(layer);
   }
-  if (!b.final_norm.empty()) final_norm_ = weights_.norm(b.final_norm, b.width, b.norm);
-  if (!b.final_projection.empty())
-    final_projection_.emplace(weights_.linear(b.final_projection, b.width, E));
-  read_top(architecture);
-  for (const auto& [name, tensor] : weights_.tensors().by_name) {
-    const bool number = tensor.dtype == DType::kF32 || tensor.dtype == DType::kF16 ||
-                        tensor.dtype == DType::kBF16 || is_quantised(tensor.dtype);
-    if (number) parameters_ += tensor.size();
+  if (b.convolution) {
+    const ConvolutionFacts& c = *b.convolution;
+    convolution_.emplace(
+        *weights_,
+        Convolution::Facts{
+            .name = c.name, .in = b.width, .out = b.width, .kernel = c.kernel, .groups = c.groups});
+    convolution_norm_ = weights_->norm(c.norm, b.width, b.norm);
   }
+  if (!b.final_norm.empty()) final_norm_ = weights_->norm(b.final_norm, b.width, b.norm);
+  if (!b.final_projection.empty())
+    final_projection_.emplace(weights_->linear(b.final_projection, b.width, words_.shape[1]));
+  read_top(architecture);
+}
+
+void Transformer::read_embeddings() {
+  const Blueprint& b = blueprint_;
+  const std::int64_t E = b.embedding_width > 0 ? b.embedding_width : b.width;
+  if (!b.word_embeddings.empty())
+    words_ = weights_->at(b.word_embeddings + ".weight", {b.vocabulary, E});
+  if (b.position_rows > 0) {
+    const bool computed =
+        b.sinusoids && weights_->find(b.position_embeddings + ".weight") == nullptr;
+    positions_ = computed ? weights_->keep(sinusoids(b.position_rows, b.position_width()))
+                          : weights_->at(b.position_embeddings + ".weight",
+                                         {b.position_rows, b.position_width()});
+  }
+  if (b.types > 0) types_ = weights_->at(b.type_embeddings + ".weight", {b.types, E});
+  if (!b.embedding_norm.empty()) {
+    embedding_norm_ =
+        weights_->norm(b.embedding_norm, b.norm_after_projection ? b.width : E, b.norm);
+  }
+  if (!b.embedding_projection.empty())
+    embedding_projection_.emplace(weights_->linear(b.embedding_projection, E, b.width));
 }
 
 void Transformer::read_top(const std::string& architecture) {
   const Blueprint& b = blueprint_;
   const std::int64_t C = final_projection_ ? final_projection_->out() : b.width;
-  if (!b.pooler.empty() && weights_.find(b.pooler + ".weight") != nullptr)
-    pooler_.emplace(weights_.linear(b.pooler, C, C));
+  if (!b.pooler.empty() && weights_->find(b.pooler + ".weight") != nullptr)
+    pooler_.emplace(weights_->linear(b.pooler, C, C));
   for (const HeadBlueprint& names : b.heads_on_top) {
     const bool unnamed = architecture.empty() && b.causal_head;
     if (!unnamed && !architecture.ends_with(names.architecture)) continue;
     if (names.from == HeadBlueprint::From::kPooler && !pooler_) continue;
+    // DeBERTa's files have one head of words or the other.
+    const bool there = names.dense.empty() || weights_->find(names.dense + ".weight") != nullptr;
+    const bool other =
+        &names != &b.heads_on_top.back() && (&names)[1].architecture == names.architecture;
+    if (!there && other) continue;
     Head head{names, {}, {}, {}};
     std::int64_t width = C;
     if (!names.dense.empty()) {
       width = names.dense_width > 0 ? names.dense_width : C;
-      head.dense.emplace(weights_.linear(names.dense, C, width));
+      head.dense.emplace(weights_->linear(names.dense, C, width));
     }
-    if (!names.norm.empty()) head.norm.emplace(weights_.norm(names.norm, width, b.norm));
-    const AnyView* out = weights_.find(names.out + ".weight");
+    if (!names.norm.empty()) head.norm.emplace(weights_->norm(names.norm, width, b.norm));
+    const AnyView* out = weights_->find(names.out + ".weight");
     if (out == nullptr && names.tied) out = &words_;
-    if (out == nullptr) out = &weights_.at(names.out + ".weight");
+    if (out == nullptr) out = &weights_->at(names.out + ".weight");
     if (out->shape.size() != 2 || out->shape[1] != width) {
       throw Error(ErrorCode::kShape,
                   fmt::format("[{}] expected {}.weight [N,{}], found {}",
-                              weights_.tensors().file,
+                              weights_->tensors().file,
                               names.out,
                               width,
                               to_string(out->shape)));
     }
     const AnyView* bias =
-        weights_.find(names.out_bias.empty() ? names.out + ".bias" : names.out_bias);
-    head.out.emplace(*out, bias == nullptr ? AnyView{} : *bias);
+        weights_->find(names.out_bias.empty() ? names.out + ".bias" : names.out_bias);
+    AnyView shift = bias == nullptr ? AnyView{} : *bias;
+    if (bias != nullptr) shift.shape = {shift.size()};  // BART keeps it as [1,V]
+    head.out.emplace(weights_->linear(*out, shift));
     head_.emplace(std::move(head));
     return;
   }
 }
 
+const AttentionFacts& Transformer::facts(std::size_t layer) const {
+  const std::size_t L = layers_.size();
+  return layer < L ? blueprint_.layers[layer].attention
+                   : blueprint_.layers.at(layer - L).cross.value();
+}
+
+const AttentionWeights& Transformer::attention(std::size_t layer) const {
+  const std::size_t L = layers_.size();
+  return layer < L ? layers_[layer]->attention.weights
+                   : layers_.at(layer - L)->cross.value().weights;
+}
+
 Tensor Transformer::output_weight(std::size_t layer) const {
-  const LayerFacts& facts = blueprint_.layers.at(layer);
-  const std::int64_t in = facts.attention.heads * facts.attention.value_width;
-  const std::string name = facts.prefix + facts.attention.output + ".weight";
+  const AttentionFacts& a = facts(layer);
+  const std::int64_t C = blueprint_.width;
+  const std::int64_t in = a.heads * a.value_width;
+  const std::string name = blueprint_.layers[layer % layers_.size()].prefix + a.output + ".weight";
   if (blueprint_.matrices == Linear::Layout::kOutIn)
-    return Tensor::f32_from(weights_.at(name, {blueprint_.width, in}));
-  const Tensor turned = Tensor::f32_from(weights_.at(name, {in, blueprint_.width}));
-  Tensor weight(DType::kF32, {blueprint_.width, in});
-  for (std::int64_t c = 0; c < blueprint_.width; ++c) {
+    return Tensor::f32_from(weights_->at(name, {C, in}));
+  const Tensor turned = Tensor::f32_from(weights_->at(name, {in, C}));
+  Tensor weight(DType::kF32, {C, in});
+  for (std::int64_t c = 0; c < C; ++c) {
     for (std::int64_t n = 0; n < in; ++n)
       weight.view<float, 2>()(c, n) = turned.view<float, 2>()(n, c);
   }
@@ -91,8 +155,8 @@ Tensor Transformer::output_weight(std::size_t layer) const {
 }
 
 Tensor Transformer::output_bias(std::size_t layer) const {
-  const LayerFacts& facts = blueprint_.layers.at(layer);
-  const AnyView bias = weights_.bias(facts.prefix + facts.attention.output, blueprint_.width);
+  const std::string& prefix = blueprint_.layers[layer % layers_.size()].prefix;
+  const AnyView bias = weights_->bias(prefix + facts(layer).output, blueprint_.width);
   return bias.data == nullptr ? Tensor::zeros(DType::kF32, {blueprint_.width})
                               : Tensor::f32_from(bias);
 }
@@ -113,13 +177,15 @@ KvCache Transformer::cache(DType dtype, std::int64_t positions) const {
   return KvCache(std::move(layers), positions, dtype);
 }
 
-Tensor Transformer::embed(const Tokens& tokens, View<const std::int64_t, 2> positions) const {
+Tensor Transformer::embed(const Tokens& tokens,
+                          View<const std::int64_t, 2> positions,
+                          const Tensor* start) const {
   const Blueprint& b = blueprint_;
   const auto ids = tokens.ids.view<std::int32_t, 2>();
   const auto [B, T] = ids.shape;
-  const std::int64_t E = words_.shape[1];
+  const std::int64_t E = b.embedding_width > 0 ? b.embedding_width : b.width;
   const bool projected_first = embedding_projection_ && b.position_width() == b.width;
-  Tensor x = Tensor::zeros(DType::kF32, {B, T, E});
+  Tensor x = start != nullptr ? start->clone() : Tensor::zeros(DType::kF32, {B, T, E});
   const auto each = [&](Tensor& to, auto&& body) {
     for (std::int64_t s = 0; s < B; ++s) {
       for (std::int64_t i = 0; i < T; ++i) {
@@ -129,7 +195,7 @@ Tensor Transformer::embed(const Tokens& tokens, View<const std::int64_t, 2> posi
     }
   };
   each(x, [&](std::int64_t s, std::int64_t i, std::span<float> row) {
-    add_row(words_, ids(s, i), b.embedding_scale, row);
+    if (start == nullptr) add_row(words_, ids(s, i), b.embedding_scale, row);
     if (types_.data != nullptr) {
       const bool given = !tokens.type_ids.empty();
       add_row(types_, given ? tokens.type_ids.view<std::int32_t, 2>()(s, i) : 0, 1.0F, row);
@@ -146,8 +212,9 @@ Tensor Transformer::embed(const Tokens& tokens, View<const std::int64_t, 2> posi
       add_row(positions_, positions(s, i) + b.position_offset, 1.0F, row);
     });
   }
+  if (b.norm_after_projection && embedding_projection_ && !projected_first) project_up();
   if (!b.embedding_norm.empty()) normalise(embedding_norm_, rows_of(x));
-  if (embedding_projection_ && !projected_first) project_up();
+  if (!b.norm_after_projection && embedding_projection_ && !projected_first) project_up();
   return x;
 }
 
@@ -158,8 +225,17 @@ class Transformer::Pass {
        const Tokens& tokens,
        const RunOptions& options,
        View<const std::int64_t, 2> positions,
+       const Memory* memory,
        Run& run)
-      : model_(model), tokens_(tokens), options_(options), positions_(positions), run_(run) {
+      : model_(model),
+        tokens_(tokens),
+        options_(options),
+        positions_(positions),
+        memory_(memory),
+        run_(run) {
+    for (KvCache* cache : options.caches) {
+      if (model.cross()) memories_.push_back(cache->memory());
+    }
     const auto [B, T] = positions.shape;
     for (const KvCache* cache : options.caches) before_ = std::max(before_, cache->length());
     length_ = std::max(options.final_length, before_ + T);
@@ -176,11 +252,11 @@ class Transformer::Pass {
   void layer(std::size_t n, Tensor& x) {
     const Blueprint& b = model_.blueprint_;
     const Layer& l = *model_.layers_[n];
-    const bool normed = l.attention_before.kind != HeadNorm::Kind::kNone;
-    if (normed) normalise(l.attention_before, rows_of(std::as_const(x)), rows_of(input_));
+    const bool normed = l.attention.before.kind != HeadNorm::Kind::kNone;
+    if (normed) normalise(l.attention.before, rows_of(std::as_const(x)), rows_of(input_));
     const Tensor& read = normed ? input_ : x;
-    attend(n, read);
-    normalise(l.attention_after, rows_of(found_));
+    attend(n, false, read);
+    normalise(l.attention.after, rows_of(found_));
     if (b.parallel) {
       const bool own = l.mlp_before.kind != HeadNorm::Kind::kNone;
       if (own) normalise(l.mlp_before, rows_of(std::as_const(x)), rows_of(input_));
@@ -192,7 +268,8 @@ class Transformer::Pass {
     }
     if (b.residual_normed && normed) std::swap(x, input_);
     add(rows_of(std::as_const(found_)), rows_of(x), b.residual_scale);
-    normalise(l.attention_over, rows_of(x));
+    normalise(l.attention.over, rows_of(x));
+    if (l.cross) look_across(n, x);
     const bool second = l.mlp_before.kind != HeadNorm::Kind::kNone;
     if (second) normalise(l.mlp_before, rows_of(std::as_const(x)), rows_of(input_));
     think(l, second ? input_ : x);
@@ -203,10 +280,22 @@ class Transformer::Pass {
   }
 
  private:
-  void attend(std::size_t n, const Tensor& x) {
-    const Layer& l = *model_.layers_[n];
-    const AttentionFacts& facts = model_.blueprint_.layers[n].attention;
-    const int number = static_cast<int>(n);
+  void look_across(std::size_t n, Tensor& x) {
+    const AttentionPart& part = *model_.layers_[n]->cross;
+    const bool normed = part.before.kind != HeadNorm::Kind::kNone;
+    if (normed) normalise(part.before, rows_of(std::as_const(x)), rows_of(input_));
+    attend(n, true, normed ? input_ : x);
+    normalise(part.after, rows_of(found_));
+    add(rows_of(std::as_const(found_)), rows_of(x), model_.blueprint_.residual_scale);
+    normalise(part.over, rows_of(x));
+  }
+
+  void attend(std::size_t n, bool across, const Tensor& x) {
+    const Layer& layer = *model_.layers_[n];
+    const AttentionPart& l = across ? *layer.cross : layer.attention;
+    const std::size_t place = across ? model_.layers_.size() + n : n;
+    const AttentionFacts& facts = model_.facts(place);
+    const int number = static_cast<int>(place);
     std::vector<Edit> edits;
     for (const Edit& edit : options_.edits) {
       if (edit.layer == number) edits.push_back(edit);
@@ -221,6 +310,15 @@ class Transformer::Pass {
       call.rows = tokens_.attention_mask.view<std::uint8_t, 2>();
       if (options_.caches.empty()) call.options.key_mask = call.rows;
     }
+    if (across) {
+      call.caches = memories_;
+      call.remembered = !memories_.empty();
+      call.options.key_mask = {};
+      if (memories_.empty()) {
+        call.memory = memory_->rows;
+        call.options.key_mask = memory_->mask;
+      }
+    }
     Rotary rotary;
     if (facts.rope.depends_on_length()) {
       rotary = facts.rope.at(length_);
@@ -232,16 +330,16 @@ class Transformer::Pass {
                       std::count(options_.layers.begin(), options_.layers.end(), number) > 0;
     if (options_.sight != nullptr && seen) {
       call.sight = options_.sight;
-      call.record = &run_.sighting.layers[n];
+      call.record = &run_.sighting.layers[place];
     }
     const auto& traced = options_.trace_layers;
     const auto here = std::find(traced.begin(), traced.end(), number);
     if (here != traced.end())
       call.trace = &run_.traces[static_cast<std::size_t>(here - traced.begin())];
-    headscope::attention(l.attention, x.view<float, 3>(), found_.view<float, 3>(), call);
+    headscope::attention(l.weights, x.view<float, 3>(), found_.view<float, 3>(), call);
   }
 
-  [[nodiscard]] Tensor bias_of(const Layer& l, const AttentionFacts& facts) const {
+  [[nodiscard]] Tensor bias_of(const AttentionPart& l, const AttentionFacts& facts) const {
     const std::int64_t T = positions_.shape[1];
     if (facts.slopes_bf16 && !facts.slopes.empty()) return rounded_alibi(facts, before_ + T);
     if (l.relative.data == nullptr) return {};
@@ -271,11 +369,34 @@ class Transformer::Pass {
   const Tokens& tokens_;
   const RunOptions& options_;
   View<const std::int64_t, 2> positions_;
+  const Memory* memory_;
+  std::vector<KvCache*> memories_;  // of the caches, where there is cross attention
   Run& run_;
   std::int64_t before_ = 0;  // longest sequence in the caches
   std::int64_t length_ = 0;  // what rotary positions go by
   Tensor input_, found_, second_;
 };
+
+// What neighbours of a token are before the first layer; padding is silence.
+void Transformer::convolve(const Tensor& embedded, const Tokens& tokens, Tensor& x) const {
+  Tensor before = embedded.clone();
+  const auto hide = [&](Tensor& t) {
+    if (tokens.attention_mask.empty()) return;
+    const auto mask = tokens.attention_mask.view<std::uint8_t, 2>();
+    const auto rows = t.view<float, 3>();
+    for (std::int64_t b = 0; b < rows.shape[0]; ++b) {
+      for (std::int64_t i = 0; i < rows.shape[1]; ++i) {
+        if (mask(b, i) == 0) std::fill_n(&rows(b, i, 0), rows.shape[2], 0.0F);
+      }
+    }
+  };
+  hide(before);
+  Tensor near = (*convolution_)(before);
+  activate(blueprint_.convolution->activation, rows_of(near));
+  hide(near);
+  add(rows_of(std::as_const(near)), rows_of(x));
+  normalise(convolution_norm_, rows_of(x));
+}
 
 void Transformer::finish(Run& run) const {
   Tensor& x = run.last_hidden_state;
@@ -287,17 +408,31 @@ void Transformer::finish(Run& run) const {
   }
 }
 
-Run Transformer::run(const Tokens& tokens, const RunOptions& options) const {
+void Transformer::remember(const Memory& memory, std::span<KvCache* const> caches) const {
+  std::vector<KvCache*> memories;
+  for (KvCache* cache : caches) memories.push_back(cache->memory());
+  for (std::size_t n = 0; n < layers_.size(); ++n)
+    headscope::remember(layers_[n]->cross.value().weights, memory.rows, memory.mask, memories, n);
+  for (std::size_t b = 0; b < memories.size(); ++b)
+    memories[b]->advance(
+        leading_rows(memory.mask, static_cast<std::int64_t>(b), memory.rows.shape[1]));
+}
+
+Run Transformer::run(const Tokens& tokens,
+                     const RunOptions& options,
+                     const Surroundings& around) const {
   check(tokens, options);
   Run run;
   const Tensor positions = positions_of(tokens, options);
-  Tensor x = embed(tokens, positions.view<std::int64_t, 2>());
+  Tensor x = embed(tokens, positions.view<std::int64_t, 2>(), around.start);
   if (options.hidden_states) run.hidden_states.push_back(x.clone());
-  if (options.sight != nullptr) run.sighting.layers.resize(layers_.size());
+  if (options.sight != nullptr) run.sighting.layers.resize(layers());
   run.traces.resize(options.trace_layers.size());
-  Pass pass(*this, tokens, options, positions.view<std::int64_t, 2>(), run);
+  Pass pass(*this, tokens, options, positions.view<std::int64_t, 2>(), around.memory, run);
   for (std::size_t n = 0; n < layers_.size(); ++n) {
+    const Tensor embedded = n == 0 && convolution_ ? x.clone() : Tensor();
     pass.layer(n, x);
+    if (!embedded.empty()) convolve(embedded, tokens, x);
     const bool last = n + 1 == layers_.size();
     if (options.hidden_states && !(last && blueprint_.last_hidden_final))
       run.hidden_states.push_back(x.clone());

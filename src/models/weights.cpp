@@ -50,6 +50,12 @@ Tensors Tensors::of(Safetensors file) {
   return {kept->name(), kept->tensors(), kept};
 }
 
+std::int64_t Weights::parameters() const {
+  std::int64_t sum = 0;
+  for (const auto& [name, tensor] : tensors_.by_name) sum += is_number(tensor.dtype) ? tensor.size() : 0;
+  return sum;
+}
+
 const AnyView* Weights::find(const std::string& name) const {
   const auto& all = tensors_.by_name;
   if (const auto bare = all.find(name); bare != all.end()) return &bare->second;
@@ -100,7 +106,7 @@ AnyView Weights::bias(const std::string& name, std::int64_t out) const {
 Linear Weights::linear(const std::string& name, std::int64_t in, std::int64_t out) const {
   const bool turned = layout_ == Linear::Layout::kInOut;
   const AnyView& weight = at(name + ".weight", turned ? Shape{in, out} : Shape{out, in});
-  return Linear(weight, bias(name, out), layout_);
+  return linear(weight, bias(name, out), layout_);
 }
 
 Linear Weights::linear(const std::string& name,
@@ -111,7 +117,7 @@ Linear Weights::linear(const std::string& name,
   const AnyView weight = keep(reordered(at(name + ".weight", {out, in}), order));
   AnyView shift = bias(name, out);
   if (shift.data != nullptr) shift = keep(reordered(shift, order));
-  return Linear(weight, shift);
+  return linear(weight, shift);
 }
 
 Norm Weights::norm(const std::string& name, std::int64_t width, const NormFacts& facts) const {
@@ -142,6 +148,12 @@ Tensor Weights::numbers(const std::string& name, std::span<const std::int64_t> c
   }
   found.shape = {n};
   return Tensor::f32_from(found);
+}
+
+Linear Weights::linear(const AnyView& weight, const AnyView& bias, Linear::Layout layout) const {
+  if (weight.dtype == DType::kF32 || layout == Linear::Layout::kInOut)
+    return Linear(weight, bias, layout);
+  return Linear::stored(weight, bias, tensors_.compute);
 }
 
 AnyView Weights::keep(Tensor tensor) {

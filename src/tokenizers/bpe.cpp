@@ -6,6 +6,7 @@
 #include <array>
 #include <functional>
 #include <limits>
+#include <span>
 #include <string>
 
 #include "headscope/error.h"
@@ -122,17 +123,17 @@ class Bpe : public Model {
  private:
   void index_characters() {
     near_.fill(-1);
-    for (const Vocabulary::Token& token : vocabulary_.all()) {
-      if (token.text.empty()) continue;
+    vocabulary_.each([this](const Vocabulary::Token& token) {
+      if (token.text.empty() || token.text.size() > 4) return;
       std::size_t at = 0;
       const char32_t c = next_utf8(token.text, at);
-      if (c == kNotUtf8 || at != token.text.size()) continue;
+      if (c == kNotUtf8 || at != token.text.size()) return;
       if (c < near_.size()) {
         near_[c] = token.id;
       } else {
         far_.set(c, token.id);
       }
-    }
+    });
     bytes_.fill(-1);
     if (!byte_fallback_) return;
     for (std::size_t i = 0; i < bytes_.size(); ++i) {
@@ -149,22 +150,41 @@ class Bpe : public Model {
   void read_merges(const std::vector<ModelParts::Merge>& merges, std::string_view where) {
     const bool all_bytes =
         std::all_of(bytes_.begin(), bytes_.end(), [](std::int32_t id) { return id >= 0; });
-    separable_ = prefix_.empty() && suffix_.empty() && !ignore_merges_ &&
-                 (unknown_id_ >= 0 || all_bytes);
+    separable_ =
+        prefix_.empty() && suffix_.empty() && !ignore_merges_ && (unknown_id_ >= 0 || all_bytes);
     merges_.reserve(merges.size());
+    constexpr std::size_t kBatch = 4096;
+    for (std::size_t begin = 0; begin < merges.size(); begin += kBatch) {
+      read_merges(std::span(merges).subspan(begin, std::min(kBatch, merges.size() - begin)), where);
+    }
+  }
+
+  /// A batch of them: each asks the vocabulary for left, right, and both.
+  void read_merges(std::span<const ModelParts::Merge> merges, std::string_view where) {
+    std::vector<std::string_view> tokens;
     std::string joined;
+    std::size_t bytes = 0;
+    for (const ModelParts::Merge& merge : merges) bytes += merge.left.size() + merge.right.size();
+    joined.reserve(bytes);  // views into it must stay
     for (const ModelParts::Merge& merge : merges) {
       if (merge.right.size() < prefix_.size()) throw missing(merge, merge.right, where);
-      joined.assign(merge.left).append(merge.right.substr(prefix_.size()));
-      const std::int32_t left = vocabulary_.id_of(merge.left);
-      const std::int32_t right = vocabulary_.id_of(merge.right);
-      const std::int32_t both = vocabulary_.id_of(joined);
-      if (left < 0) throw missing(merge, merge.left, where);
-      if (right < 0) throw missing(merge, merge.right, where);
-      if (both < 0) throw missing(merge, joined, where);
-      merges_.set(pair_of(static_cast<std::uint32_t>(left), static_cast<std::uint32_t>(right)),
-                  {merge.rank, both});
-      if (separable_) note_neighbours(merge);
+      const std::size_t at = joined.size();
+      joined.append(merge.left).append(merge.right.substr(prefix_.size()));
+      tokens.insert(tokens.end(), {merge.left, merge.right, std::string_view(joined).substr(at)});
+    }
+    const std::vector<std::int32_t> ids = vocabulary_.ids_of(tokens);
+    const auto pair = [&ids](std::size_t i) {
+      return pair_of(static_cast<std::uint32_t>(ids[3 * i]),
+                     static_cast<std::uint32_t>(ids[3 * i + 1]));
+    };
+    for (std::size_t i = 0; i < merges.size(); ++i) {
+      for (std::size_t k = 3 * i; k < 3 * i + 3; ++k) {
+        if (ids[k] < 0) throw missing(merges[i], tokens[k], where);
+      }
+      constexpr std::size_t kAhead = 16;
+      if (i + kAhead < merges.size()) merges_.prefetch(pair(i + kAhead));
+      merges_.set(pair(i), {merges[i].rank, ids[3 * i + 2]});
+      if (separable_) note_neighbours(merges[i]);
     }
   }
 

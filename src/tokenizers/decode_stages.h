@@ -153,8 +153,8 @@ class StripStage final : public DecodeStage {
   DecodeStage& next_;
   std::string content_;
   std::size_t start_, stop_;
-  std::size_t left_;   // how many more may be taken off the begin
-  std::string tail_;   // characters at the end that may have to go
+  std::size_t left_;  // how many more may be taken off the begin
+  std::string tail_;  // characters at the end that may have to go
 };
 
 /// A text becomes another one within a token.

@@ -42,6 +42,10 @@ class FlatMap {
     const Slot& slot = slots_[place(key)];
     return slot.key == key ? &slot.value : nullptr;
   }
+  /// Calls up the memory that a look-up of the key will need.
+  void prefetch(Key key) const {
+    if (!slots_.empty()) __builtin_prefetch(&slots_[mix(key) & (slots_.size() - 1)]);
+  }
   [[nodiscard]] std::size_t size() const { return size_; }
 
  private:

@@ -89,13 +89,15 @@ class Composer {
 }  // namespace
 
 void normalize(AlignedText& text, NormalForm form) {
-  const bool plain = std::all_of(
-      text.chars.begin(), text.chars.end(), [](char32_t c) { return c < kFirstDecomposable; });
-  if (plain) return;
   const bool compatibility = form == NormalForm::kNfkd || form == NormalForm::kNfkc;
+  const bool composed = form == NormalForm::kNfc || form == NormalForm::kNfkc;
+  const bool plain = std::all_of(text.chars.begin(), text.chars.end(), [=](char32_t c) {
+    return c < kFirstDecomposable || (composed && stays_composed(c, compatibility));
+  });
+  if (plain) return;
   const std::vector<Classed> parts = decompose(text.chars, compatibility);
   std::vector<Change> changes;
-  if (form == NormalForm::kNfc || form == NormalForm::kNfkc) {
+  if (composed) {
     Composer composer(parts.size());
     for (const Classed& part : parts) composer.take(part);
     changes = composer.finish();

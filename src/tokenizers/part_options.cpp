@@ -11,11 +11,10 @@ namespace {
 char32_t to_character(const std::string& text, std::string_view key, std::string_view where) {
   const std::u32string chars = to_utf32(text);
   if (chars.size() == 1) return chars[0];
-  throw Error(ErrorCode::kFormat,
-              fmt::format("[{}] expected \"{}\" to be one character, found {}",
-                          where,
-                          key,
-                          json::quote(text)));
+  throw Error(
+      ErrorCode::kFormat,
+      fmt::format(
+          "[{}] expected \"{}\" to be one character, found {}", where, key, json::quote(text)));
 }
 
 }  // namespace

@@ -3,8 +3,10 @@
 #include <algorithm>
 #include <array>
 #include <cstdint>
+#include <iterator>
 #include <map>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "tokenizers/kinds.h"
@@ -52,15 +54,13 @@ class Bert : public PostProcessor {
   Bert(const json::Value& part, std::string_view where)
       : cls_(read_special(part, "cls", where)), sep_(read_special(part, "sep", where)) {}
 
-  [[nodiscard]] Encoding join(const Encoding& first,
-                              const Encoding* second,
-                              bool add_special) const override {
+  [[nodiscard]] Encoding join(Encoding first, Encoding* second, bool add_special) const override {
     Encoding out;
     if (add_special) append_special(out, cls_, 0);
-    append(out, first);
+    append(out, std::move(first));
     if (add_special) append_special(out, sep_, 0);
     if (second == nullptr) return out;
-    append(out, *second);
+    append(out, std::move(*second));
     if (add_special) append_special(out, sep_, 1);
     return out;
   }
@@ -78,11 +78,11 @@ TrimOffsets read_trim(const json::Value& part, std::string_view where) {
 class ByteLevel : public PostProcessor {
  public:
   ByteLevel(const json::Value& part, std::string_view where) : trim_(read_trim(part, where)) {}
-  [[nodiscard]] Encoding join(const Encoding& first,
-                              const Encoding* second,
+  [[nodiscard]] Encoding join(Encoding first,
+                              Encoding* second,
                               bool /*add_special*/) const override {
-    Encoding out = first;
-    if (second != nullptr) append(out, *second);
+    Encoding out = std::move(first);
+    if (second != nullptr) append(out, std::move(*second));
     return out;
   }
   [[nodiscard]] TrimOffsets trim() const override { return trim_; }
@@ -100,16 +100,14 @@ class Roberta : public PostProcessor {
         sep_(read_special(part, "sep", where)),
         trim_(read_trim(part, where)) {}
 
-  [[nodiscard]] Encoding join(const Encoding& first,
-                              const Encoding* second,
-                              bool add_special) const override {
+  [[nodiscard]] Encoding join(Encoding first, Encoding* second, bool add_special) const override {
     Encoding out;
     if (add_special) append_special(out, cls_, 0);
-    append(out, first);
+    append(out, std::move(first));
     if (add_special) append_special(out, sep_, 0);
     if (second != nullptr) {
       if (add_special) append_special(out, sep_, 0);
-      append(out, *second);
+      append(out, std::move(*second));
       if (add_special) append_special(out, sep_, 0);
     }
     std::fill(out.type_ids.begin(), out.type_ids.end(), 0);
@@ -130,9 +128,7 @@ class Template : public PostProcessor {
     pair_ = read_template(require_array(part, "pair", where), "pair");
   }
 
-  [[nodiscard]] Encoding join(const Encoding& first,
-                              const Encoding* second,
-                              bool add_special) const override {
+  [[nodiscard]] Encoding join(Encoding first, Encoding* second, bool add_special) const override {
     Encoding out;
     for (const Step& step : second == nullptr ? single_ : pair_) {
       if (step.text == 0) {
@@ -142,9 +138,9 @@ class Template : public PostProcessor {
         }
         continue;
       }
-      append(out, step.text == 1 ? first : *second);
-      std::fill(out.type_ids.end() -
-                    static_cast<std::ptrdiff_t>((step.text == 1 ? first : *second).ids.size()),
+      const std::size_t before = out.ids.size();
+      append(out, std::move(step.text == 1 ? first : *second));
+      std::fill(out.type_ids.begin() + static_cast<std::ptrdiff_t>(before),
                 out.type_ids.end(),
                 step.type_id);
     }
@@ -256,10 +252,8 @@ class Sequence : public PostProcessor {
     plain_ = std::make_unique<const ByteLevel>(json::Value::object(), where);
     joining_ = plain_.get();
   }
-  [[nodiscard]] Encoding join(const Encoding& first,
-                              const Encoding* second,
-                              bool add_special) const override {
-    return joining_->join(first, second, add_special);
+  [[nodiscard]] Encoding join(Encoding first, Encoding* second, bool add_special) const override {
+    return joining_->join(std::move(first), second, add_special);
   }
   [[nodiscard]] TrimOffsets trim() const override { return trim_; }
   [[nodiscard]] bool joins() const override { return joining_ != plain_.get(); }
@@ -278,11 +272,17 @@ Made make(const json::Value& part, std::string_view where) {
 
 }  // namespace
 
-void append(Encoding& out, const Encoding& more) {
+void append(Encoding& out, Encoding more) {
+  if (out.ids.empty()) {
+    out = std::move(more);
+    return;
+  }
   out.ids.insert(out.ids.end(), more.ids.begin(), more.ids.end());
   out.type_ids.insert(out.type_ids.end(), more.type_ids.begin(), more.type_ids.end());
   out.offsets.insert(out.offsets.end(), more.offsets.begin(), more.offsets.end());
-  out.tokens.insert(out.tokens.end(), more.tokens.begin(), more.tokens.end());
+  out.tokens.insert(out.tokens.end(),
+                    std::make_move_iterator(more.tokens.begin()),
+                    std::make_move_iterator(more.tokens.end()));
   out.words.insert(out.words.end(), more.words.begin(), more.words.end());
   out.special.insert(out.special.end(), more.special.begin(), more.special.end());
 }

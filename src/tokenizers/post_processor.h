@@ -9,7 +9,7 @@
 namespace headscope::tokenizers {
 
 /// Appends the tokens of one encoding to another.
-void append(Encoding& out, const Encoding& more);
+void append(Encoding& out, Encoding more);
 
 /// How white space at the ends of a token is left out of its offsets.
 struct TrimOffsets {
@@ -21,10 +21,9 @@ struct TrimOffsets {
 class PostProcessor {
  public:
   virtual ~PostProcessor() = default;
-  /// `second` is nullptr for a single text. Without `add_special` only the texts remain.
-  [[nodiscard]] virtual Encoding join(const Encoding& first,
-                                      const Encoding* second,
-                                      bool add_special) const = 0;
+  /// `second` is nullptr for a single text, or else taken. Without `add_special` only the texts
+  /// remain.
+  [[nodiscard]] virtual Encoding join(Encoding first, Encoding* second, bool add_special) const = 0;
   /// Whether offsets leave out the white space around their tokens.
   [[nodiscard]] virtual TrimOffsets trim() const { return {}; }
   /// Whether join does more than to put one text behind the other.

@@ -49,9 +49,9 @@ class Punctuation : public PreTokenizer {
 class Digits : public PreTokenizer {
  public:
   Digits(const json::Value& part, std::string_view where)
-      : what_(json::get_or<bool>(part, "individual_digits", false, where) ? Delimiter::kIsolated
-                                                                          : Delimiter::kContiguous) {
-  }
+      : what_(json::get_or<bool>(part, "individual_digits", false, where)
+                  ? Delimiter::kIsolated
+                  : Delimiter::kContiguous) {}
   void split(Words& words) const override { split_at(words, is_numeric, what_); }
 
  private:
@@ -63,7 +63,8 @@ class CharDelimiterSplit : public PreTokenizer {
   CharDelimiterSplit(const json::Value& part, std::string_view where)
       : delimiter_(require_character(part, "delimiter", where)) {}
   void split(Words& words) const override {
-    split_at(words, [this](char32_t c) { return c == delimiter_; }, Delimiter::kRemoved);
+    split_at(
+        words, [this](char32_t c) { return c == delimiter_; }, Delimiter::kRemoved);
   }
 
  private:
@@ -75,9 +76,9 @@ class FixedLength : public PreTokenizer {
   FixedLength(const json::Value& part, std::string_view where)
       : length_(json::get_or<std::uint32_t>(part, "length", 5, where)) {
     if (length_ == 0) {
-      throw Error(ErrorCode::kFormat,
-                  fmt::format("[{}] expected the length of FixedLength to be above 0, found 0",
-                              where));
+      throw Error(
+          ErrorCode::kFormat,
+          fmt::format("[{}] expected the length of FixedLength to be above 0, found 0", where));
     }
   }
   void split(Words& words) const override {
@@ -98,9 +99,8 @@ class Split : public PreTokenizer {
  public:
   Split(const json::Value& part, std::string_view where)
       : regex_(require_pattern(part, where)),
-        what_(delimiter_of(json::require<std::string>(part, "behavior", where),
-                           "the behavior of Split",
-                           where)),
+        what_(delimiter_of(
+            json::require<std::string>(part, "behavior", where), "the behavior of Split", where)),
         invert_(json::get_or<bool>(part, "invert", false, where)) {}
   void split(Words& words) const override { split_at(words, regex_, what_, invert_); }
 
@@ -163,7 +163,8 @@ class Metaspace : public PreTokenizer {
       });
     }
     if (split_) {
-      split_at(words, [this](char32_t c) { return c == mark_; }, Delimiter::kWithNext);
+      split_at(
+          words, [this](char32_t c) { return c == mark_; }, Delimiter::kWithNext);
     }
   }
 
@@ -251,19 +252,20 @@ Made make(const json::Value& part, std::string_view where) {
 
 Made make_pre_tokenizer(const json::Value& part, std::string_view where) {
   using Make = Made (*)(const json::Value&, std::string_view);
-  static constexpr std::array<Kind<Make>, 13> kinds{{{"BertPreTokenizer", &make<Bert>},
-                                                     {"ByteLevel", &make<ByteLevel>},
-                                                     {"CharDelimiterSplit", &make<CharDelimiterSplit>},
-                                                     {"Delimiter", &make<CharDelimiterSplit>},
-                                                     {"Digits", &make<Digits>},
-                                                     {"FixedLength", &make<FixedLength>},
-                                                     {"Metaspace", &make<Metaspace>},
-                                                     {"Punctuation", &make<Punctuation>},
-                                                     {"Sequence", &make<Sequence>},
-                                                     {"Split", &make<Split>},
-                                                     {"UnicodeScripts", &make<UnicodeScripts>},
-                                                     {"Whitespace", &make<Whitespace>},
-                                                     {"WhitespaceSplit", &make<WhitespaceSplit>}}};
+  static constexpr std::array<Kind<Make>, 13> kinds{
+      {{"BertPreTokenizer", &make<Bert>},
+       {"ByteLevel", &make<ByteLevel>},
+       {"CharDelimiterSplit", &make<CharDelimiterSplit>},
+       {"Delimiter", &make<CharDelimiterSplit>},
+       {"Digits", &make<Digits>},
+       {"FixedLength", &make<FixedLength>},
+       {"Metaspace", &make<Metaspace>},
+       {"Punctuation", &make<Punctuation>},
+       {"Sequence", &make<Sequence>},
+       {"Split", &make<Split>},
+       {"UnicodeScripts", &make<UnicodeScripts>},
+       {"Whitespace", &make<Whitespace>},
+       {"WhitespaceSplit", &make<WhitespaceSplit>}}};
   const auto type = json::require<std::string>(part, "type", where);
   return find_kind(kinds, type, "pre_tokenizer", where).make(part, where);
 }

@@ -19,10 +19,10 @@ namespace {
 constexpr std::size_t kLongestCluster = 5;  // bytes
 
 Error malformed(std::string_view where, std::string_view found) {
-  return {ErrorCode::kFormat,
-          fmt::format("[{}] expected precompiled_charsmap to be a table in base64, found {}",
-                      where,
-                      found)};
+  return {
+      ErrorCode::kFormat,
+      fmt::format(
+          "[{}] expected precompiled_charsmap to be a table in base64, found {}", where, found)};
 }
 
 int digit_of(char c) {
@@ -190,7 +190,7 @@ class Precompiled : public Normalizer {
   }
 
   DoubleArray array_;
-  std::string texts_;  // each ends in NUL
+  std::string texts_;              // each ends in NUL
   std::array<bool, 128> ascii_{};  // stays as it is
 };
 

@@ -80,13 +80,13 @@ Regex::Regex(std::string_view pattern, std::string_view where) {
   int error = 0;
   PCRE2_SIZE offset = 0;
   auto code = std::make_shared<Code>();
-  code->compiled.reset(pcre2_compile_32(units(translated),
-                                        translated.size(),
-                                        PCRE2_UTF | PCRE2_UCP | PCRE2_MULTILINE |
-                                            PCRE2_NEVER_BACKSLASH_C | PCRE2_NO_UTF_CHECK,
-                                        &error,
-                                        &offset,
-                                        context.get()));
+  code->compiled.reset(pcre2_compile_32(
+      units(translated),
+      translated.size(),
+      PCRE2_UTF | PCRE2_UCP | PCRE2_MULTILINE | PCRE2_NEVER_BACKSLASH_C | PCRE2_NO_UTF_CHECK,
+      &error,
+      &offset,
+      context.get()));
   if (!code->compiled) {
     throw Error(ErrorCode::kUnsupported,
                 fmt::format("[{}] expected a regex that PCRE2 takes, found {}: {}",

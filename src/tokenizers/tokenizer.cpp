@@ -106,16 +106,17 @@ Tokenizer Tokenizer::parse(std::string_view text, std::string_view name) {
 Encoding Tokenizer::encode(std::string_view text, bool add_special) const {
   Encoding first = parts_->encode(text, 0);
   if (!parts_->post_processor) return first;
-  return parts_->post_processor->join(first, nullptr, add_special);
+  return parts_->post_processor->join(std::move(first), nullptr, add_special);
 }
 
 Encoding Tokenizer::encode_pair(std::string_view first,
                                 std::string_view second,
                                 bool add_special) const {
   Encoding one = parts_->encode(first, 0);
-  const Encoding two = parts_->encode(second, 1);
-  if (parts_->post_processor) return parts_->post_processor->join(one, &two, add_special);
-  append(one, two);
+  Encoding two = parts_->encode(second, 1);
+  if (parts_->post_processor)
+    return parts_->post_processor->join(std::move(one), &two, add_special);
+  append(one, std::move(two));
   return one;
 }
 

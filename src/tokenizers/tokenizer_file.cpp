@@ -4,7 +4,10 @@
 #include <simdjson.h>
 
 #include <array>
+#include <charconv>
+#include <cmath>
 #include <cstdint>
+#include <cstdlib>
 #include <string>
 #include <utility>
 
@@ -25,7 +28,8 @@ json::Value convert(const element& value) {
     }
     case element_type::OBJECT: {
       json::Value out = json::Value::object();
-      for (const auto field : value.get_object()) out[std::string(field.key)] = convert(field.value);
+      for (const auto field : value.get_object())
+        out[std::string(field.key)] = convert(field.value);
       return out;
     }
     case element_type::INT64:
@@ -44,7 +48,9 @@ json::Value convert(const element& value) {
   return nullptr;
 }
 
-Error wrong(std::string_view what, std::string_view expected, const element& found,
+Error wrong(std::string_view what,
+            std::string_view expected,
+            const element& found,
             std::string_view where) {
   return {ErrorCode::kFormat,
           fmt::format("[{}] expected {} to be {}, found {}",
@@ -67,6 +73,36 @@ std::vector<TokenEntry> read_ids(const simdjson::dom::object& object, std::strin
   return out;
 }
 
+/// A score as the JSON parser behind Hugging Face tokenizers reads it: the digits as an integer,
+/// times or by a power of ten, which is not always the nearest number. Sums of scores tie often
+/// ("oo" + "oooo"), and then the last bit decides.
+double rounded_twice(double score) {
+  std::array<char, 40> text{};
+  const auto end = std::to_chars(
+      text.data(), text.data() + text.size(), std::abs(score), std::chars_format::scientific);
+  std::uint64_t digits = 0;
+  int exponent = 0;
+  const char* at = text.data();
+  for (bool fraction = false; at < end.ptr && *at != 'e'; ++at) {
+    if (*at == '.') {
+      fraction = true;
+      continue;
+    }
+    digits = digits * 10 + static_cast<std::uint64_t>(*at - '0');
+    exponent -= fraction ? 1 : 0;
+  }
+  if (at == end.ptr) return score;  // not finite
+  int scale = 0;
+  at += at[1] == '+' ? 2 : 1;
+  std::from_chars(at, end.ptr, scale);
+  exponent += scale;
+  if (exponent < -22 || exponent > 22) return score;
+  double power = 1;
+  for (int i = 0; i < std::abs(exponent); ++i) power *= 10;
+  const auto whole = static_cast<double>(digits);
+  return std::copysign(exponent < 0 ? whole / power : whole * power, score);
+}
+
 std::vector<TokenEntry> read_scores(const simdjson::dom::array& array, std::string_view where) {
   std::vector<TokenEntry> out;
   out.reserve(array.size());
@@ -78,6 +114,7 @@ std::vector<TokenEntry> read_scores(const simdjson::dom::array& array, std::stri
         parts.at(1).get(entry.score) != simdjson::SUCCESS) {
       throw wrong(fmt::format("model.vocab[{}]", out.size()), "[token, score]", pair, where);
     }
+    entry.score = rounded_twice(entry.score);
     out.push_back(entry);
   }
   return out;

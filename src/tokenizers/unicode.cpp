@@ -252,6 +252,13 @@ void append_decomposition(char32_t c, bool compatibility, std::u32string& out) {
   }
 }
 
+bool stays_composed(char32_t c, bool compatibility) {
+  if (c < 0xA0 || (c >= 0x400 && c <= 0x482)) return true;  // Cyrillic without marks
+  const UProperty check = compatibility ? UCHAR_NFKC_QUICK_CHECK : UCHAR_NFC_QUICK_CHECK;
+  const auto code = static_cast<UChar32>(c);
+  return u_getIntPropertyValue(code, check) == UNORM_YES && u_getCombiningClass(code) == 0;
+}
+
 std::uint8_t combining_class(char32_t c) {
   if (c < 0x300 || !known_since(c, kNormalFormsOf)) return 0;
   return u_getCombiningClass(static_cast<UChar32>(c));

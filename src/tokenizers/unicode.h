@@ -59,6 +59,8 @@ void append_lower(char32_t c, std::u32string& out);
 /// Appends the full canonical (or compatibility) decomposition; the code point itself when it has
 /// none. At most 18 code points.
 void append_decomposition(char32_t c, bool compatibility, std::u32string& out);
+/// Whether characters of this kind, among themselves, are in form C (or KC) as they are.
+bool stays_composed(char32_t c, bool compatibility);
 /// Canonical combining class.
 std::uint8_t combining_class(char32_t c);
 /// The canonical composition of two code points, 0 when they have none.

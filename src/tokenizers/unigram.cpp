@@ -37,7 +37,9 @@ class Unigram : public Model {
     unknown_score_ = least - kUnknownPenalty;
     std::vector<std::pair<std::u32string, std::int32_t>> tokens;
     tokens.reserve(vocabulary_.size());
-    for (const auto& [token, id] : vocabulary_.all()) tokens.emplace_back(to_utf32(token), id);
+    vocabulary_.each([&tokens](const Vocabulary::Token& token) {
+      tokens.emplace_back(to_utf32(token.text), token.id);
+    });
     trie_ = TokenTrie::of_vocabulary(std::move(tokens), where);
     read_unknown(parts.options, where);
     byte_fallback_ = json::get_or<bool>(parts.options, "byte_fallback", false, where);

@@ -12,6 +12,8 @@
 namespace headscope::tokenizers {
 namespace {
 
+constexpr std::size_t kAhead = 8;  // look-ups whose memory is on its way
+
 std::uint32_t hash_of(std::string_view text) {
   std::uint64_t hash = text.size();
   while (text.size() >= 8) {
@@ -41,7 +43,13 @@ Vocabulary::Vocabulary(const std::vector<TokenEntry>& entries, std::string_view 
   text_.reserve(bytes);
   tokens_.reserve(entries.size());
   slots_.resize(std::bit_ceil(entries.size() * 2 + 1));
-  for (const TokenEntry& entry : entries) insert(entry, where);
+  std::vector<std::uint32_t> hashes;
+  hashes.reserve(entries.size());
+  for (const TokenEntry& entry : entries) hashes.push_back(hash_of(entry.token));
+  for (std::size_t i = 0; i < entries.size(); ++i) {
+    if (i + kAhead < entries.size()) prefetch(hashes[i + kAhead]);
+    insert(entries[i], hashes[i], where);
+  }
   index_ids(where);
 }
 
@@ -54,7 +62,7 @@ std::size_t Vocabulary::place(std::string_view token, std::uint32_t hash) const 
   return at;
 }
 
-void Vocabulary::insert(const TokenEntry& entry, std::string_view where) {
+void Vocabulary::insert(const TokenEntry& entry, std::uint32_t hash, std::string_view where) {
   if (entry.id < 0 || entry.id > std::numeric_limits<std::int32_t>::max()) {
     throw Error(ErrorCode::kFormat,
                 fmt::format("[{}] expected the id of \"{}\" to be 0..{}, found {}",
@@ -63,7 +71,6 @@ void Vocabulary::insert(const TokenEntry& entry, std::string_view where) {
                             std::numeric_limits<std::int32_t>::max(),
                             entry.id));
   }
-  const std::uint32_t hash = hash_of(entry.token);
   Slot& slot = slots_[place(entry.token, hash)];
   const auto id = static_cast<std::int32_t>(entry.id);
   if (slot.index != kNone) {
@@ -104,8 +111,29 @@ void Vocabulary::index_ids(std::string_view where) {
 
 std::int32_t Vocabulary::id_of(std::string_view token) const {
   if (slots_.empty()) return -1;
-  const Slot& slot = slots_[place(token, hash_of(token))];
-  return slot.index == kNone ? -1 : tokens_[slot.index].id;
+  return id_at(place(token, hash_of(token)));
+}
+
+std::vector<std::int32_t> Vocabulary::ids_of(const std::vector<std::string_view>& tokens) const {
+  std::vector<std::int32_t> out(tokens.size(), -1);
+  if (slots_.empty()) return out;
+  std::vector<std::uint32_t> hashes(tokens.size());
+  for (std::size_t i = 0; i < tokens.size(); ++i) hashes[i] = hash_of(tokens[i]);
+  // three loads that depend on one another: the slot, the token, its text
+  const auto slot = [&](std::size_t i) { return slots_[hashes[i] & (slots_.size() - 1)]; };
+  for (std::size_t i = 0; i < tokens.size(); ++i) {
+    if (i + 3 * kAhead < tokens.size()) prefetch(hashes[i + 3 * kAhead]);
+    if (i + 2 * kAhead < tokens.size()) {
+      const Slot next = slot(i + 2 * kAhead);
+      if (next.index != kNone) __builtin_prefetch(&tokens_[next.index]);
+    }
+    if (i + kAhead < tokens.size()) {
+      const Slot next = slot(i + kAhead);
+      if (next.index != kNone) __builtin_prefetch(text_.data() + tokens_[next.index].begin);
+    }
+    out[i] = id_at(place(tokens[i], hashes[i]));
+  }
+  return out;
 }
 
 std::optional<std::string_view> Vocabulary::token_of(std::int32_t id) const {
@@ -114,13 +142,6 @@ std::optional<std::string_view> Vocabulary::token_of(std::int32_t id) const {
   const std::uint32_t* index = key < dense_.size() ? &dense_[key] : sparse_.find(key);
   if (index == nullptr || *index == kNone) return std::nullopt;
   return text_of(tokens_[*index]);
-}
-
-std::vector<Vocabulary::Token> Vocabulary::all() const {
-  std::vector<Token> out;
-  out.reserve(tokens_.size());
-  for (const Stored& token : tokens_) out.push_back({text_of(token), token.id});
-  return out;
 }
 
 }  // namespace headscope::tokenizers

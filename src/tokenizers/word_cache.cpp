@@ -85,8 +85,8 @@ void WordCache::grow() {
   old.swap(slots_);
   for (const Slot& slot : old) {
     if (slot.hash == 0) continue;
-    Slot& place_of = slots_[place(
-        slot.hash, std::u32string_view(words_).substr(slot.word, slot.word_size))];
+    Slot& place_of =
+        slots_[place(slot.hash, std::u32string_view(words_).substr(slot.word, slot.word_size))];
     if (place_of.hash == 0) place_of = slot;
   }
 }

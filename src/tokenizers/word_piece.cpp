@@ -16,7 +16,9 @@ namespace {
 TokenTrie make_trie(const Vocabulary& vocabulary, std::string_view where) {
   std::vector<std::pair<std::u32string, std::int32_t>> tokens;
   tokens.reserve(vocabulary.size());
-  for (const auto& [token, id] : vocabulary.all()) tokens.emplace_back(to_utf32(token), id);
+  vocabulary.each([&tokens](const Vocabulary::Token& token) {
+    tokens.emplace_back(to_utf32(token.text), token.id);
+  });
   return TokenTrie::of_vocabulary(std::move(tokens), where);
 }
 

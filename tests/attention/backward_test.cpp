@@ -72,9 +72,9 @@ bool same_bits(const Tensor& a, const Tensor& b) {
 
 // Property: whatever the shapes and options, every instruction set agrees with the double reference.
 TEST(FocusBackward, EqualsTheReferenceOnRandomCalls) {
-  constexpr unsigned kFirst = 1;
-  constexpr unsigned kCases = 600;
-  for (unsigned seed = kFirst; seed < kFirst + kCases; ++seed) {
+  const unsigned first = testing_support::first_seed(1);
+  const unsigned end = first + testing_support::cases(600);
+  for (unsigned seed = first; seed < end; ++seed) {
     BackwardCall c(seed);
     const Gradients expected = gradients(focus_backward_reference, c.in);
     const Bounds most = bounds(c, 6e-8);

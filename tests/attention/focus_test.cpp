@@ -67,9 +67,9 @@ void expect_same(const RandomCall& c, const Result& found, const Result& expecte
 // Property: whatever the shapes and options, every instruction set agrees with the double
 // reference.
 TEST(Focus, EqualsTheReferenceOnRandomCalls) {
-  constexpr unsigned kCases = 200;
-  const unsigned first = 1000;
-  for (unsigned seed = first; seed < first + kCases; ++seed) {
+  const unsigned first = testing_support::first_seed(1000);
+  const unsigned end = first + testing_support::cases(200);
+  for (unsigned seed = first; seed < end; ++seed) {
     const RandomCall c(seed);
     const Result expected = run(focus_reference, c.in, c.sight);
     for (const kernels::Table* table :
@@ -88,7 +88,9 @@ TEST(Focus, EqualsTheReferenceOnRandomCalls) {
 // The same for bf16: inputs are exact, so only the rounding of the result and, on paths with bf16 products,
 // of the weights comes on top.
 TEST(Focus, Bf16EqualsTheReferenceOnRandomCalls) {
-  for (unsigned seed = 5000; seed < 5100; ++seed) {
+  const unsigned first = testing_support::first_seed(5000);
+  const unsigned end = first + testing_support::cases(100);
+  for (unsigned seed = first; seed < end; ++seed) {
     RandomCall c(seed);
     const testing_support::Bf16Call half(c);
     const Result expected = run(focus_reference, c.in, c.sight);
@@ -126,6 +128,30 @@ TEST(Focus, EqualsTheReferenceOnALongText) {
     expect_same(c, run(focus, c.in, c.sight), run(focus_reference, c.in, c.sight));
   }
   EXPECT_EQ(expected.record.pooled_mean.shape(), (Shape{1, 1, 35, 64}));
+}
+
+// A few blocks of few rows share a long cache, split or not, in f32 and in bf16.
+TEST(Focus, FewRowsBesideALongCacheEqualTheReference) {
+  std::mt19937 generator(6);
+  RandomCall c(1);
+  for (const std::int64_t keys : {1030, 5000}) {
+    for (const std::int64_t rows : {3, 5, 8}) {
+      c.q = noise({1, 8, rows, 40}, generator);
+      c.k = noise({1, 2, keys, 40}, generator);
+      c.v = noise({1, 2, keys, 24}, generator);
+      c.in = {c.q.view<float, 4>(), c.k.view<float, 4>(), c.v.view<float, 4>(), {}};
+      c.in.options.causal = true;
+      c.sight = Sight::everything();
+      SCOPED_TRACE(std::to_string(rows) + " rows, " + std::to_string(keys) + " keys");
+      expect_same(c, run(focus, c.in, c.sight), run(focus_reference, c.in, c.sight));
+      const testing_support::Bf16Call half(c);
+      const Result expected = run(focus_reference, c.in, c.sight);
+      const Result found = half.run(focus, c.sight);
+      const double t = 4.0 * score_error(c, expected);
+      expect_near(found.out, expected.out, (t + 8e-3) * largest(c.v), "out");
+      expect_near(found.record.column_mass, expected.record.column_mass, t * 8.0, "column_mass");
+    }
+  }
 }
 
 // Law 2: weights recomputed from q, k and lse sum to one, and are what the kernel used.

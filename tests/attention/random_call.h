@@ -1,6 +1,7 @@
 #pragma once
 
 #include <algorithm>
+#include <cstdlib>
 #include <random>
 
 #include "headscope/attention.h"
@@ -24,6 +25,17 @@ inline Tensor cuts(std::int64_t T, std::int64_t N, std::mt19937& generator) {
   at.back() = static_cast<std::int32_t>(T);
   std::sort(at.begin(), at.end());
   return t;
+}
+
+/// Where random cases begin: HEADSCOPE_SEED, else the usual seed. A failure names the seed of its case.
+inline unsigned first_seed(unsigned usual) {
+  const char* word = std::getenv("HEADSCOPE_SEED");
+  return word == nullptr ? usual : static_cast<unsigned>(std::strtoul(word, nullptr, 10));
+}
+/// How many of them: HEADSCOPE_CASES, else as many as a few seconds allow.
+inline unsigned cases(unsigned usual) {
+  const char* word = std::getenv("HEADSCOPE_CASES");
+  return word == nullptr ? usual : static_cast<unsigned>(std::strtoul(word, nullptr, 10));
 }
 
 /// A call of `focus` with random shapes and options, reproducible from its seed.

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cmath>
 #include <nlohmann/json.hpp>
+#include <set>
 #include <sstream>
 
 #include "golden/golden.h"
@@ -30,22 +31,35 @@ Tensor narrow(const AnyView& from, DType dtype) {
 
 struct Reference {
   Safetensors io;
+  std::set<std::string> inputs;
   Tokens tokens;
   double tolerance;
 
   explicit Reference(const fs::path& folder) : io(Safetensors::open(folder / "io.safetensors")) {
-    tokens.ids = narrow(io.at("input_ids"), DType::kI32);
+    if (io.find("input_ids") != nullptr) tokens.ids = narrow(io.at("input_ids"), DType::kI32);
+    if (io.find("pixel_values") != nullptr) tokens.pixels = Tensor::copy_of(io.at("pixel_values"));
+    if (io.find("input_features") != nullptr)
+      tokens.features = Tensor::copy_of(io.at("input_features"));
+    if (io.find("decoder_input_ids") != nullptr)
+      tokens.decoder_ids = narrow(io.at("decoder_input_ids"), DType::kI32);
+    if (io.find("decoder_attention_mask") != nullptr)
+      tokens.decoder_mask = narrow(io.at("decoder_attention_mask"), DType::kU8);
     if (io.find("attention_mask") != nullptr)
       tokens.attention_mask = narrow(io.at("attention_mask"), DType::kU8);
     if (io.find("token_type_ids") != nullptr)
       tokens.type_ids = narrow(io.at("token_type_ids"), DType::kI32);
     if (io.find("position_ids") != nullptr)
       tokens.position_ids = narrow(io.at("position_ids"), DType::kI32);
+    std::istringstream words(io.metadata().at("inputs"));
+    for (std::string word; words >> word;) inputs.insert(word);
     tolerance = std::max(1e-5, 20.0 * std::stod(io.metadata().at("f32_noise")));
   }
-  [[nodiscard]] bool counts(std::int64_t b, std::int64_t i) const {
-    return tokens.attention_mask.empty() ||
-           tokens.attention_mask.view<std::uint8_t, 2>()(b, i) != 0;
+  // Whether a row of a tensor counts: the decoder's, or one of what was read.
+  [[nodiscard]] bool counts(const std::string& name, std::int64_t b, std::int64_t i) const {
+    if (!tokens.pixels.empty() && !name.starts_with("text.")) return true;
+    const bool decoder = !tokens.decoder_ids.empty() && !name.starts_with("encoder_");
+    const Tensor& mask = decoder ? tokens.decoder_mask : tokens.attention_mask;
+    return mask.empty() || mask.view<std::uint8_t, 2>()(b, i) != 0;
   }
 };
 
@@ -62,7 +76,7 @@ void expect_rows(const Reference& r, const std::string& name, const Tensor& foun
   double worst = 0.0;
   for (std::int64_t b = 0; b < B; ++b) {
     for (std::int64_t i = 0; i < T; ++i) {
-      if (by_token && !r.counts(b, i)) continue;
+      if (by_token && !r.counts(name, b, i)) continue;
       for (std::int64_t c = 0; c < C; ++c) {
         const auto at = static_cast<std::size_t>((b * T + i) * C + c);
         worst = std::max(worst, std::abs(double{found.span<float>()[at]} - double{want[at]}));
@@ -72,15 +86,14 @@ void expect_rows(const Reference& r, const std::string& name, const Tensor& foun
   EXPECT_LE(worst, r.tolerance) << name;
 }
 
-void expect_attentions(const Reference& r, int layer, const FocusRecord& record) {
-  const std::string name = "attentions." + std::to_string(layer);
+void expect_attentions(const Reference& r, const std::string& name, const FocusRecord& record) {
   const auto want = r.io.at(name).view<float, 4>();
   const auto [B, H, T, Tk] = want.shape;
   std::vector<float> row(static_cast<std::size_t>(Tk));
   for (std::int64_t b = 0; b < B; ++b) {
     for (std::int64_t h = 0; h < H; ++h) {
       for (std::int64_t i = 0; i < T; ++i) {
-        if (!r.counts(b, i)) continue;
+        if (!r.counts(name, b, i)) continue;
         record.row(b, static_cast<int>(h), i, row);
         for (std::int64_t j = 0; j < Tk; ++j) {
           ASSERT_NEAR(row[static_cast<std::size_t>(j)], want(b, h, i, j), 1e-5) << name;
@@ -93,6 +106,13 @@ void expect_attentions(const Reference& r, int layer, const FocusRecord& record)
   }
 }
 
+// The layer whose weights Transformers call so.
+std::size_t layer_named(const Model& m, const std::string& name) {
+  int layer = 0;
+  while (layer < m.layers() && m.attention_name(layer) != name) ++layer;
+  return static_cast<std::size_t>(layer);
+}
+
 void check_case(const std::string& model, const fs::path& folder) {
   const Reference r(folder);
   const Model m = Model::load(model);
@@ -103,22 +123,41 @@ void check_case(const std::string& model, const fs::path& folder) {
   options.router_logits = true;
   const headscope::Run run = m.run(r.tokens, options);
   int compared = 0;
+  const auto encoders = static_cast<std::size_t>(m.encoder_layers());
+  const auto decoders = static_cast<std::size_t>(m.decoder_layers());
   for (const auto& [name, tensor] : r.io.tensors()) {
+    if (r.inputs.contains(name)) continue;
+    const std::size_t dot = name.rfind('.');
+    const std::string kind = name.substr(0, dot);
+    const bool numbered = dot + 1 < name.size() && dot != std::string::npos &&
+                          name.find_first_not_of("0123456789", dot + 1) == std::string::npos;
+    const std::size_t n = numbered ? std::stoul(name.substr(dot + 1)) : 0;
     if (name == "last_hidden_state")
       expect_rows(r, name, run.last_hidden_state);
     else if (name == "pooler_output")
       expect_rows(r, name, run.pooler_output);
     else if (name == "logits")
       expect_rows(r, name, run.logits);
-    else if (name.starts_with("hidden_states."))
-      expect_rows(r, name, run.hidden_states.at(std::stoul(name.substr(14))));
-    else if (name.starts_with("router_logits."))
-      expect_rows(r, name, run.router_logits.at(std::stoul(name.substr(14))));
-    else if (name.starts_with("attentions."))
-      expect_attentions(
-          r, std::stoi(name.substr(11)), run.sighting.layers.at(std::stoul(name.substr(11))));
+    else if (name == "encoder_last_hidden_state")
+      expect_rows(r, name, run.encoder_last_hidden_state);
+    else if (kind == "hidden_states" || kind == "decoder_hidden_states")
+      expect_rows(r, name, run.hidden_states.at(n));
+    else if (kind == "encoder_hidden_states")
+      expect_rows(r, name, run.encoder_hidden_states.at(n));
+    else if (kind == "router_logits")
+      expect_rows(r, name, run.router_logits.at(n));
+    else if (run.more.contains(name))
+      expect_rows(r, name, run.more.at(name));
+    else if (!r.tokens.pixels.empty() && kind.ends_with("attentions"))
+      expect_attentions(r, name, run.sighting.layers.at(layer_named(m, name)));
+    else if (kind == "attentions" || kind == "encoder_attentions")
+      expect_attentions(r, name, run.sighting.layers.at(n));
+    else if (kind == "decoder_attentions")
+      expect_attentions(r, name, run.sighting.layers.at(encoders + n));
+    else if (kind == "cross_attentions")
+      expect_attentions(r, name, run.sighting.layers.at(encoders + decoders + n));
     else
-      continue;
+      ADD_FAILURE() << "nothing to compare " << name << " with";
     ++compared;
   }
   EXPECT_GT(compared, 0);

@@ -12,6 +12,7 @@
 #include "formats/scratch.h"
 #include "golden/golden.h"
 #include "headscope/gguf.h"
+#include "headscope/model.h"
 #include "models/gguf_convert.h"
 #include "models/gguf_families.h"
 #include "models/gguf_tensors.h"
@@ -139,6 +140,91 @@ TEST(GoldenGguf, EveryFamilyWithGgufNamesComesBack) {
     }
   }
   EXPECT_GE(converted, 40);
+}
+
+double worst_of(const Tensor& ours, const AnyView& theirs) {
+  EXPECT_EQ(ours.shape(), theirs.shape);
+  return ours.shape() == theirs.shape ? largest_difference(ours.any(), theirs) : HUGE_VAL;
+}
+
+Run run_of(const Model& model, const Safetensors& io) {
+  const AnyView& ids = io.at("input_ids");
+  Tokens tokens;
+  tokens.ids = Tensor(DType::kI32, ids.shape);
+  for (std::size_t i = 0; i < tokens.ids.span<std::int32_t>().size(); ++i)
+    tokens.ids.span<std::int32_t>()[i] =
+        static_cast<std::int32_t>(ids.view<std::int64_t, 2>().data[i]);
+  RunOptions options;
+  options.hidden_states = true;
+  return model.run(tokens, options);
+}
+
+TEST(GoldenGguf, ModelsRunAsTransformersRunThem) {
+  HEADSCOPE_REQUIRE_GOLDEN("gguf");
+  int models = 0;
+  for (const auto& folder : golden::folders("gguf")) {
+    const std::string name = folder.filename().string();
+    SCOPED_TRACE(name);
+    const Safetensors io = Safetensors::open(folder / "io.safetensors");
+    const Model model = Model::load((folder / "model.gguf").string());
+    const headscope::Run run = run_of(model, io);
+    const double tolerance = name == "llama_mixed" ? 2e-4 : 1e-5;
+    EXPECT_LE(worst_of(run.logits, io.at("logits")), tolerance);
+    for (std::size_t l = 0; l < run.hidden_states.size(); ++l) {
+      const AnyView* theirs = io.find("hidden_states." + std::to_string(l));
+      ASSERT_NE(theirs, nullptr) << l;
+      EXPECT_LE(worst_of(run.hidden_states[l], *theirs), tolerance) << l;
+    }
+    EXPECT_EQ(Model::load(folder.string()).family(), model.family());
+    ++models;
+  }
+  EXPECT_GE(models, 6);
+}
+
+TEST(GoldenGguf, AConvertedModelGivesTheSameLogits) {
+  HEADSCOPE_REQUIRE_GOLDEN("families");
+  int models = 0;
+  for (const auto& folder : golden::folders("families")) {
+    const std::string name = folder.filename().string();
+    SCOPED_TRACE(name);
+    const Value config = config_in(folder);
+    const Safetensors io = Safetensors::open(folder / "io.safetensors");
+    const bool plain = io.find("input_ids") != nullptr && io.find("logits") != nullptr;
+    if (!plain || models::gguf_family_of_type(config.value("model_type", std::string())) == nullptr)
+      continue;
+    const Scratch scratch;
+    try {
+      models::convert_to_gguf(folder, scratch / "model.gguf", DType::kF32);
+    } catch (const Error& error) {
+      golden::leave_out(name, error.what());
+      continue;
+    }
+    const Model whole = Model::load(folder.string());
+    const Model again = Model::load((scratch / "model.gguf").string());
+    const headscope::Run expected = run_of(whole, io);
+    const headscope::Run found = run_of(again, io);
+    EXPECT_LE(worst_of(found.logits, expected.logits.any()), 2e-5);
+    models::convert_to_folder(scratch / "model.gguf", scratch / "back", DType::kF32);
+    const Model back = Model::load((scratch / "back").string());
+    EXPECT_LE(worst_of(run_of(back, io).logits, expected.logits.any()), 2e-5);
+    ++models;
+  }
+  EXPECT_GE(models, 25);
+}
+
+TEST(GoldenGguf, RealModelsLoad) {
+  HEADSCOPE_REQUIRE_MODEL("smollm2-135m");
+  const Model smol = Model::load((golden::models_dir() / "smollm2-135m").string());
+  EXPECT_EQ(smol.layers(), 30);
+  EXPECT_EQ(smol.heads(), 9);
+  EXPECT_EQ(smol.width(), 576);
+  EXPECT_EQ(smol.positions(), 8192);
+  const Model stories =
+      Model::load((golden::models_dir() / "stories260k" / "stories260K.gguf").string());
+  EXPECT_EQ(stories.layers(), 5);
+  EXPECT_EQ(stories.heads(), 8);
+  EXPECT_EQ(stories.width(), 64);
+  EXPECT_EQ(stories.positions(), 512);
 }
 
 }  // namespace

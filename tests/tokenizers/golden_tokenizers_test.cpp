@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <array>
+#include <chrono>
 #include <cstdio>
 #include <fstream>
 #include <memory>
@@ -14,6 +15,7 @@
 #include <vector>
 
 #include "golden/golden.h"
+#include "headscope/gguf.h"
 #include "headscope/tokenizer.h"
 
 namespace headscope {
@@ -52,6 +54,20 @@ std::optional<std::string> tokenizer_json(const Path& folder) {
   std::string text = read_xz(packed);
   if (text.empty()) return std::nullopt;  // no xz here
   return text;
+}
+
+/// A tokenizer that goldens name: a folder under data/tokenizers, or a model in GGUF.
+std::optional<Tokenizer> find_tokenizer(const std::string& name) {
+  if (const auto json = tokenizer_json(golden::data_dir() / "tokenizers" / name)) {
+    return Tokenizer::parse(*json, name);
+  }
+  for (const Path& folder :
+       {golden::models_dir() / name, golden::models_dir() / (name + "-135m")}) {
+    if (!std::filesystem::exists(folder / "model.gguf")) continue;
+    const Gguf file = Gguf::open(folder / "model.gguf");
+    return Tokenizer::from_gguf(file.metadata(), file.name());
+  }
+  return std::nullopt;
 }
 
 std::vector<Json> read_lines(const Path& file) {
@@ -112,9 +128,10 @@ void check_line(const Tokenizer& tokenizer, const Json& header, const Json& line
   EXPECT_EQ(tokenizer.encode(text).ids, full);
 }
 
-void check_all(const std::string& json, const std::string& name, const std::vector<Json>& lines) {
+void check_all(const Tokenizer& tokenizer,
+               const std::string& name,
+               const std::vector<Json>& lines) {
   SCOPED_TRACE(name);
-  const Tokenizer tokenizer = Tokenizer::parse(json, name);
   EXPECT_EQ(lines.size() - 1, lines[0].at("lines").get<std::size_t>());
   for (std::size_t i = 1; i < lines.size(); ++i) check_line(tokenizer, lines[0], lines[i]);
 }
@@ -130,18 +147,42 @@ TEST(GoldenTokenizers, EveryLineOfEveryTokenizer) {
       golden::leave_out(name, "not yet: chat templates");
       continue;
     }
-    const auto source = lines[0].at("tokenizer").get<std::string>();
-    const auto json = tokenizer_json(golden::data_dir() / "tokenizers" / source);
-    if (!json) {
-      const bool packed = std::filesystem::exists(golden::data_dir() / "tokenizers" / source);
-      golden::leave_out(name, packed ? "no xz to unpack it" : "not yet: tokenizers of GGUF files");
+    const auto tokenizer = find_tokenizer(lines[0].at("tokenizer").get<std::string>());
+    if (!tokenizer) {
+      golden::leave_out(name, "its tokenizer is not beside the goldens (or no xz to unpack it)");
       continue;
     }
-    check_all(*json, name, lines);
+    check_all(*tokenizer, name, lines);
     ++checked;
   }
-  if (checked == 0)
-    GTEST_SKIP() << "no tokenizer.json of BERT's kind beside the goldens (or no xz)";
+  if (checked == 0) GTEST_SKIP() << "no tokenizer beside the goldens (or no xz)";
+}
+
+TEST(GoldenTokenizers, VocabulariesOfGgufFilesLoadInATenthOfASecond) {
+  HEADSCOPE_REQUIRE_MODEL("smollm2-135m");
+  const Gguf file = Gguf::open(golden::models_dir() / "smollm2-135m" / "model.gguf");
+  const auto begin = std::chrono::steady_clock::now();
+  const Tokenizer tokenizer = Tokenizer::from_gguf(file.metadata(), file.name());
+  const std::chrono::duration<double> passed = std::chrono::steady_clock::now() - begin;
+  EXPECT_EQ(tokenizer.vocabulary_size(), 49152);
+  RecordProperty("milliseconds", std::to_string(passed.count() * 1e3));
+  EXPECT_LT(passed.count(), 2.0);  // 0.1 on a machine that nobody else uses
+}
+
+TEST(GoldenTokenizers, SentencePieceOfAGgufFileGivesTextsBack) {
+  HEADSCOPE_REQUIRE_MODEL("stories260k");
+  const Gguf file = Gguf::open(golden::models_dir() / "stories260k" / "stories260K.gguf");
+  const Tokenizer tokenizer = Tokenizer::from_gguf(file.metadata(), file.name());
+  const std::string story =
+      "Once upon a time, there was a little girl named Lily. \u00e9\U0001F600\n";
+  const Encoding encoding = tokenizer.encode(story);
+  EXPECT_EQ(tokenizer.decode(encoding.ids, true), story);
+  EXPECT_EQ(streamed(tokenizer, encoding.ids), "<s> " + story);
+  const std::vector<std::string> first(encoding.tokens.begin(), encoding.tokens.begin() + 6);
+  const std::vector<std::string> expected{
+      "<s>", "\u2581Once", "\u2581upon", "\u2581a", "\u2581time", ","};
+  EXPECT_EQ(first, expected);
+  EXPECT_EQ(encoding.tokens.back(), "<0x0A>");
 }
 
 TEST(GoldenTokenizers, MiniLmSplitsAsBertDoes) {
@@ -149,7 +190,9 @@ TEST(GoldenTokenizers, MiniLmSplitsAsBertDoes) {
   HEADSCOPE_REQUIRE_MODEL("minilm-l6");
   const auto json = tokenizer_json(golden::models_dir() / "minilm-l6");
   ASSERT_TRUE(json);
-  check_all(*json, "minilm-l6", read_lines(golden::golden_dir() / "tokenizers" / "bert.jsonl"));
+  check_all(Tokenizer::parse(*json, "minilm-l6"),
+            "minilm-l6",
+            read_lines(golden::golden_dir() / "tokenizers" / "bert.jsonl"));
 }
 
 }  // namespace

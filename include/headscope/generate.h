@@ -1,0 +1,113 @@
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "headscope/cache.h"
+#include "headscope/model.h"
+#include "headscope/sampler.h"
+
+/// Text that goes on: prompts are read in blocks, then every sequence grows by a token a step.
+namespace headscope {
+
+/// How to generate.
+struct GenerateOptions {
+  SamplingOptions sampling;    ///< every sequence draws for itself, with seed + its number
+  std::int64_t most = 256;     ///< tokens of an answer
+  std::int64_t block = 512;    ///< tokens of a prompt that are read at once
+  std::int64_t positions = 0;  ///< tokens that fit, prompt and answer; 0: as the model says
+  bool stop_at_end = true;     ///< end an answer where the model says that it ends
+  DType cache = DType::kF32;   ///< of keys and values: f32, or bf16 for half the memory
+  std::vector<Edit> edits;     ///< made in every step, in prompt and answer
+  const Sight* sight =
+      nullptr;  ///< record this of every step (one sequence alone); nullptr: nothing
+};
+
+/// Why an answer ended.
+enum class Ended : std::uint8_t {
+  kNot,   ///< it goes on
+  kStop,  ///< the model said so
+  kMost,  ///< GenerateOptions::most
+  kFull,  ///< no position is left
+};
+
+/// Sequences that grow together, each with keys and values of its own. The model must outlive it.
+class Generator {
+ public:
+  /// Makes the caches; nothing is computed yet. Errors: kUnsupported (a model whose tokens see those behind
+  /// them), kRange, kUsage.
+  explicit Generator(const Model& model, GenerateOptions options, std::size_t sequences = 1);
+  Generator(Generator&&) noexcept = default;
+  Generator& operator=(Generator&&) noexcept = default;
+  ~Generator() = default;
+
+  /// Sequence n becomes these tokens, a prompt for a new answer. They are read in blocks; what they begin
+  /// with as the sequence did so far is kept. Cost  as a run of the others.
+  /// Errors: kInput for none or past the positions (says by how much), kRange.
+  void read(std::span<const std::int32_t> ids, std::size_t n = 0);
+  /// Encoder-decoders: the encoder reads `input` (one sequence: Model::tokens), and sequence n becomes the
+  /// beginning of an answer to it; `begin` none: as the model's files say. Later calls of the other read() go on
+  /// with the same input. Errors: also kUsage for a model with one stack.
+  void read(const Tokens& input, std::span<const std::int32_t> begin = {}, std::size_t n = 0);
+  /// The next token of every sequence that was read and has not ended. false: all have.
+  bool step();
+
+  [[nodiscard]] std::size_t sequences() const { return sequences_.size(); }
+  /// Tokens of the answer since the last read(), without the one that ended it.
+  [[nodiscard]] const std::vector<std::int32_t>& answer(std::size_t n = 0) const {
+    return sequences_.at(n).answer;
+  }
+  [[nodiscard]] Ended ended(std::size_t n = 0) const { return sequences_.at(n).ended; }
+  /// Logits of the token that comes next, [V]; those that the model's files forbid are -inf. Errors: kUsage before the first read().
+  [[nodiscard]] std::span<const float> logits(std::size_t n = 0) const;
+  /// What the last step recorded: one row a layer, over all keys so far (of a window: those it keeps).
+  [[nodiscard]] const Sighting& sighting() const { return sighting_; }
+  /// Tokens that are in, prompt and answer.
+  [[nodiscard]] std::int64_t length(std::size_t n = 0) const;
+  [[nodiscard]] std::int64_t positions() const { return positions_; }
+  /// Memory of keys and values.
+  [[nodiscard]] std::size_t bytes() const;
+
+ private:
+  struct Sequence {
+    KvCache cache;
+    std::vector<std::int32_t>
+        ids;  ///< all that was read and answered; the last one may not be in the cache
+    std::vector<std::int32_t> answer;
+    std::optional<Sampler> sampler;
+    Tensor logits;
+    Ended ended = Ended::kNot;
+  };
+  void advance(std::span<Sequence* const> who, const Tensor& ids, const Tokens* input = nullptr);
+  void read_rows(std::span<const std::int32_t> ids, std::size_t n, const Tokens* input);
+  void forbid(Sequence& sequence) const;
+  void take(Sequence& sequence) const;
+  void keep(Sequence& sequence, std::size_t first) const;
+
+  const Model* model_;
+  GenerateOptions options_;
+  std::int64_t positions_ = 0;
+  std::vector<Sequence> sequences_;
+  Sighting sighting_;
+};
+
+/// How well a model foresees a text.
+struct Foresight {
+  std::int64_t tokens = 0;    ///< that were foreseen: all but the first of every window
+  double nll = 0.0;           ///< mean of -ln p, nats
+  std::vector<float> each{};  ///< -ln p of every one of them
+  [[nodiscard]] double perplexity() const;
+};
+/// Mean surprise over `ids`, read in windows of `window` tokens that do not overlap (0: as many as the
+/// model has positions). Cost  as a run of each window with all its logits, `block` rows at a time.
+/// Errors: kInput for fewer than two tokens.
+Foresight foresight(const Model& model,
+                    std::span<const std::int32_t> ids,
+                    std::span<const Edit> edits = {},
+                    std::int64_t window = 0,
+                    std::int64_t block = 128);
+
+}  // namespace headscope

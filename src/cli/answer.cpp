@@ -1,0 +1,332 @@
+// Answers of models that foretell tokens: one, or a talk.
+#include <unistd.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cstdio>
+#include <iostream>
+#include <nlohmann/json.hpp>
+
+#include "cli/json_writer.h"
+#include "cli/run.h"
+#include "headscope/chat_template.h"
+
+namespace headscope::cli {
+
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+double seconds_since(Clock::time_point start) {
+  return std::chrono::duration<double>(Clock::now() - start).count();
+}
+
+struct Message {
+  std::string role;
+  std::string content;
+};
+
+// Where one head looked most, the first key aside (many heads rest there).
+struct Look {
+  HeadId head;
+  std::int64_t key = 0;
+  float weight = 0.0F;
+};
+
+// One token of an answer.
+struct Token {
+  std::int32_t id = 0;
+  std::string text;
+  std::vector<Look> looks;
+};
+
+struct Answer {
+  std::string text;
+  std::vector<Token> tokens;
+  std::size_t prompt_tokens = 0;
+  double prompt_seconds = 0.0;
+  double seconds = 0.0;
+  Ended ended = Ended::kNot;
+  bool stopped_by_text = false;
+};
+
+std::string render(const Call& call, const Model& model, const std::vector<Message>& messages) {
+  const GenerationConfig& config = model.generation();
+  if (config.chat_template.empty())
+    throw Error(ErrorCode::kUnsupported,
+                say(call.screen.lang, Word::kRunNoTemplate, clean(model.name())));
+  nlohmann::json list = nlohmann::json::array();
+  for (const Message& message : messages)
+    list.push_back({{"role", message.role}, {"content", message.content}});
+  ChatOptions options;
+  options.bos_token = config.bos_token;
+  options.eos_token = config.eos_token;
+  const std::string dumped = list.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
+  return ChatTemplate::parse(config.chat_template).render(dumped, options);
+}
+
+// The tokens of a prompt that fit with room for an answer.
+std::vector<std::int32_t> tokens_of(const Call& call,
+                                    const Model& model,
+                                    const std::string& prompt,
+                                    const RunWishes& wishes,
+                                    std::int64_t positions) {
+  // A template writes its special tokens itself.
+  std::vector<std::int32_t> ids = model.tokenizer().encode(prompt, !wishes.chat).ids;
+  if (ids.empty()) throw Error(ErrorCode::kInput, say(call.screen.lang, Word::kRunEmpty));
+  const auto most = static_cast<std::size_t>(positions);
+  if (ids.size() <= most) return ids;
+  if (!wishes.truncate) {
+    throw Error(ErrorCode::kInput,
+                say(call.screen.lang, Word::kRunTooLong, positions, ids.size(), ids.size() - most));
+  }
+  const std::size_t room =
+      most - std::min(most / 2, static_cast<std::size_t>(wishes.generate.most));
+  ids.erase(ids.begin(), ids.end() - static_cast<std::ptrdiff_t>(room));
+  return ids;
+}
+
+// Of an encoder-decoder: where its cross attention looked, in the prompt.
+std::vector<Look> looks_of(const Sighting& sighting, std::int64_t length) {
+  constexpr std::size_t kMost = 3;
+  std::vector<Look> all;
+  const bool across = sighting.encoder_layers > 0;
+  const int before = sighting.encoder_layers + sighting.decoder_layers;
+  for (auto l = static_cast<std::size_t>(across ? before : 0); l < sighting.layers.size(); ++l) {
+    const FocusRecord& record = sighting.layers[l];
+    if (record.top_keys.empty()) continue;
+    const auto keys = record.top_keys.view<std::int32_t, 4>();
+    const auto weights = record.top_weights.view<float, 4>();
+    const std::int64_t first = across ? 0 : length - record.keys;  // of what a window keeps
+    const std::int64_t row = keys.shape[2] - 1;
+    for (std::int64_t slot = 0; slot < keys.shape[1]; ++slot) {
+      for (std::int64_t n = 0; n < keys.shape[3]; ++n) {
+        const std::int64_t key = keys(0, slot, row, n) + first;
+        if (keys(0, slot, row, n) < 0 || (!across && (key == 0 || key == length - 1))) continue;
+        all.push_back({{static_cast<int>(l), record.heads[static_cast<std::size_t>(slot)]},
+                       key,
+                       weights(0, slot, row, n)});
+        break;
+      }
+    }
+  }
+  const std::size_t n = std::min(kMost, all.size());
+  std::partial_sort(all.begin(),
+                    all.begin() + static_cast<std::ptrdiff_t>(n),
+                    all.end(),
+                    [](const Look& a, const Look& b) { return a.weight > b.weight; });
+  all.resize(n);
+  return all;
+}
+
+// Generates an answer to `ids`; `show` gets its text as it becomes certain.
+template <typename F>
+Answer generate(const Model& model,
+                Generator& generator,
+                const std::vector<std::int32_t>& ids,
+                const RunWishes& wishes,
+                F&& show) {
+  Answer out;
+  out.prompt_tokens = ids.size();
+  const auto start = Clock::now();
+  if (model.encoder_layers() > 0) {
+    Tokens input;
+    input.ids = Tensor(DType::kI32, {1, static_cast<std::int64_t>(ids.size())});
+    std::copy(ids.begin(), ids.end(), input.ids.span<std::int32_t>().begin());
+    generator.read(input);
+  } else {
+    generator.read(ids);
+  }
+  out.prompt_seconds = seconds_since(start);
+  const auto begin = Clock::now();
+  TokenStream stream(model.tokenizer(), true);
+  StopText stops(wishes.stops);
+  const auto give = [&](std::string_view piece) {
+    const std::string sure = stops.push(piece);
+    out.text += sure;
+    if (!sure.empty()) show(sure);
+  };
+  while (!stops.stopped()) {
+    // What the heads recorded belongs to the token that was run: it chose the next one.
+    if (!generator.step()) break;
+    const std::int32_t id = generator.answer().back();
+    Token token{id, std::string(stream.push(id)), {}};
+    if (wishes.look) token.looks = looks_of(generator.sighting(), generator.length());
+    give(token.text);
+    out.tokens.push_back(std::move(token));
+  }
+  if (!stops.stopped()) give(stream.flush());
+  if (!stops.stopped()) {
+    const std::string rest = stops.finish();
+    out.text += rest;
+    if (!rest.empty()) show(rest);
+  }
+  out.stopped_by_text = stops.stopped();
+  out.ended = generator.ended();
+  out.seconds = seconds_since(begin);
+  return out;
+}
+
+void print(std::string_view text) {
+  if (std::fwrite(text.data(), 1, text.size(), stdout) != text.size() || std::fflush(stdout) != 0)
+    throw Error(ErrorCode::kIo,
+                "[output] expected to write the answer, found standard output closed");
+}
+
+std::string rate(std::size_t tokens, double seconds) {
+  return figure(seconds > 0.0 ? static_cast<double>(tokens) / seconds : 0.0);
+}
+
+void report(const Call& call, const Answer& answer) {
+  const std::string line =
+      say(call.screen.lang,
+          Word::kRunRates,
+          counted(call.screen.lang, Word::kTokens, static_cast<std::int64_t>(answer.prompt_tokens)),
+          rate(answer.prompt_tokens, answer.prompt_seconds),
+          counted(call.screen.lang, Word::kTokens, static_cast<std::int64_t>(answer.tokens.size())),
+          rate(answer.tokens.size(), answer.seconds));
+  std::fprintf(stderr, "%s\n", line.c_str());
+  if (answer.ended == Ended::kFull)
+    std::fprintf(stderr, "%s\n", std::string(text(call.screen.lang, Word::kRunFull)).c_str());
+}
+
+std::string look_lines(const Call& call,
+                       const Model& model,
+                       const Answer& answer,
+                       const std::vector<std::int32_t>& prompt) {
+  std::vector<std::int32_t> all = prompt;
+  std::string out;
+  for (const Token& token : answer.tokens) {
+    std::string line = "  " + left(clip(clean(model.tokenizer().token_of(token.id)), 16), 17);
+    for (const Look& look : token.looks) {
+      const std::string key =
+          model.tokenizer().token_of(all.at(static_cast<std::size_t>(look.key)));
+      line += left(look.head.name(), 6) + share(static_cast<double>(look.weight)) + ' ' +
+              left(clip(clean(key), 10), 11);
+    }
+    out += trimmed(clip(line, call.screen.width)) + '\n';
+    all.push_back(token.id);
+  }
+  return out;
+}
+
+std::string json_of(const Model& model,
+                    const std::vector<std::int32_t>& prompt,
+                    const Answer& answer) {
+  static constexpr const char* kEnded[] = {"", "stop", "length", "full"};
+  JsonWriter json;
+  json.begin_object().field("headscope", HEADSCOPE_VERSION).field("verb", "run");
+  json.field("model", model.name()).field("text", answer.text);
+  json.field("ended",
+             answer.stopped_by_text ? "stop_text" : kEnded[static_cast<std::size_t>(answer.ended)]);
+  json.array<std::int32_t>("prompt_ids", prompt).key("tokens").begin_array();
+  for (const Token& token : answer.tokens) {
+    json.begin_object().field("id", token.id).field("token", model.tokenizer().token_of(token.id));
+    if (!token.looks.empty()) {
+      json.key("looks").begin_array();
+      for (const Look& look : token.looks) {
+        json.begin_object().field("layer", look.head.layer).field("head", look.head.head);
+        json.field("position", look.key).field("weight", look.weight).end_object();
+      }
+      json.end_array();
+    }
+    json.end_object();
+  }
+  json.end_array();
+  json.field("prompt_seconds", answer.prompt_seconds).field("seconds", answer.seconds);
+  return std::move(json.end_object()).take();
+}
+
+Generator generator_for(const Model& model, const RunWishes& wishes, const Sight& sight) {
+  GenerateOptions options = wishes.generate;
+  if (wishes.look) options.sight = &sight;
+  return Generator(model, std::move(options));
+}
+
+Sight looking() {
+  constexpr int kDeep = 3;  // the first key and the token itself may come before the one to tell
+  Sight sight;
+  sight.stats = false;
+  sight.top_k = kDeep;
+  return sight;
+}
+
+}  // namespace
+
+int answer(const Call& call,
+           const Model& model,
+           const std::string& prompt,
+           const RunWishes& wishes,
+           std::string& out) {
+  std::vector<Message> messages;
+  if (!wishes.system.empty()) messages.push_back({"system", wishes.system});
+  messages.push_back({"user", prompt});
+  const Sight sight = looking();
+  Generator generator = generator_for(model, wishes, sight);
+  const std::vector<std::int32_t> ids =
+      tokens_of(call,
+                model,
+                wishes.chat ? render(call, model, messages) : prompt,
+                wishes,
+                model.encoder_layers() > 0 ? model.positions() : generator.positions());
+  const Answer found = generate(model, generator, ids, wishes, [&](std::string_view piece) {
+    if (!call.json) print(piece);
+  });
+  if (call.json) {
+    out += json_of(model, ids, found);
+    return 0;
+  }
+  print("\n");
+  if (wishes.look) out += look_lines(call, model, found, ids);
+  report(call, found);
+  return 0;
+}
+
+int talk(const Call& call, const Model& model, const RunWishes& wishes) {
+  const bool terminal = ::isatty(STDIN_FILENO) != 0;
+  const Lang lang = call.screen.lang;
+  const Sight sight = looking();
+  Generator generator = generator_for(model, wishes, sight);
+  std::vector<Message> messages;
+  if (!wishes.system.empty()) messages.push_back({"system", wishes.system});
+  const std::size_t fixed = messages.size();
+  (void)render(call, model, {{"user", "?"}});  // Says at once when there is no template.
+  if (terminal) std::fprintf(stderr, "%s\n", std::string(text(lang, Word::kRunTalk)).c_str());
+  std::string line;
+  while (true) {
+    if (terminal) std::fputs("> ", stderr);
+    if (!std::getline(std::cin, line) || line == "/exit") break;
+    if (line.find_first_not_of(" \t\r") == std::string::npos) continue;
+    messages.push_back({"user", line});
+    std::vector<std::int32_t> ids;
+    while (true) {  // The oldest exchange goes when the talk no longer fits.
+      ids = model.tokenizer().encode(render(call, model, messages), false).ids;
+      const auto room =
+          generator.positions() - std::min(wishes.generate.most, generator.positions() / 4);
+      if (static_cast<std::int64_t>(ids.size()) <= room || messages.size() < fixed + 3) break;
+      messages.erase(messages.begin() + static_cast<std::ptrdiff_t>(fixed),
+                     messages.begin() + static_cast<std::ptrdiff_t>(fixed) + 2);
+      std::fprintf(stderr, "%s\n", std::string(text(lang, Word::kRunForgets)).c_str());
+    }
+    if (static_cast<std::int64_t>(ids.size()) > generator.positions()) {
+      std::fprintf(stderr,
+                   "headscope: %s\n",
+                   say(lang,
+                       Word::kRunTooLong,
+                       generator.positions(),
+                       ids.size(),
+                       static_cast<std::int64_t>(ids.size()) - generator.positions())
+                       .c_str());
+      messages.pop_back();
+      continue;
+    }
+    const Answer found = generate(model, generator, ids, wishes, print);
+    print("\n");
+    if (wishes.look) print(look_lines(call, model, found, ids));
+    report(call, found);
+    messages.push_back({"assistant", found.text});
+  }
+  return 0;
+}
+
+}  // namespace headscope::cli

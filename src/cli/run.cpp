@@ -1,0 +1,283 @@
+#include "cli/run.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <numeric>
+
+#include "cli/app.h"
+#include "cli/json_writer.h"
+#include "cli/progress.h"
+#include "cli/subject.h"
+#include "formats/json.h"
+#include "headscope/safetensors.h"
+
+namespace headscope::cli {
+
+namespace {
+
+struct Options {
+  std::vector<std::string> words, zero, mean, scale, stops;
+  std::string edits, tokens, temperature, top_k, top_p, min_p, penalty, seed, context, system,
+      language;
+  bool chat = false, truncate = false, look = false, exact = false, perplexity = false,
+       embed = false, translate = false;
+};
+
+void declare(Parser& parser, Options& o) {
+  parser.positionals(o.words);
+  parser.option("-n,--tokens", o.tokens);
+  parser.option("--temperature", o.temperature);
+  parser.option("--top-k", o.top_k);
+  parser.option("--top-p", o.top_p);
+  parser.option("--min-p", o.min_p);
+  parser.option("--repetition-penalty", o.penalty);
+  parser.option("--seed", o.seed);
+  parser.repeated("--stop", o.stops);
+  parser.option("--context", o.context);
+  parser.option("--system", o.system);
+  parser.option("--edits", o.edits);
+  parser.repeated("--zero", o.zero);
+  parser.repeated("--mean", o.mean);
+  parser.repeated("--scale", o.scale);
+  parser.flag("--chat", o.chat);
+  parser.flag("--truncate", o.truncate);
+  parser.flag("--look", o.look);
+  parser.flag("--exact", o.exact);
+  parser.flag("--perplexity", o.perplexity);
+  parser.flag("--embed", o.embed);
+  parser.option("--language", o.language);
+  parser.flag("--translate", o.translate);
+}
+
+void set(const Call& call, std::string_view option, const std::string& word, float& to) {
+  if (!word.empty()) to = static_cast<float>(parse_number(call, option, word));
+}
+
+RunWishes read_wishes(const Call& call, const Options& o) {
+  constexpr std::int64_t kMost = std::int64_t{1} << 31;
+  RunWishes out;
+  GenerateOptions& g = out.generate;
+  SamplingOptions& s = g.sampling;
+  if (!o.tokens.empty()) g.most = parse_integer(call, "--tokens", o.tokens, 0, kMost);
+  if (!o.context.empty()) g.positions = parse_integer(call, "--context", o.context, 1, kMost);
+  set(call, "--temperature", o.temperature, s.temperature);
+  set(call, "--top-p", o.top_p, s.top_p);
+  set(call, "--min-p", o.min_p, s.min_p);
+  set(call, "--repetition-penalty", o.penalty, s.repetition_penalty);
+  if (!o.top_k.empty())
+    s.top_k = static_cast<std::int32_t>(parse_integer(call, "--top-k", o.top_k, 0, kMost - 1));
+  if (!o.seed.empty())
+    s.seed = static_cast<std::uint64_t>(parse_integer(call, "--seed", o.seed, 0, INT64_MAX));
+  (void)Sampler(s);  // Says at once what is out of range.
+  (void)StopText(o.stops);
+  g.edits = parse_edits(call, o.zero, o.mean, o.scale);
+  if (!o.edits.empty()) {
+    const std::vector<Edit> more = read_edits(o.edits);
+    g.edits.insert(g.edits.end(), more.begin(), more.end());
+  }
+  out.stops = o.stops;
+  out.system = o.system;
+  out.chat = o.chat;
+  out.truncate = o.truncate;
+  out.look = o.look;
+  out.language = o.language;
+  out.translate = o.translate;
+  return out;
+}
+
+int perplexity(const Call& call,
+               const Model& model,
+               const std::string& text,
+               const RunWishes& wishes,
+               std::string& out) {
+  const std::vector<std::int32_t> ids = model.tokenizer().encode(text).ids;
+  const Progress progress(say(call.screen.lang, Word::kRunReading, ids.size()));
+  const Foresight found = foresight(model, ids, wishes.generate.edits, wishes.generate.positions);
+  if (call.json) {
+    JsonWriter json;
+    json.begin_object().field("headscope", HEADSCOPE_VERSION).field("verb", "run");
+    json.field("model", model.name()).field("tokens", found.tokens);
+    json.field("nll", found.nll).field("perplexity", found.perplexity());
+    json.array<float>("each", found.each).end_object();
+    out += std::move(json).take();
+    return 0;
+  }
+  out += say(call.screen.lang,
+             Word::kRunPerplexity,
+             figure(found.perplexity()),
+             figure(found.nll),
+             counted(call.screen.lang, Word::kTokens, found.tokens)) +
+         '\n';
+  return 0;
+}
+
+// Numbers of the largest `most` of a row, largest first.
+std::vector<std::size_t> largest(std::span<const float> row, std::size_t most) {
+  std::vector<std::size_t> order(row.size());
+  std::iota(order.begin(), order.end(), std::size_t{0});
+  const std::size_t n = std::min(most, order.size());
+  std::partial_sort(order.begin(),
+                    order.begin() + static_cast<std::ptrdiff_t>(n),
+                    order.end(),
+                    [&](std::size_t a, std::size_t b) { return row[a] > row[b]; });
+  order.resize(n);
+  return order;
+}
+
+std::vector<float> softmax(std::span<const float> row) {
+  std::vector<float> out(row.begin(), row.end());
+  const float top = *std::max_element(out.begin(), out.end());
+  double sum = 0.0;
+  for (float& x : out) sum += static_cast<double>(x = std::exp(x - top));
+  for (float& x : out) x = static_cast<float>(static_cast<double>(x) / sum);
+  return out;
+}
+
+// What stands on top of an encoder: shares of its labels, or of the words that fit a masked place.
+struct Choice {
+  std::string of;
+  std::vector<std::pair<std::string, float>> best;
+};
+
+std::vector<Choice> choices(const Model& model, const Subject& subject, const Run& run) {
+  constexpr std::size_t kMost = 5;
+  std::vector<Choice> out;
+  const Shape& shape = run.logits.shape();
+  const auto add = [&](std::string of, std::span<const float> row, bool tokens) {
+    const std::vector<float> p = softmax(row);
+    Choice choice{std::move(of), {}};
+    for (const std::size_t n : largest(p, kMost)) {
+      const auto id = static_cast<std::int32_t>(n);
+      choice.best.emplace_back(tokens ? model.tokenizer().token_of(id) : model.label(id), p[n]);
+    }
+    out.push_back(std::move(choice));
+  };
+  const std::span<const float> all = run.logits.span<float>();
+  if (shape.size() == 2) {
+    add(subject.text, all.first(static_cast<std::size_t>(shape[1])), false);
+    return out;
+  }
+  const auto V = static_cast<std::size_t>(shape[2]);
+  const bool words = shape[2] == model.vocabulary();
+  for (std::size_t i = 0; i < subject.labels.size(); ++i) {
+    const std::string& token = subject.labels[i].text;
+    const bool masked = token == "[MASK]" || token == "<mask>";
+    if (words ? masked : !subject.labels[i].special) add(token, all.subspan(i * V, V), words);
+  }
+  return out;
+}
+
+int judge(const Call& call,
+          const Subject& subject,
+          const RunWishes& wishes,
+          bool embed,
+          std::string& out) {
+  const Model& model = subject.model;
+  RunOptions options;
+  options.edits = wishes.generate.edits;
+  const Run run = model.run(subject.tokens, options);
+  std::vector<Choice> found;
+  if (!embed && !run.logits.empty()) found = choices(model, subject, run);
+  JsonWriter json;
+  json.begin_object().field("headscope", HEADSCOPE_VERSION).field("verb", "run");
+  json.field("model", model.name());
+  if (!found.empty()) {
+    json.key("choices").begin_array();
+    for (const Choice& choice : found) {
+      json.begin_object().field("of", choice.of).key("best").begin_array();
+      for (const auto& [name, p] : choice.best)
+        json.begin_object().field("name", name).field("probability", p).end_object();
+      json.end_array().end_object();
+      if (call.json) continue;
+      out += paint(call.screen, Paint::kTitle, clip(clean(choice.of), call.screen.width)) + '\n';
+      for (const auto& [name, p] : choice.best)
+        out += "  " + share(static_cast<double>(p)) + "  " + bar(static_cast<double>(p), 20) +
+               "  " + clean(name) + '\n';
+    }
+    json.end_array();
+  } else {
+    const Tensor embedding = model.embedding(run, subject.tokens.attention_mask);
+    json.array<float>("embedding", embedding.span<float>());
+    if (!call.json) {
+      for (std::size_t c = 0; const float x : embedding.span<float>())
+        out += fmt::format("{}{:.6g}", c++ == 0 ? "" : " ", x);
+      out += '\n';
+    }
+  }
+  json.end_object();
+  if (call.json) out += std::move(json).take();
+  return 0;
+}
+
+}  // namespace
+
+std::vector<Edit> read_edits(const std::string& path) {
+  constexpr std::string_view kWhere = "edits";
+  const json::Value file = json::parse(read_file(path, std::size_t{1} << 24), path);
+  const json::Value* list = file.is_array() ? &file : json::find(file, "edits", kWhere);
+  if (list == nullptr || !list->is_array()) {
+    throw Error(ErrorCode::kFormat,
+                fmt::format("[edits] expected {} to hold a list of edits, found {}",
+                            path,
+                            list == nullptr ? "none" : json::describe(*list)));
+  }
+  std::vector<Edit> out;
+  for (const json::Value& one : *list) {
+    Edit edit;
+    edit.layer = json::require<int>(one, "layer", kWhere);
+    edit.head = json::require<int>(one, "head", kWhere);
+    const auto kind = json::get_or<std::string>(one, "kind", "zero", kWhere);
+    if (kind == "zero") {
+      edit.kind = Edit::Kind::kZero;
+    } else if (kind == "mean") {
+      edit.kind = Edit::Kind::kMean;
+    } else if (kind == "scale") {
+      edit.kind = Edit::Kind::kScale;
+      edit.factor = json::require<float>(one, "factor", kWhere);
+    } else {
+      throw Error(ErrorCode::kFormat,
+                  fmt::format("[edits] expected kind to be zero, mean or scale, found {}",
+                              json::quote(kind)));
+    }
+    out.push_back(std::move(edit));
+  }
+  return out;
+}
+
+int run_model(std::span<const std::string> arguments, Lang lang, std::string& out) {
+  Parser parser("run", lang);
+  Options o;
+  declare(parser, o);
+  const Call call = parser.parse(arguments);
+  if (call.help) {
+    out += text(lang, Word::kHelpRun);
+    return 0;
+  }
+  const RunWishes wishes = read_wishes(call, o);
+  const bool talks = o.chat && o.words.size() == 1;
+  if (o.words.empty() || (o.words.size() < 2 && !talks)) {
+    throw Error(ErrorCode::kUsage,
+                say(lang, Word::kRunNeeds, o.words.empty() ? "MODEL" : clean(o.words[0])));
+  }
+  std::optional<Progress> progress(std::in_place, say(lang, Word::kLoading, clean(o.words[0])));
+  const auto compute = o.exact ? Linear::Compute::kExact : Linear::Compute::kFast;
+  Model model = Model::load(o.words[0], compute);
+  progress.reset();
+  if (model.hears() && o.words.size() == 2) {
+    for (const Edit& edit : wishes.generate.edits) check_head(call, model, {edit.layer, edit.head});
+    return hear(call, model, o.words[1], wishes, out);
+  }
+  const std::string prompt = talks ? "" : read_input(call, std::span(o.words).subspan(1));
+  for (const Edit& edit : wishes.generate.edits) check_head(call, model, {edit.layer, edit.head});
+  if (o.perplexity) return perplexity(call, model, prompt, wishes, out);
+  if (!o.embed && model.generates())
+    return talks ? talk(call, model, wishes) : answer(call, model, prompt, wishes, out);
+  if (o.chat)
+    throw Error(ErrorCode::kUnsupported, say(lang, Word::kRunNoTalk, clean(model.name())));
+  const Subject subject = prepare(call, std::move(model), o.words[0], prompt, o.truncate);
+  return judge(call, subject, wishes, o.embed, out);
+}
+
+}  // namespace headscope::cli

@@ -1,0 +1,263 @@
+#include "headscope/generate.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <limits>
+#include <utility>
+
+namespace headscope {
+
+namespace {
+
+Tensor row_of(std::span<const std::int32_t> ids) {
+  Tensor row(DType::kI32, {1, static_cast<std::int64_t>(ids.size())});
+  std::copy(ids.begin(), ids.end(), row.span<std::int32_t>().begin());
+  return row;
+}
+
+GenerateOptions checked(GenerateOptions options, std::size_t sequences) {
+  const auto least = [](std::int64_t x, std::int64_t limit, const char* what) {
+    if (x >= limit) return;
+    throw Error(ErrorCode::kRange,
+                fmt::format("[generate] expected {} of at least {}, found {}", what, limit, x));
+  };
+  least(static_cast<std::int64_t>(sequences), 1, "a number of sequences");
+  least(options.most, 0, "a number of tokens");
+  least(options.block, 1, "a block");
+  least(options.positions, 0, "positions");
+  if (options.sight != nullptr && sequences > 1) {
+    throw Error(ErrorCode::kUsage,
+                fmt::format("[generate] expected one sequence with a Sight, found {}", sequences));
+  }
+  return options;
+}
+
+}  // namespace
+
+Generator::Generator(const Model& model, GenerateOptions options, std::size_t sequences)
+    : model_(&model), options_(checked(std::move(options), sequences)) {
+  positions_ = options_.positions == 0 ? model.answer_positions() : options_.positions;
+  for (std::size_t n = 0; n < sequences; ++n) {
+    sequences_.push_back({model.cache(options_.cache, positions_), {}, {}, {}, {}, Ended::kNot});
+  }
+}
+
+std::span<const float> Generator::logits(std::size_t n) const {
+  const Tensor& logits = sequences_.at(n).logits;
+  if (logits.empty())
+    throw Error(ErrorCode::kUsage, "[generate] expected read() before logits, found none");
+  return logits.span<float>();
+}
+
+std::int64_t Generator::length(std::size_t n) const { return sequences_.at(n).cache.length(); }
+
+std::size_t Generator::bytes() const {
+  std::size_t sum = 0;
+  for (const Sequence& sequence : sequences_) sum += sequence.cache.bytes();
+  return sum;
+}
+
+// What the model's files say must not come next.
+void Generator::forbid(Sequence& s) const {
+  const GenerationConfig& config = model_->generation();
+  const auto logits = s.logits.span<float>();
+  const auto hide = [&](const std::vector<std::int32_t>& ids) {
+    for (const std::int32_t id : ids) {
+      if (static_cast<std::size_t>(id) < logits.size())
+        logits[static_cast<std::size_t>(id)] = -std::numeric_limits<float>::infinity();
+    }
+  };
+  hide(config.never);
+  if (s.answer.empty()) hide(config.never_first);
+}
+
+// Runs ids [B,T] of these sequences; the logits of the last row become those of each.
+void Generator::advance(std::span<Sequence* const> who, const Tensor& ids, const Tokens* input) {
+  Tokens tokens;
+  (model_->encoder_layers() > 0 ? tokens.decoder_ids : tokens.ids) = ids.clone();
+  if (input != nullptr) {
+    tokens.ids = input->ids.clone();
+    tokens.attention_mask = input->attention_mask.clone();
+    tokens.features = input->features.clone();
+  }
+  RunOptions options;
+  options.edits = options_.edits;
+  options.sight = options_.sight;
+  options.logits_rows = 1;
+  for (Sequence* sequence : who) options.caches.push_back(&sequence->cache);
+  Run run = model_->run(tokens, options);
+  if (run.logits.empty() || run.logits.shape().size() != 3) {
+    throw Error(ErrorCode::kUnsupported,
+                fmt::format("[generate] expected a model that foretells tokens, found {} without "
+                            "such a head",
+                            model_->family()));
+  }
+  const auto all = std::as_const(run.logits).view<float, 3>();
+  for (std::size_t n = 0; n < who.size(); ++n) {
+    const std::int64_t V = all.shape[2];
+    if (who[n]->logits.size() != V) who[n]->logits = Tensor(DType::kF32, {V});
+    std::memcpy(who[n]->logits.raw(),
+                &all(static_cast<std::int64_t>(n), all.shape[1] - 1, 0),
+                static_cast<std::size_t>(V) * sizeof(float));
+    forbid(*who[n]);
+  }
+  if (options_.sight != nullptr) sighting_ = std::move(run.sighting);
+}
+
+// The sequence is its first tokens again. Where a window has moved on, it is nothing again.
+void Generator::keep(Sequence& s, std::size_t first) const {
+  try {
+    s.cache.truncate(static_cast<std::int64_t>(first));
+  } catch (const Error& error) {
+    if (error.code() != ErrorCode::kRange) throw;
+    s.cache.truncate(0);
+    first = 0;
+  }
+  s.ids.resize(first);
+}
+
+void Generator::read(std::span<const std::int32_t> ids, std::size_t n) { read_rows(ids, n, nullptr); }
+
+void Generator::read(const Tokens& input, std::span<const std::int32_t> begin, std::size_t n) {
+  if (model_->encoder_layers() == 0) {
+    throw Error(ErrorCode::kUsage,
+                fmt::format("[generate] expected a model with an encoder for an input of its own, found {}",
+                            model_->family()));
+  }
+  keep(sequences_.at(n), 0);
+  read_rows(begin.empty() ? std::span(model_->generation().begin) : begin, n, &input);
+}
+
+void Generator::read_rows(std::span<const std::int32_t> ids, std::size_t n, const Tokens* input) {
+  Sequence& s = sequences_.at(n);
+  const auto count = static_cast<std::int64_t>(ids.size());
+  if (count < 1 || count > positions_) {
+    throw Error(ErrorCode::kInput,
+                fmt::format("[generate] expected a prompt of 1 to {} tokens, found {}{}",
+                            positions_,
+                            count,
+                            count < 1 ? "" : fmt::format(": {} too many", count - positions_)));
+  }
+  // The last token is run in any case: its logits are wanted.
+  const auto in_cache = std::span(s.ids).first(static_cast<std::size_t>(s.cache.length()));
+  const auto same = std::mismatch(in_cache.begin(), in_cache.end(), ids.begin(), ids.end() - 1);
+  keep(s, static_cast<std::size_t>(same.second - ids.begin()));
+  s.answer.clear();
+  s.ended = Ended::kNot;
+  Sequence* const who[] = {&s};
+  while (s.ids.size() < ids.size()) {
+    const std::size_t at = s.ids.size();
+    const auto part =
+        ids.subspan(at, std::min(ids.size() - at, static_cast<std::size_t>(options_.block)));
+    advance(who, row_of(part), at == 0 ? input : nullptr);
+    s.ids.insert(s.ids.end(), part.begin(), part.end());
+  }
+  SamplingOptions sampling = options_.sampling;
+  sampling.seed += n;
+  s.sampler.emplace(sampling, s.ids);
+}
+
+// The token that follows, from the logits at hand; it is not run yet.
+void Generator::take(Sequence& s) const {
+  if (static_cast<std::int64_t>(s.answer.size()) >= options_.most) {
+    s.ended = Ended::kMost;
+    return;
+  }
+  const std::int32_t id = s.sampler->next(std::as_const(s.logits).span<float>());
+  const auto& stops = model_->generation().stop_ids;
+  if (options_.stop_at_end && std::find(stops.begin(), stops.end(), id) != stops.end()) {
+    s.ended = Ended::kStop;
+    return;
+  }
+  s.ids.push_back(id);
+  s.answer.push_back(id);
+}
+
+bool Generator::step() {
+  // A token is run when the next one is wanted: the last of an answer never is.
+  std::vector<Sequence*> who;
+  std::vector<std::int32_t> ids;
+  for (Sequence& s : sequences_) {
+    if (s.logits.empty() || s.ended != Ended::kNot) continue;
+    if (s.answer.empty()) continue;
+    if (static_cast<std::int64_t>(s.answer.size()) >= options_.most) {
+      s.ended = Ended::kMost;
+    } else if (s.cache.length() >= positions_) {
+      s.ended = Ended::kFull;
+    } else {
+      who.push_back(&s);
+      ids.push_back(s.answer.back());
+    }
+  }
+  if (!who.empty()) {
+    Tensor column(DType::kI32, {static_cast<std::int64_t>(ids.size()), 1});
+    std::copy(ids.begin(), ids.end(), column.span<std::int32_t>().begin());
+    advance(who, column);
+  }
+  bool going = false;
+  for (Sequence& s : sequences_) {
+    if (s.logits.empty() || s.ended != Ended::kNot) continue;
+    take(s);
+    going = going || s.ended == Ended::kNot;
+  }
+  return going;
+}
+
+double Foresight::perplexity() const { return std::exp(nll); }
+
+namespace {
+// -ln p(id), summed in double from the largest logit down.
+float surprise(std::span<const float> logits, std::int32_t id) {
+  const float largest = *std::max_element(logits.begin(), logits.end());
+  double sum = 0.0;
+  for (float x : logits) sum += std::exp(static_cast<double>(x) - static_cast<double>(largest));
+  return static_cast<float>(std::log(sum) + static_cast<double>(largest) -
+                            static_cast<double>(logits[static_cast<std::size_t>(id)]));
+}
+}  // namespace
+
+Foresight foresight(const Model& model,
+                    std::span<const std::int32_t> ids,
+                    std::span<const Edit> edits,
+                    std::int64_t window,
+                    std::int64_t block) {
+  if (ids.size() < 2) {
+    throw Error(ErrorCode::kInput,
+                fmt::format("[perplexity] expected at least two tokens, found {}", ids.size()));
+  }
+  const auto W = static_cast<std::size_t>(window > 0 ? std::min(window, model.positions())
+                                                     : model.positions());
+  Foresight out;
+  double sum = 0.0;
+  for (std::size_t first = 0; first + 1 < ids.size(); first += W) {
+    const auto part = ids.subspan(first, std::min(W, ids.size() - first));
+    if (part.size() < 2) break;
+    KvCache cache = model.cache(DType::kF32, static_cast<std::int64_t>(part.size()));
+    for (std::size_t at = 0; at + 1 < part.size();) {
+      const std::size_t rows = std::min(part.size() - 1 - at, static_cast<std::size_t>(block));
+      Tokens tokens;
+      tokens.ids = row_of(part.subspan(at, rows));
+      RunOptions options;
+      options.edits.assign(edits.begin(), edits.end());
+      options.caches = {&cache};
+      options.final_length = static_cast<std::int64_t>(part.size());
+      const Run run = model.run(tokens, options);
+      const auto logits = run.logits.view<float, 3>();
+      const auto V = static_cast<std::size_t>(logits.shape[2]);
+      for (std::size_t i = 0; i < rows; ++i) {
+        const std::span<const float> row(&logits(0, static_cast<std::int64_t>(i), 0), V);
+        out.each.push_back(surprise(row, part[at + i + 1]));
+        sum += static_cast<double>(out.each.back());
+      }
+      at += rows;
+    }
+  }
+  out.tokens = static_cast<std::int64_t>(out.each.size());
+  out.nll = sum / static_cast<double>(out.tokens);
+  return out;
+}
+
+}  // namespace headscope

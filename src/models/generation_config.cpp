@@ -1,0 +1,129 @@
+#include "models/generation_config.h"
+
+#include <algorithm>
+#include <optional>
+
+#include "headscope/safetensors.h"
+
+namespace headscope::models {
+
+namespace {
+
+namespace fs = std::filesystem;
+using json::Value;
+
+constexpr std::size_t kMostBytes = std::size_t{16} << 20;
+
+std::optional<std::string> text_in(const fs::path& path) {
+  std::error_code ignored;
+  if (!fs::is_regular_file(path, ignored)) return std::nullopt;
+  return read_file(path, kMostBytes);
+}
+
+std::optional<Value> json_in(const fs::path& path) {
+  const auto text = text_in(path);
+  if (!text) return std::nullopt;
+  return json::parse(*text, path.filename().string());
+}
+
+// A token as tokenizer_config.json gives it: its text, or an object that holds it.
+std::string token_text(const Value& config, const char* key, std::string_view where) {
+  const Value* token = json::find(config, key, where);
+  if (token == nullptr) return "";
+  if (token->is_object()) return json::get_or<std::string>(*token, "content", "", where);
+  return json::as<std::string>(*token, key, where);
+}
+
+// An id, or a list of them.
+void add_ids(const Value& config, const char* key, std::string_view where, std::vector<std::int32_t>& to) {
+  const Value* ids = json::find(config, key, where);
+  if (ids == nullptr) return;
+  const auto add = [&](const Value& one) {
+    const auto id = json::as<std::int32_t>(one, key, where);
+    if (id < 0) return;  // as some files say "none"
+    if (std::find(to.begin(), to.end(), id) == to.end()) to.push_back(id);
+  };
+  if (!ids->is_array()) {
+    add(*ids);
+    return;
+  }
+  for (const Value& one : *ids) add(one);
+}
+
+// How answers of encoder-decoders begin and what never comes, from the file that says something of it.
+void read_answers(const Value& config, std::string_view where, GenerationConfig& to) {
+  if (to.begin.empty()) {
+    add_ids(config, "decoder_start_token_id", where, to.begin);
+    if (!to.begin.empty()) {
+      std::vector<std::int32_t> forced;
+      add_ids(config, "forced_bos_token_id", where, forced);
+      to.begin.insert(to.begin.end(), forced.begin(), forced.end());
+    }
+  }
+  if (to.never.empty()) {
+    add_ids(config, "suppress_tokens", where, to.never);
+    if (const Value* words = json::find(config, "bad_words_ids", where); words != nullptr && words->is_array()) {
+      for (const Value& word : *words) {
+        if (word.is_array() && word.size() == 1)
+          to.never.push_back(json::as<std::int32_t>(word.front(), "bad_words_ids", where));
+      }
+    }
+  }
+  if (to.never_first.empty()) add_ids(config, "begin_suppress_tokens", where, to.never_first);
+}
+
+// The template itself, or the one called "default" of a list of named ones.
+std::string template_in(const Value& config, std::string_view where) {
+  const Value* found = json::find(config, "chat_template", where);
+  if (found == nullptr) return "";
+  if (!found->is_array()) return json::as<std::string>(*found, "chat_template", where);
+  for (const Value& one : *found) {
+    if (json::get_or<std::string>(one, "name", "", where) == "default")
+      return json::require<std::string>(one, "template", where);
+  }
+  return "";
+}
+
+}  // namespace
+
+GenerationConfig generation_config_in(const fs::path& folder, const Value& config) {
+  GenerationConfig out;
+  if (const auto own = json_in(folder / "generation_config.json")) {
+    add_ids(*own, "eos_token_id", "generation_config.json", out.stop_ids);
+    read_answers(*own, "generation_config.json", out);
+  }
+  if (out.stop_ids.empty()) add_ids(config, "eos_token_id", "config.json", out.stop_ids);
+  read_answers(config, "config.json", out);
+  if (const auto tokens = json_in(folder / "tokenizer_config.json")) {
+    constexpr std::string_view kWhere = "tokenizer_config.json";
+    out.bos_token = token_text(*tokens, "bos_token", kWhere);
+    out.eos_token = token_text(*tokens, "eos_token", kWhere);
+    out.chat_template = template_in(*tokens, kWhere);
+  }
+  if (const auto text = text_in(folder / "chat_template.jinja")) out.chat_template = *text;
+  return out;
+}
+
+GenerationConfig generation_config_from_gguf(const Value& metadata) {
+  constexpr std::string_view kWhere = "gguf";
+  GenerationConfig out;
+  for (const char* key : {"tokenizer.ggml.eos_token_id",
+                          "tokenizer.ggml.eot_token_id",
+                          "tokenizer.ggml.eom_token_id"})
+    add_ids(metadata, key, kWhere, out.stop_ids);
+  out.chat_template = json::get_or<std::string>(metadata, "tokenizer.chat_template", "", kWhere);
+  const Value* tokens = json::find(metadata, "tokenizer.ggml.tokens", kWhere);
+  const auto spelled = [&](const char* key) -> std::string {
+    const auto id = json::get_or<std::int64_t>(metadata, key, -1, kWhere);
+    if (tokens == nullptr || !tokens->is_array() || id < 0 ||
+        id >= static_cast<std::int64_t>(tokens->size()))
+      return "";
+    const Value& token = (*tokens)[static_cast<std::size_t>(id)];
+    return token.is_string() ? token.get<std::string>() : "";
+  };
+  out.bos_token = spelled("tokenizer.ggml.bos_token_id");
+  out.eos_token = spelled("tokenizer.ggml.eos_token_id");
+  return out;
+}
+
+}  // namespace headscope::models

@@ -1,0 +1,249 @@
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <numbers>
+
+#include "models/gguf_config.h"
+
+namespace headscope::models {
+
+std::vector<float> llama3_factors(const json::Value& scaling, double theta, std::int64_t width) {
+  const std::string where = "config.json";
+  const auto factor = json::require<double>(scaling, "factor", where);
+  const auto low = json::get_or<double>(scaling, "low_freq_factor", 1.0, where);
+  const auto high = json::get_or<double>(scaling, "high_freq_factor", 4.0, where);
+  const auto original = json::require<double>(scaling, "original_max_position_embeddings", where);
+  std::vector<float> out;
+  for (std::int64_t i = 0; i < width; i += 2) {
+    const double wave = 2.0 * std::numbers::pi *
+                        std::pow(theta, static_cast<double>(i) / static_cast<double>(width));
+    const double smooth = (original / wave - low) / (high - low);
+    const double by = smooth >= 1.0   ? 1.0
+                      : smooth <= 0.0 ? factor
+                                      : 1.0 / ((1.0 - smooth) / factor + smooth);
+    out.push_back(static_cast<float>(by));
+  }
+  return out;
+}
+
+const GgufFamily& gguf_family_of(const json::Value& config) {
+  const auto type = json::require<std::string>(config, "model_type", "config.json");
+  if (const GgufFamily* family = gguf_family_of_type(type)) return *family;
+  throw Error(
+      ErrorCode::kUnsupported,
+      fmt::format("[config.json] expected a model_type that GGUF has names for here ({}), found {}",
+                  gguf_architectures(),
+                  json::quote(type)));
+}
+
+namespace {
+
+/// "attn_config.clip_qkv" names a key inside an object.
+const json::Value* look(const json::Value& config, const std::string& key) {
+  const std::size_t dot = key.find('.');
+  if (dot == std::string::npos) return json::find(config, key, "config.json");
+  const json::Value* inner = json::find(config, key.substr(0, dot), "config.json");
+  return inner == nullptr ? nullptr : json::find(*inner, key.substr(dot + 1), "config.json");
+}
+
+/// rope_parameters of today's files or what older ones say in several places.
+json::Value rope_of(const json::Value& config) {
+  const std::string where = "config.json";
+  json::Value rope = json::Value::object();
+  if (const json::Value* old = json::find(config, "rope_scaling", where)) {
+    (void)json::find(*old, "rope_type", where);  // refuses what is no object
+    rope = *old;
+  }
+  if (const json::Value* now = json::find(config, "rope_parameters", where)) {
+    // Layers of two kinds have two: what is written below the plain keys is of the full ones.
+    const json::Value* full = json::find(*now, "full_attention", where);
+    rope.update(full == nullptr ? *now : *full);
+    if (const json::Value* sliding = json::find(*now, "sliding_attention", where))
+      rope["sliding_theta"] = json::get_or<double>(*sliding, "rope_theta", 10000.0, where);
+  }
+  for (const char* key :
+       {"rope_theta", "partial_rotary_factor", "rotary_pct", "original_max_position_embeddings"}) {
+    if (const json::Value* value = json::find(config, key, where);
+        value != nullptr && !rope.contains(key))
+      rope[key] = *value;
+  }
+  if (rope.contains("rotary_pct")) rope["partial_rotary_factor"] = rope["rotary_pct"];
+  if (!rope.contains("rope_type"))
+    rope["rope_type"] = json::get_or<std::string>(rope, "type", "default", where);
+  return rope;
+}
+
+std::int64_t size_in(const json::Value& config, const GgufFamily& family, std::string_view gguf) {
+  for (const auto& [hf, key] : gguf_keys(family)) {
+    if (key != gguf) continue;
+    const json::Value* found = look(config, hf);
+    return found == nullptr ? 0 : json::as<std::int64_t>(*found, hf, "config.json");
+  }
+  return 0;
+}
+
+std::int64_t head_width(const json::Value& config, const GgufFamily& family) {
+  if (const json::Value* width = json::find(config, "head_dim", "config.json"))
+    return json::as<std::int64_t>(*width, "head_dim", "config.json");
+  return size_in(config, family, "embedding_length") /
+         std::max<std::int64_t>(1, size_in(config, family, "attention.head_count"));
+}
+
+void put_rope(const json::Value& config,
+              const GgufFamily& family,
+              const std::string& p,
+              json::Value& out) {
+  const json::Value rope = rope_of(config);
+  const std::string where = "config.json";
+  const auto theta = json::get_or<double>(rope, "rope_theta", 10000.0, where);
+  const auto share = json::get_or<double>(rope, "partial_rotary_factor", 1.0, where);
+  out[p + "rope.freq_base"] = theta;
+  out[p + "rope.dimension_count"] =
+      static_cast<std::int64_t>(share * static_cast<double>(head_width(config, family)));
+  if (rope.contains("sliding_theta")) out[p + "rope.freq_base_swa"] = rope["sliding_theta"];
+  const auto type = json::as<std::string>(rope["rope_type"], "rope_type", where);
+  if (type == "default" || type == "llama3") return;  // llama 3: rope_freqs.weight says it
+  if (type != "linear" && type != "yarn" && type != "longrope" && type != "su") {
+    throw Error(ErrorCode::kUnsupported,
+                fmt::format("[convert] expected rope_type default, linear, yarn, longrope or "
+                            "llama3, found {}",
+                            json::quote(type)));
+  }
+  out[p + "rope.scaling.type"] = type == "su" ? "longrope" : type;
+  for (const auto& [hf, gguf] :
+       pairs_of("factor=factor beta_fast=yarn_beta_fast beta_slow=yarn_beta_slow "
+                "original_max_position_embeddings=original_context_length "
+                "attention_factor=attn_factor")) {
+    if (const json::Value* value = json::find(rope, hf, where))
+      out[p + "rope.scaling." + gguf] = *value;
+  }
+}
+
+}  // namespace
+
+GgufSizes gguf_sizes(const json::Value& config, const GgufFamily& family) {
+  GgufSizes sizes;
+  sizes.layers = size_in(config, family, "block_count");
+  sizes.heads = size_in(config, family, "attention.head_count");
+  sizes.kv_heads = size_in(config, family, "attention.head_count_kv");
+  if (family.model_type == "falcon") {
+    const bool grouped =
+        json::get_or<bool>(config, "new_decoder_architecture", false, "config.json");
+    sizes.two_norms = grouped && json::get_or<std::int64_t>(
+                                     config, "num_ln_in_parallel_attn", 2, "config.json") == 2;
+    if (!grouped)
+      sizes.kv_heads =
+          json::get_or<bool>(config, "multi_query", true, "config.json") ? 1 : sizes.heads;
+  }
+  if (sizes.kv_heads < 1) sizes.kv_heads = sizes.heads;
+  constexpr std::int64_t kMostLayers = 10'000;
+  if (sizes.layers < 1 || sizes.layers > kMostLayers || sizes.heads < 1 ||
+      sizes.heads > (std::int64_t{1} << 31)) {
+    throw Error(ErrorCode::kFormat,
+                "[config.json] expected numbers of layers and heads, found none");
+  }
+  return sizes;
+}
+
+namespace {
+
+/// Activations that differ by rounding alone.
+bool same_activation(const json::Value& a, const json::Value& b) {
+  const auto is_tanh = [](const json::Value& name) {
+    return name == "gelu_new" || name == "gelu_fast" || name == "gelu_pytorch_tanh";
+  };
+  return is_tanh(a) && is_tanh(b);
+}
+
+/// What a family's readers of GGUF take for granted, since no key says it.
+void check_constants(const json::Value& config, const GgufFamily& family) {
+  const json::Value constants = json::Value::parse(family.constants);
+  for (const auto& [key, expected] : constants.items()) {
+    const json::Value* found = json::find(config, key, "config.json");
+    if (found == nullptr || *found == expected || same_activation(*found, expected)) continue;
+    if (expected.is_structured()) continue;  // layers' kinds are told by their tensors
+    throw Error(ErrorCode::kUnsupported,
+                fmt::format("[convert] expected {} {} (GGUF cannot say otherwise of {}), found {}",
+                            key,
+                            expected.dump(),
+                            family.architecture,
+                            json::describe(*found)));
+  }
+}
+
+/// Facts whose keys only some readers know, written where the usual ones would be wrong.
+void put_rare(const json::Value& config, const std::string& p, json::Value& out) {
+  const std::string where = "config.json";
+  if (const json::Value* scalar = json::find(config, "query_pre_attn_scalar", where)) {
+    const auto n = json::as<double>(*scalar, "query_pre_attn_scalar", where);
+    if (n > 0.0 && n != json::get_or<double>(config, "head_dim", 0.0, where))
+      out[p + "attention.scale"] = 1.0 / std::sqrt(n);
+  }
+  const json::Value* kinds = json::find(config, "layer_types", where);
+  if (kinds != nullptr && kinds->is_array() && out["general.architecture"] == "gemma3") {
+    const auto full = std::find(kinds->begin(), kinds->end(), "full_attention");
+    if (full != kinds->end())
+      out[p + "attention.sliding_window_pattern"] = full - kinds->begin() + 1;
+  }
+  for (const char* key : {"num_experts", "num_local_experts", "n_routed_experts"}) {
+    const json::Value* experts = json::find(config, key, where);
+    if (experts != nullptr && !out.contains(p + "expert_count")) out[p + "expert_count"] = *experts;
+  }
+}
+
+}  // namespace
+
+json::Value metadata_from_config(const json::Value& config, const GgufFamily& family) {
+  check_constants(config, family);
+  json::Value out = json::Value::object();
+  const std::string p = std::string(family.architecture) + '.';
+  out["general.architecture"] = family.architecture;
+  for (const auto& [hf, gguf] : gguf_keys(family)) {
+    const json::Value* value = look(config, hf);
+    // Readers tell numbers from whole numbers by the type they are written in.
+    const bool real =
+        gguf.find("epsilon") != std::string::npos || gguf.find("scale") != std::string::npos ||
+        gguf.find("softcapping") != std::string::npos || gguf.find("clamp") != std::string::npos ||
+        gguf.find("alibi") != std::string::npos;
+    if (value != nullptr)
+      out[p + gguf] = real ? json::Value(json::as<double>(*value, hf, "config.json")) : *value;
+  }
+  const GgufSizes sizes = gguf_sizes(config, family);
+  const std::int64_t width = size_in(config, family, "embedding_length");
+  out[p + "attention.head_count_kv"] = sizes.kv_heads;
+  const std::string feed = p + "feed_forward_length";
+  if (!out.contains(feed)) out[feed] = 4 * width;
+  if (!out.contains(p + "context_length"))
+    out[p + "context_length"] = json::get_or<std::int64_t>(config, "n_ctx", 2048, "config.json");
+  if (json::find(config, "head_dim", "config.json") != nullptr) {
+    out[p + "attention.value_length"] = out[p + "attention.key_length"];
+  } else {
+    out.erase(p + "attention.key_length");
+  }
+  constexpr std::string_view kNoRope[] = {"gpt2", "bloom", "mpt", "bert"};
+  if (std::find(std::begin(kNoRope), std::end(kNoRope), family.architecture) == std::end(kNoRope))
+    put_rope(config, family, p, out);
+  if (family.architecture == "mpt") {
+    for (const auto& [key, fallback] :
+         {std::pair{"attention.max_alibi_bias", 8.0}, std::pair{"attention.clamp_kqv", 0.0}}) {
+      if (!out.contains(p + key) && fallback > 0.0) out[p + key] = fallback;
+    }
+  }
+  if (family.architecture == "bert") out[p + "attention.causal"] = false;
+  if (family.architecture == "deepseek2") {
+    out[p + "attention.key_length"] =
+        json::get_or<std::int64_t>(config, "qk_nope_head_dim", 0, "config.json") +
+        json::get_or<std::int64_t>(config, "qk_rope_head_dim", 0, "config.json");
+    out[p + "attention.value_length"] =
+        json::get_or<std::int64_t>(config, "v_head_dim", 0, "config.json");
+    out[p + "rope.dimension_count"] =
+        json::get_or<std::int64_t>(config, "qk_rope_head_dim", 0, "config.json");
+    out[p + "expert_weights_norm"] =
+        json::get_or<bool>(config, "norm_topk_prob", false, "config.json");
+  }
+  put_rare(config, p, out);
+  return out;
+}
+
+}  // namespace headscope::models

@@ -1,0 +1,170 @@
+#include "models/model_files.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "headscope/gguf.h"
+#include "headscope/safetensors.h"
+#include "models/encoder_decoder.h"
+#include "models/finite.h"
+#include "models/gguf_tensors.h"
+#include "models/towers.h"
+#include "models/vision.h"
+
+namespace headscope::models {
+
+namespace {
+
+namespace fs = std::filesystem;
+using json::Value;
+
+ModelFiles open_gguf(const Place& place) {
+  struct Kept {
+    Gguf file;
+    GgufModel model;
+  };
+  const auto kept = std::make_shared<Kept>(Kept{Gguf::open(place.weights), {}});
+  kept->model = model_from_gguf(kept->file, false);
+  ModelFiles out;
+  out.config = std::move(kept->model.config);
+  out.tensors = {kept->file.name(), std::move(kept->model.tensors), kept};
+  out.out_in = kept->model.out_in;
+  out.metadata = std::shared_ptr<const Value>(kept, &kept->file.metadata());
+  return out;
+}
+
+std::optional<Value> json_at(const fs::path& path) {
+  std::error_code ignored;
+  if (!fs::is_regular_file(path, ignored)) return std::nullopt;
+  return json::parse(read_file(path, std::size_t{1} << 20), path.filename().string());
+}
+
+}  // namespace
+
+ModelFiles open_model(const Place& place) {
+  ModelFiles out;
+  if (place.weights.extension() == ".gguf") {
+    out = open_gguf(place);
+  } else {
+    const std::string name = place.config.filename().string();
+    out.config = json::parse(read_file(place.config, std::size_t{16} << 20), name);
+    out.tensors = Tensors::of(Safetensors::open(place.weights));
+  }
+  check_finite(out.tensors);
+  return out;
+}
+
+std::string architecture_of(const Value& config) {
+  const Value* list = json::find(config, "architectures", "config.json");
+  if (list == nullptr || !list->is_array() || list->empty() || !list->front().is_string())
+    return "";
+  return list->front().get<std::string>();
+}
+
+std::unique_ptr<const Network> read_network(ModelFiles& files) {
+  const std::string architecture = architecture_of(files.config);
+  if (auto pair = read_pair(files.config))
+    return std::make_unique<EncoderDecoder>(std::move(*pair), std::move(files.tensors), architecture);
+  if (auto vision = read_vision(files.config, architecture))
+    return std::make_unique<Vision>(std::move(*vision), std::move(files.tensors));
+  if (auto towers = read_towers(files.config, architecture))
+    return std::make_unique<Towers>(std::move(*towers), std::move(files.tensors));
+  if (auto text = read_text_tower(files.config, architecture))
+    return std::make_unique<TextTower>(std::move(*text), std::move(files.tensors));
+  Blueprint b = read_blueprint(files.config);
+  if (files.out_in) b.matrices = Linear::Layout::kOutIn;
+  return std::make_unique<Transformer>(std::move(b), std::move(files.tensors), architecture);
+}
+
+std::vector<Role> read_roles(const fs::path& path, const Network& network) {
+  const auto layers = static_cast<std::int64_t>(network.layers());
+  std::error_code ignored;
+  if (!std::filesystem::is_regular_file(path, ignored)) return {};
+  const Value all = json::parse(read_file(path, std::size_t{1} << 20), "roles.json");
+  if (!all.is_array()) throw Error(ErrorCode::kFormat, "[roles.json] expected an array of roles");
+  std::vector<Role> roles;
+  for (const Value& one : all) {
+    const std::string where = "roles.json";
+    Role role;
+    role.layer = json::require<int>(one, "layer", where);
+    role.head = json::require<int>(one, "head", where);
+    role.letter = json::require<std::string>(one, "letter", where);
+    role.shape = json::get_or<std::string>(one, "shape", "circle", where);
+    role.en = json::require<std::string>(one, "en", where);
+    role.ru = json::get_or<std::string>(one, "ru", role.en, where);
+    role.source = json::require<std::string>(one, "source", where);
+    role.score = json::get_or<double>(one, "score", 0.0, where);
+    role.baseline = json::get_or<double>(one, "baseline", 0.0, where);
+    role.n = json::get_or<std::int64_t>(one, "n", 0, where);
+    const bool there = role.layer >= 0 && role.layer < layers;
+    const std::int64_t heads = network.facts(there ? static_cast<std::size_t>(role.layer) : 0).heads;
+    if (!there || role.head < 0 || role.head >= heads) {
+      throw Error(ErrorCode::kRange,
+                  fmt::format("[roles.json] expected layers 0..{} and heads 0..{}, found {}.{}",
+                              layers - 1,
+                              heads - 1,
+                              role.layer,
+                              role.head));
+    }
+    roles.push_back(std::move(role));
+  }
+  return roles;
+}
+
+std::optional<Tokenizer> read_tokenizer(const Place& place,
+                                        const ModelFiles& files,
+                                        std::int64_t vocabulary) {
+  std::optional<Tokenizer> out;
+  std::error_code ignored;
+  if (files.metadata != nullptr && files.metadata->contains("tokenizer.ggml.tokens"))
+    out.emplace(Tokenizer::from_gguf(*files.metadata, place.weights.filename().string()));
+  else if (fs::exists(place.folder / "tokenizer.json", ignored))
+    out.emplace(Tokenizer::load(place.folder));
+  if (out && out->vocabulary_size() > vocabulary) {
+    throw Error(
+        ErrorCode::kFormat,
+        fmt::format(
+            "[model] expected a tokenizer of at most {} tokens, found {}: of another model?",
+            vocabulary,
+            out->vocabulary_size()));
+  }
+  return out;
+}
+
+std::vector<std::string> read_labels(const Value& config) {
+  constexpr std::size_t kMost = 1'000'000;
+  const Value* names = json::find(config, "id2label", "config.json");
+  std::vector<std::string> out;
+  if (names == nullptr || !names->is_object() || names->size() > kMost) return out;
+  for (std::size_t n = 0; n < names->size(); ++n) {
+    const auto name = names->find(std::to_string(n));
+    if (name == names->end() || !name->is_string()) return {};
+    out.push_back(name->get<std::string>());
+  }
+  return out;
+}
+
+Pooling read_pooling(const fs::path& folder) {
+  Pooling out;
+  const auto config = json_at(folder / "1_Pooling" / "config.json");
+  if (!config) return out;
+  const auto says = [&](const char* key) {
+    return json::get_or<bool>(*config, key, false, "1_Pooling/config.json");
+  };
+  if (says("pooling_mode_cls_token"))
+    out.kind = Pooling::Kind::kFirst;
+  else if (says("pooling_mode_max_tokens"))
+    out.kind = Pooling::Kind::kMax;
+  else if (says("pooling_mode_lasttoken"))
+    out.kind = Pooling::Kind::kLast;
+  const auto modules = json_at(folder / "modules.json");
+  if (!modules || !modules->is_array()) return out;
+  out.unit_length = std::any_of(modules->begin(), modules->end(), [](const Value& module) {
+    return module.is_object() && module.value("type", Value()).is_string() &&
+           module["type"].get<std::string>().ends_with("Normalize");
+  });
+  return out;
+}
+
+}  // namespace headscope::models

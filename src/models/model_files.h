@@ -1,0 +1,43 @@
+#pragma once
+
+#include <filesystem>
+#include <memory>
+#include <optional>
+#include <vector>
+
+#include "formats/json.h"
+#include "headscope/model.h"
+#include "models/find.h"
+#include "models/network.h"
+#include "models/weights.h"
+
+/// What lies beside the weights of a model, read from a folder or out of one GGUF file.
+namespace headscope::models {
+
+struct ModelFiles {
+  json::Value config;  ///< config.json, or what GGUF metadata says in its words
+  Tensors tensors;
+  bool out_in = false;  ///< every matrix is [out,in], whatever the family says
+  std::shared_ptr<const json::Value> metadata{};  ///< of GGUF; nullptr for a folder
+};
+/// Opens and checks; weights stay mapped. Errors: those of the formats; kInput for a weight that is NaN or
+/// infinite (names the tensor).
+ModelFiles open_model(const Place& place);
+
+/// The class that the weights are of, from config.json: "BertForMaskedLM"; "" when it says none.
+std::string architecture_of(const json::Value& config);
+/// Errors: kFormat, kRange.
+std::vector<Role> read_roles(const std::filesystem::path& path, const Network& network);
+/// The stack or stacks that config.json describes. Takes the tensors out of `files`.
+/// Errors: kUnsupported (an unknown family: names the nearest), kFormat, kNotFound, kShape, kDType.
+std::unique_ptr<const Network> read_network(ModelFiles& files);
+/// Nothing when there is none. Errors: also kFormat for one with more tokens than `vocabulary`.
+std::optional<Tokenizer> read_tokenizer(const Place& place,
+                                        const ModelFiles& files,
+                                        std::int64_t vocabulary);
+/// Names of what a classifier tells apart: config.json's id2label.
+std::vector<std::string> read_labels(const json::Value& config);
+/// From 1_Pooling/config.json and modules.json, as Sentence Transformers write them; else the mean, of length 1.
+Pooling read_pooling(const std::filesystem::path& folder);
+
+}  // namespace headscope::models

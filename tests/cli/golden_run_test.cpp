@@ -1,0 +1,72 @@
+#include <gtest/gtest.h>
+
+#include <nlohmann/json.hpp>
+
+#include "cli/app.h"
+#include "golden/golden.h"
+#include "headscope/generate.h"
+#include "headscope/safetensors.h"
+
+namespace headscope::cli {
+namespace {
+
+nlohmann::json run_json(std::vector<std::string> words) {
+  words.insert(words.begin(), "run");
+  words.emplace_back("--json");
+  std::string out;
+  std::string complaint;
+  EXPECT_EQ(run(words, out, complaint), 0) << complaint;
+  return nlohmann::json::parse(out);
+}
+
+std::string stories() {
+  return (golden::models_dir() / "stories260k" / "stories260K.gguf").string();
+}
+
+// expected-output.md holds what the published reference prints for an empty prompt at temperature 0.
+TEST(GoldenRun, StoriesAreToldAsPublished) {
+  HEADSCOPE_REQUIRE_MODEL("stories260k");
+  const std::string page =
+      read_file(golden::models_dir() / "stories260k" / "expected-output.md", 1 << 16);
+  const std::size_t begin = page.find("Once upon a time");
+  ASSERT_NE(begin, std::string::npos);
+  std::string whole = page.substr(begin, page.find("```", begin) - begin);
+  while (whole.ends_with('\n')) whole.pop_back();
+  ASSERT_GT(whole.size(), 300U);
+  const auto found = run_json({stories(), "Once upon a time", "-n", "300", "--exact"});
+  const std::string answer = "Once upon a time" + found["text"].get<std::string>();
+  EXPECT_EQ(answer.substr(0, whole.size()), whole);
+}
+
+TEST(GoldenRun, RoundedActivationsCostLittle) {
+  HEADSCOPE_REQUIRE_MODEL("smollm2-135m");
+  const std::string folder = (golden::models_dir() / "smollm2-135m").string();
+  const Model exact = Model::load(folder);
+  const Model fast = Model::load(folder, Linear::Compute::kFast);
+  const std::string text =
+      "The old king gave the young prince a sharp sword. He had carried it in three wars, and he "
+      "had never once "
+      "drawn it in anger; now his hands shook, and the boy who took it from him was not yet "
+      "fifteen.";
+  const auto ids = exact.tokenizer().encode(text).ids;
+  const double a = foresight(exact, ids).perplexity();
+  const double b = foresight(fast, ids).perplexity();
+  EXPECT_NEAR(b / a, 1.0, 0.02) << a << ' ' << b;
+}
+
+TEST(GoldenRun, LookingTellsWhereHeadsLooked) {
+  HEADSCOPE_REQUIRE_MODEL("stories260k");
+  const auto found = run_json({stories(), "Once upon a time", "-n", "5", "--look"});
+  ASSERT_EQ(found["tokens"].size(), 5U);
+  for (const auto& token : found["tokens"]) {
+    ASSERT_FALSE(token["looks"].empty());
+    for (const auto& look : token["looks"]) {
+      EXPECT_GT(look["weight"].get<double>(), 0.0);
+      EXPECT_LE(look["weight"].get<double>(), 1.0);
+    }
+  }
+  EXPECT_EQ(found["text"], run_json({stories(), "Once upon a time", "-n", "5"})["text"]);
+}
+
+}  // namespace
+}  // namespace headscope::cli

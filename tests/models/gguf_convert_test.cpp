@@ -1,0 +1,319 @@
+#include "models/gguf_convert.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <cstring>
+#include <limits>
+#include <map>
+#include <random>
+#include <string>
+#include <vector>
+
+#include "formats/bytes.h"
+#include "formats/json.h"
+#include "formats/scratch.h"
+#include "headscope/gguf.h"
+#include "headscope/model.h"
+#include "headscope/safetensors.h"
+
+namespace headscope {
+namespace {
+
+namespace fs = std::filesystem;
+using json::Value;
+
+constexpr std::int64_t kWidth = 64, kHeads = 4, kKvHeads = 2, kMlp = 96, kWords = 40;
+
+/// A llama of two layers with random weights, as a Hugging Face folder.
+class SmallLlama {
+ public:
+  explicit SmallLlama(const fs::path& folder) {
+    fs::create_directories(folder);
+    put("model.embed_tokens.weight", {kWords, kWidth});
+    put("model.norm.weight", {kWidth});
+    for (const char* layer : {"model.layers.0.", "model.layers.1."}) {
+      const std::string p = layer;
+      put(p + "input_layernorm.weight", {kWidth});
+      put(p + "post_attention_layernorm.weight", {kWidth});
+      put(p + "self_attn.q_proj.weight", {kWidth, kWidth});
+      put(p + "self_attn.k_proj.weight", {kWidth / 2, kWidth});
+      put(p + "self_attn.v_proj.weight", {kWidth / 2, kWidth});
+      put(p + "self_attn.o_proj.weight", {kWidth, kWidth});
+      put(p + "mlp.gate_proj.weight", {kMlp, kWidth});
+      put(p + "mlp.up_proj.weight", {kMlp, kWidth});
+      put(p + "mlp.down_proj.weight", {kWidth, kMlp});
+    }
+    save(folder);
+    write_file(folder / "config.json", config().dump());
+  }
+
+  static Value config() {
+    return {{"model_type", "llama"},
+            {"architectures", {"LlamaForCausalLM"}},
+            {"hidden_size", kWidth},
+            {"num_hidden_layers", 2},
+            {"num_attention_heads", kHeads},
+            {"num_key_value_heads", kKvHeads},
+            {"intermediate_size", kMlp},
+            {"vocab_size", kWords},
+            {"max_position_embeddings", 128},
+            {"rms_norm_eps", 1e-5},
+            {"rope_theta", 10000.0},
+            {"hidden_act", "silu"},
+            {"tie_word_embeddings", true},
+            {"bos_token_id", 1},
+            {"eos_token_id", 2}};
+  }
+  void save(const fs::path& folder) const {
+    std::map<std::string, AnyView, std::less<>> views;
+    for (const auto& [name, tensor] : tensors) views.emplace(name, tensor.any());
+    write_safetensors(folder / "model.safetensors", views);
+  }
+
+  std::map<std::string, Tensor> tensors;
+
+ private:
+  void put(const std::string& name, const Shape& shape) {
+    Tensor t(DType::kF32, shape);
+    std::normal_distribution<float> normal(0.0F, 0.1F);
+    for (float& x : t.span<float>()) x = normal(random_);
+    tensors.emplace(name, std::move(t));
+  }
+  std::mt19937 random_{5};
+};
+
+/// Reads the numbers of one f32 tensor of a GGUF file by the published layout alone; nothing of the
+/// reader that is tested is used here.
+std::vector<float> read_plainly(const std::string& file, const std::string& wanted) {
+  std::size_t at = 4;
+  const auto number = [&](std::size_t bytes) {
+    std::uint64_t x = 0;
+    std::memcpy(&x, file.data() + at, bytes);
+    at += bytes;
+    return x;
+  };
+  const auto text = [&] {
+    const std::uint64_t n = number(8);
+    at += n;
+    return file.substr(at - n, n);
+  };
+  const std::size_t sizes[] = {1, 1, 2, 2, 4, 4, 4, 1, 0, 0, 8, 8, 8};
+  const auto skip = [&](std::uint64_t type, const auto& self) -> void {
+    if (type == 8) {
+      (void)text();
+    } else if (type == 9) {
+      const std::uint64_t inner = number(4);
+      for (std::uint64_t n = number(8); n > 0; --n) self(inner, self);
+    } else {
+      at += sizes[type];
+    }
+  };
+  if (number(4) != 3) return {};
+  const std::uint64_t tensors = number(8);
+  for (std::uint64_t keys = number(8); keys > 0; --keys) {
+    (void)text();
+    skip(number(4), skip);
+  }
+  std::uint64_t count = 0, offset = 0;
+  for (std::uint64_t i = 0; i < tensors; ++i) {
+    const bool here = text() == wanted;
+    std::uint64_t product = 1;
+    for (std::uint64_t rank = number(4); rank > 0; --rank) product *= number(8);
+    const std::uint64_t type = number(4);
+    const std::uint64_t place = number(8);
+    if (!here || type != 0) continue;
+    count = product;
+    offset = place;
+  }
+  std::vector<float> out(count);
+  std::memcpy(out.data(), file.data() + (at + 31) / 32 * 32 + offset, 4 * count);
+  return out;
+}
+
+TEST(Convert, AnIndependentReaderFindsRowsOfQTurnedToNeighbours) {
+  const Scratch scratch;
+  const SmallLlama model(scratch / "hf");
+  models::convert_to_gguf(scratch / "hf", scratch / "m.gguf", DType::kF32);
+  const std::string file = read_file(scratch / "m.gguf");
+  const auto ours = read_plainly(file, "blk.1.attn_q.weight");
+  const auto theirs = model.tensors.at("model.layers.1.self_attn.q_proj.weight").span<float>();
+  ASSERT_EQ(ours.size(), theirs.size());
+  constexpr std::int64_t kHead = kWidth / kHeads;
+  for (std::int64_t h = 0; h < kHeads; ++h) {
+    for (std::int64_t pair = 0; pair < kHead / 2; ++pair) {
+      for (std::int64_t half = 0; half < 2; ++half) {
+        const auto from = static_cast<std::size_t>((h * kHead + half * kHead / 2 + pair) * kWidth);
+        const auto to = static_cast<std::size_t>((h * kHead + 2 * pair + half) * kWidth);
+        ASSERT_EQ(std::memcmp(&ours[to], &theirs[from], 4 * kWidth), 0) << h << ' ' << pair;
+      }
+    }
+  }
+  const auto norm = read_plainly(file, "output_norm.weight");
+  ASSERT_EQ(norm.size(), static_cast<std::size_t>(kWidth));
+  EXPECT_EQ(norm[3], model.tensors.at("model.norm.weight").span<float>()[3]);
+}
+
+headscope::Run run_of(const Model& model) {
+  Tokens tokens;
+  tokens.ids = Tensor(DType::kI32, {1, 9});
+  for (std::int32_t i = 0; i < 9; ++i)
+    tokens.ids.span<std::int32_t>()[static_cast<std::size_t>(i)] =
+        i * 7 % static_cast<std::int32_t>(kWords);
+  return model.run(tokens);
+}
+
+/// Largest difference of logits as a share of the largest logit.
+double apart(const headscope::Run& a, const headscope::Run& b) {
+  double worst = 0.0, largest = 0.0;
+  for (std::size_t i = 0; i < a.logits.span<float>().size(); ++i) {
+    const auto x = static_cast<double>(a.logits.span<float>()[i]);
+    worst = std::max(worst, std::abs(x - static_cast<double>(b.logits.span<float>()[i])));
+    largest = std::max(largest, std::abs(x));
+  }
+  return worst / largest;
+}
+
+TEST(Convert, LogitsStayWithinWhatTheDtypeRounds) {
+  const Scratch scratch;
+  const SmallLlama small(scratch / "hf");
+  const headscope::Run whole = run_of(Model::load((scratch / "hf").string()));
+  const std::pair<DType, double> kDTypes[] = {{DType::kF32, 1e-6},
+                                              {DType::kF16, 3e-3},
+                                              {DType::kBF16, 2e-2},
+                                              {DType::kQ8_0, 3e-2},
+                                              {DType::kQ4_0, 0.4}};
+  for (const auto& [dtype, tolerance] : kDTypes) {
+    SCOPED_TRACE(name(dtype));
+    const fs::path gguf = scratch / (std::string(name(dtype)) + ".gguf");
+    models::convert_to_gguf(scratch / "hf", gguf, dtype);
+    const Gguf file = Gguf::open(gguf);
+    EXPECT_EQ(file.at("blk.0.ffn_up.weight").dtype, dtype);
+    EXPECT_EQ(file.at("blk.0.attn_norm.weight").dtype, DType::kF32);
+    EXPECT_LE(apart(whole, run_of(Model::load(gguf.string()))), tolerance);
+    models::convert_to_folder(gguf, scratch / "back", DType::kF32);
+    EXPECT_LE(apart(whole, run_of(Model::load((scratch / "back").string()))), tolerance);
+    const Value config = json::parse(read_file(scratch / "back" / "config.json"), "config.json");
+    for (const auto& [key, value] : SmallLlama::config().items())
+      EXPECT_EQ(config[key], value) << key;
+  }
+}
+
+TEST(Convert, ATokenizerTravelsAsGgufKeys) {
+  const Scratch scratch;
+  const SmallLlama small(scratch / "hf");
+  Value vocab = Value::object();
+  for (int i = 0; i < 30; ++i) vocab["t" + std::to_string(i)] = i;
+  const Value tokenizer = {
+      {"model", {{"type", "BPE"}, {"vocab", vocab}, {"merges", {"t 0", Value::array({"t", "1"})}}}},
+      {"pre_tokenizer", {{"type", "ByteLevel"}}},
+      {"added_tokens", {{{"id", 31}, {"content", "<|end|>"}, {"special", true}}}}};
+  write_file(scratch / "hf" / "tokenizer.json", tokenizer.dump());
+  write_file(scratch / "hf" / "tokenizer_config.json",
+             Value{{"chat_template", "{{ x }}"}, {"add_bos_token", true}}.dump());
+  models::convert_to_gguf(scratch / "hf", scratch / "m.gguf", DType::kF16);
+  const Value m = Gguf::open(scratch / "m.gguf").metadata();
+  EXPECT_EQ(m["tokenizer.ggml.model"], "gpt2");
+  EXPECT_EQ(m["tokenizer.ggml.pre"], "gpt-2");
+  EXPECT_EQ(m["tokenizer.ggml.merges"], Value({"t 0", "t 1"}));
+  ASSERT_EQ(m["tokenizer.ggml.tokens"].size(), static_cast<std::size_t>(kWords));
+  EXPECT_EQ(m["tokenizer.ggml.tokens"][7], "t7");
+  EXPECT_EQ(m["tokenizer.ggml.tokens"][31], "<|end|>");
+  EXPECT_EQ(m["tokenizer.ggml.token_type"][7], 1);
+  EXPECT_EQ(m["tokenizer.ggml.token_type"][31], 3);
+  EXPECT_EQ(m["tokenizer.ggml.token_type"][35], 5);
+  EXPECT_EQ(m["tokenizer.ggml.bos_token_id"], 1);
+  EXPECT_EQ(m["tokenizer.ggml.add_bos_token"], true);
+  EXPECT_EQ(m["tokenizer.chat_template"], "{{ x }}");
+  models::convert_to_folder(scratch / "m.gguf", scratch / "back", DType::kF32);
+  const Value back = json::parse(read_file(scratch / "back" / "tokenizer.json"), "tokenizer.json");
+  EXPECT_EQ(back["model"]["vocab"]["t7"], 7);
+  EXPECT_EQ(back["model"]["merges"], Value({{"t", "0"}, {"t", "1"}}));
+  EXPECT_EQ(back["added_tokens"][0]["content"], "<|end|>");
+  const Value settings =
+      json::parse(read_file(scratch / "back" / "tokenizer_config.json"), "tokenizer_config.json");
+  EXPECT_EQ(settings["chat_template"], "{{ x }}");
+  EXPECT_EQ(settings["bos_token"], "t1");
+}
+
+TEST(Convert, WhatGgufCannotHoldIsRefusedAndNothingIsWritten) {
+  const Scratch scratch;
+  const auto refused = [&](const std::string& key, const Value& value) {
+    fs::remove_all(scratch / "hf");
+    const SmallLlama small(scratch / "hf");
+    Value config = SmallLlama::config();
+    config[key] = value;
+    write_file(scratch / "hf" / "config.json", config.dump());
+    return outcome(
+        [&] { models::convert_to_gguf(scratch / "hf", scratch / "m.gguf", DType::kF16); });
+  };
+  EXPECT_EQ(refused("hidden_act", "gelu"), "unsupported");
+  EXPECT_EQ(refused("model_type", "whisper"), "unsupported");
+  EXPECT_EQ(refused("rope_scaling", {{"rope_type", "dynamic"}, {"factor", 2.0}}), "unsupported");
+  EXPECT_EQ(refused("num_attention_heads", 5), "shape");
+  EXPECT_EQ(refused("num_hidden_layers", 0), "format");
+  EXPECT_EQ(refused("num_hidden_layers", 1), "unsupported");  // tensors of layer 1 are left over
+  EXPECT_FALSE(fs::exists(scratch / "m.gguf"));
+  EXPECT_EQ(outcome([&] { models::convert_to_folder(scratch / "hf", scratch / "o", DType::kF32); }),
+            "io");
+  EXPECT_FALSE(fs::exists(scratch / "o"));
+}
+
+TEST(Gguf, ABrokenModelIsRefusedByTheNameOfItsTensor) {
+  const Scratch scratch;
+  SmallLlama small(scratch / "hf");
+  models::convert_to_gguf(scratch / "hf", scratch / "whole.gguf", DType::kQ8_0);
+  const Gguf whole = Gguf::open(scratch / "whole.gguf");
+  const auto with = [&](const auto& change) {
+    std::vector<std::pair<std::string, TensorSource>> tensors;
+    for (const auto& [name, view] : whole.tensors()) tensors.emplace_back(name, source_of(view));
+    change(tensors);
+    write_gguf(scratch / "broken.gguf", whole.metadata(), tensors);
+    return message_of([&] { Model::load((scratch / "broken.gguf").string()); });
+  };
+  const std::string missing = with([](auto& tensors) {
+    std::erase_if(tensors, [](const auto& t) { return t.first == "blk.1.ffn_up.weight"; });
+  });
+  EXPECT_NE(missing.find("mlp.up_proj"), std::string::npos) << missing;
+  const Tensor other = Tensor::zeros(DType::kF32, {kMlp, kWidth + 32});
+  const std::string shape = with([&](auto& tensors) {
+    for (auto& [name, source] : tensors)
+      if (name == "blk.1.ffn_up.weight") source = source_of(other.any());
+  });
+  EXPECT_NE(shape.find("mlp.up_proj"), std::string::npos) << shape;
+  Tensor blocks = Tensor::copy_of(whole.at("blk.1.ffn_up.weight"));
+  blocks.raw()[34 * 5 + 1] = std::byte{0x7E};  // the factor of the sixth block
+  const std::string nan = with([&](auto& tensors) {
+    for (auto& [name, source] : tensors)
+      if (name == "blk.1.ffn_up.weight") source = source_of(blocks.any());
+  });
+  EXPECT_NE(nan.find("layers.1.mlp.up_proj.weight"), std::string::npos) << nan;
+  EXPECT_NE(nan.find("element 160"), std::string::npos) << nan;
+}
+
+TEST(Model, WeightsThatAreNoNumbersAreNamed) {
+  const float kOdd[] = {std::numeric_limits<float>::quiet_NaN(),
+                        std::numeric_limits<float>::infinity()};
+  for (const float odd : kOdd) {
+    const Scratch scratch;
+    SmallLlama small(scratch / "hf");
+    small.tensors.at("model.layers.1.mlp.down_proj.weight").span<float>()[1234] = odd;
+    small.save(scratch / "hf");
+    const std::string message = message_of([&] { Model::load((scratch / "hf").string()); });
+    EXPECT_NE(message.find("model.layers.1.mlp.down_proj.weight"), std::string::npos) << message;
+    EXPECT_NE(message.find("element 1234"), std::string::npos) << message;
+  }
+}
+
+TEST(Model, AFolderOfSeveralGgufFilesIsAmbiguous) {
+  const Scratch scratch;
+  const SmallLlama small(scratch / "hf");
+  fs::create_directories(scratch / "g");
+  models::convert_to_gguf(scratch / "hf", scratch / "g/a.gguf", DType::kF16);
+  EXPECT_EQ(Model::load((scratch / "g").string()).layers(), 2);
+  models::convert_to_gguf(scratch / "hf", scratch / "g/b.gguf", DType::kF16);
+  EXPECT_EQ(outcome([&] { Model::load((scratch / "g").string()); }), "usage");
+}
+
+}  // namespace
+}  // namespace headscope
