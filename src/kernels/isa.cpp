@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <atomic>
 #include <cstdlib>
+#include <list>
 #include <string>
 
 #include "headscope/error.h"
@@ -47,10 +48,11 @@ void add_beside(std::vector<const Table*>& to,
                 bool first = false) {
   const auto at = std::find_if(to.begin(), to.end(), [&](auto* t) { return t->name == of; });
   if (at == to.end()) return;
-  auto* table = new Table(**at);  // lives as long as the list of tables: for ever
-  table->name = name;
-  table->what = what;
-  to.insert(first ? to.begin() + 1 : at + 1, table);
+  static std::list<Table> made;  // by tables(), once; they keep their places
+  Table& table = made.emplace_back(**at);
+  table.name = name;
+  table.what = what;
+  to.insert(first ? to.begin() + 1 : at + 1, &table);
 }
 
 }  // namespace
