@@ -25,6 +25,7 @@ PUBLIC = {
     "chat_template.h": "tokenizers",
     "tokenizer.h": "tokenizers",
     "audio.h": "media",
+    "transcribe.h": "models",
     "model.h": "models",
     "sampler.h": "models",
     "report.h": "report",

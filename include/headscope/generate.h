@@ -48,6 +48,10 @@ class Generator {
   /// with as the sequence did so far is kept. Cost  as a run of the others.
   /// Errors: kInput for none or past the positions (says by how much), kRange.
   void read(std::span<const std::int32_t> ids, std::size_t n = 0);
+  /// Encoder-decoders: the encoder reads `input` (one sequence: Model::tokens), and sequence n becomes the
+  /// beginning of an answer to it; `begin` none: as the model's files say. Later calls of the other read() go on
+  /// with the same input. Errors: also kUsage for a model with one stack.
+  void read(const Tokens& input, std::span<const std::int32_t> begin = {}, std::size_t n = 0);
   /// The next token of every sequence that was read and has not ended. false: all have.
   bool step();
 
@@ -57,7 +61,7 @@ class Generator {
     return sequences_.at(n).answer;
   }
   [[nodiscard]] Ended ended(std::size_t n = 0) const { return sequences_.at(n).ended; }
-  /// Logits of the token that comes next, [V]. Errors: kUsage before the first read().
+  /// Logits of the token that comes next, [V]; those that the model's files forbid are -inf. Errors: kUsage before the first read().
   [[nodiscard]] std::span<const float> logits(std::size_t n = 0) const;
   /// What the last step recorded: one row a layer, over all keys so far (of a window: those it keeps).
   [[nodiscard]] const Sighting& sighting() const { return sighting_; }
@@ -77,7 +81,9 @@ class Generator {
     Tensor logits;
     Ended ended = Ended::kNot;
   };
-  void advance(std::span<Sequence* const> who, const Tensor& ids);
+  void advance(std::span<Sequence* const> who, const Tensor& ids, const Tokens* input = nullptr);
+  void read_rows(std::span<const std::int32_t> ids, std::size_t n, const Tokens* input);
+  void forbid(Sequence& sequence) const;
   void take(Sequence& sequence) const;
   void keep(Sequence& sequence, std::size_t first) const;
 

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "headscope/attention.h"
+#include "headscope/audio.h"
 #include "headscope/linear.h"
 #include "headscope/sighting.h"
 #include "headscope/tokenizer.h"
@@ -90,6 +91,9 @@ struct Role {
 /// What a model's files say about its answers.
 struct GenerationConfig {
   std::vector<std::int32_t> stop_ids;  ///< tokens that end one
+  std::vector<std::int32_t> begin;     ///< tokens that an encoder-decoder's answers begin with
+  std::vector<std::int32_t> never;     ///< tokens that never come, and those that never come first
+  std::vector<std::int32_t> never_first;
   std::string bos_token, eos_token;    ///< as texts; "" : none
   std::string chat_template;           ///< Jinja, see ChatTemplate; "" : the model does not chat
 };
@@ -137,6 +141,8 @@ class Model {
   [[nodiscard]] std::int64_t width() const;       ///< C
   [[nodiscard]] std::int64_t vocabulary() const;  ///< V
   [[nodiscard]] std::int64_t positions() const;   ///< longest sequence in tokens, specials included
+  /// Longest answer in tokens with what it begins with: as positions() unless there are two stacks.
+  [[nodiscard]] std::int64_t answer_positions() const;
   [[nodiscard]] std::int64_t parameters() const;
   /// Where its files lie.
   [[nodiscard]] const std::filesystem::path& folder() const;
@@ -153,6 +159,11 @@ class Model {
   [[nodiscard]] Tokens tokens(std::string_view text,
                               std::vector<Label>* labels = nullptr,
                               bool truncate = false) const;
+  /// What a model that hears reads: the sound at its rate, as log_mel, in a window of its length.
+  /// Errors: kUnsupported for other models; kInput for a longer sound (says by how much; see transcribe).
+  [[nodiscard]] Tokens tokens(const Audio& audio) const;
+  /// Whether its encoder reads sound.
+  [[nodiscard]] bool hears() const;
   /// Whether it reads pictures (a video is several).
   [[nodiscard]] bool sees() const;
   /// Pictures as the model's preprocessor_config.json wants them (without one: in the size it was trained on, as
@@ -163,12 +174,13 @@ class Model {
   /// "[CLS]", "register 1", "filling" (of a window beyond the edge). Empty where they are the tokens of a text.
   /// Errors: kRange; those of run() for the pixels.
   [[nodiscard]] std::vector<Label> labels(const Tokens& tokens, int layer, std::int64_t b = 0) const;
-  /// An empty cache for one sequence of at most `positions` tokens (0: positions()).
+  /// An empty cache for one sequence of at most `positions` tokens (0: answer_positions()).
   /// Errors: kUnsupported for a model whose tokens see those behind them.
   [[nodiscard]] KvCache cache(DType dtype = DType::kF32, std::int64_t positions = 0) const;
   /// One forward pass. Errors: kRange (an edit or token that is not there), kInput (too long).
   [[nodiscard]] Run run(const Tokens& tokens, const RunOptions& options = {}) const;
-  /// Tokenise, run and record everything.
+  /// Tokenise, run and record everything. An encoder-decoder answers first (its likeliest tokens, at most 128);
+  /// then the heads are watched over text and answer at once.
   [[nodiscard]] Sighting see(std::string_view text) const;
 
   /// One vector a sequence, made as the model's files say (Sentence Transformers' pooling; else the mean,

@@ -30,6 +30,20 @@ struct Sighting {
   std::vector<Label> labels;  ///< [T]
   std::vector<FocusRecord> layers;
 
+  /// Of an encoder-decoder: what the decoder said, and how many layers the encoder and the decoder have. The
+  /// decoder's rows are these tokens; its cross attention asks the labels above.
+  std::vector<Label> answer;
+  int encoder_layers = 0;
+  int decoder_layers = 0;
+  /// What the rows and the keys of a layer are.
+  [[nodiscard]] const std::vector<Label>& row_labels(int layer) const {
+    return encoder_layers > 0 && layer >= encoder_layers ? answer : labels;
+  }
+  [[nodiscard]] const std::vector<Label>& key_labels(int layer) const {
+    const bool own = layer >= encoder_layers && layer < encoder_layers + decoder_layers;
+    return own ? answer : labels;
+  }
+
   /// Side of a tile.
   static constexpr std::int64_t kTile = 256;
 

@@ -86,20 +86,23 @@ std::vector<std::int32_t> tokens_of(const Call& call,
   return ids;
 }
 
+// Of an encoder-decoder: where its cross attention looked, in the prompt.
 std::vector<Look> looks_of(const Sighting& sighting, std::int64_t length) {
   constexpr std::size_t kMost = 3;
   std::vector<Look> all;
-  for (std::size_t l = 0; l < sighting.layers.size(); ++l) {
+  const bool across = sighting.encoder_layers > 0;
+  const int before = sighting.encoder_layers + sighting.decoder_layers;
+  for (auto l = static_cast<std::size_t>(across ? before : 0); l < sighting.layers.size(); ++l) {
     const FocusRecord& record = sighting.layers[l];
     if (record.top_keys.empty()) continue;
     const auto keys = record.top_keys.view<std::int32_t, 4>();
     const auto weights = record.top_weights.view<float, 4>();
-    const std::int64_t first = length - record.keys;  // of what a window keeps
+    const std::int64_t first = across ? 0 : length - record.keys;  // of what a window keeps
     const std::int64_t row = keys.shape[2] - 1;
     for (std::int64_t slot = 0; slot < keys.shape[1]; ++slot) {
       for (std::int64_t n = 0; n < keys.shape[3]; ++n) {
         const std::int64_t key = keys(0, slot, row, n) + first;
-        if (keys(0, slot, row, n) < 0 || key == 0 || key == length - 1) continue;
+        if (keys(0, slot, row, n) < 0 || (!across && (key == 0 || key == length - 1))) continue;
         all.push_back({{static_cast<int>(l), record.heads[static_cast<std::size_t>(slot)]},
                        key,
                        weights(0, slot, row, n)});
@@ -126,7 +129,14 @@ Answer generate(const Model& model,
   Answer out;
   out.prompt_tokens = ids.size();
   const auto start = Clock::now();
-  generator.read(ids);
+  if (model.encoder_layers() > 0) {
+    Tokens input;
+    input.ids = Tensor(DType::kI32, {1, static_cast<std::int64_t>(ids.size())});
+    std::copy(ids.begin(), ids.end(), input.ids.span<std::int32_t>().begin());
+    generator.read(input);
+  } else {
+    generator.read(ids);
+  }
   out.prompt_seconds = seconds_since(start);
   const auto begin = Clock::now();
   TokenStream stream(model.tokenizer(), true);
@@ -258,7 +268,7 @@ int answer(const Call& call,
                 model,
                 wishes.chat ? render(call, model, messages) : prompt,
                 wishes,
-                generator.positions());
+                model.encoder_layers() > 0 ? model.positions() : generator.positions());
   const Answer found = generate(model, generator, ids, wishes, [&](std::string_view piece) {
     if (!call.json) print(piece);
   });

@@ -19,9 +19,10 @@ namespace {
 
 struct Options {
   std::vector<std::string> words, zero, mean, scale, stops;
-  std::string edits, tokens, temperature, top_k, top_p, min_p, penalty, seed, context, system;
+  std::string edits, tokens, temperature, top_k, top_p, min_p, penalty, seed, context, system,
+      language;
   bool chat = false, truncate = false, look = false, exact = false, perplexity = false,
-       embed = false;
+       embed = false, translate = false;
 };
 
 void declare(Parser& parser, Options& o) {
@@ -46,6 +47,8 @@ void declare(Parser& parser, Options& o) {
   parser.flag("--exact", o.exact);
   parser.flag("--perplexity", o.perplexity);
   parser.flag("--embed", o.embed);
+  parser.option("--language", o.language);
+  parser.flag("--translate", o.translate);
 }
 
 void set(const Call& call, std::string_view option, const std::string& word, float& to) {
@@ -79,6 +82,8 @@ RunWishes read_wishes(const Call& call, const Options& o) {
   out.chat = o.chat;
   out.truncate = o.truncate;
   out.look = o.look;
+  out.language = o.language;
+  out.translate = o.translate;
   return out;
 }
 
@@ -256,11 +261,15 @@ int run_model(std::span<const std::string> arguments, Lang lang, std::string& ou
     throw Error(ErrorCode::kUsage,
                 say(lang, Word::kRunNeeds, o.words.empty() ? "MODEL" : clean(o.words[0])));
   }
-  const std::string prompt = talks ? "" : read_input(call, std::span(o.words).subspan(1));
   std::optional<Progress> progress(std::in_place, say(lang, Word::kLoading, clean(o.words[0])));
   const auto compute = o.exact ? Linear::Compute::kExact : Linear::Compute::kFast;
   Model model = Model::load(o.words[0], compute);
   progress.reset();
+  if (model.hears() && o.words.size() == 2) {
+    for (const Edit& edit : wishes.generate.edits) check_head(call, model, {edit.layer, edit.head});
+    return hear(call, model, o.words[1], wishes, out);
+  }
+  const std::string prompt = talks ? "" : read_input(call, std::span(o.words).subspan(1));
   for (const Edit& edit : wishes.generate.edits) check_head(call, model, {edit.layer, edit.head});
   if (o.perplexity) return perplexity(call, model, prompt, wishes, out);
   if (!o.embed && model.generates())

@@ -16,6 +16,8 @@ struct RunWishes {
   GenerateOptions generate;
   std::vector<std::string> stops;  ///< texts that end an answer
   std::string system;              ///< the first message of a talk; "" : none
+  std::string language;            ///< of speech; "" : as it sounds
+  bool translate = false;          ///< speech into English
   bool chat = false;
   bool truncate = false;  ///< a prompt that is too long loses its beginning
   bool look = false;      ///< say where heads looked at every token
@@ -27,6 +29,12 @@ int answer(const Call& call,
            const std::string& prompt,
            const RunWishes& wishes,
            std::string& out);
+/// What is said in a WAV file, streamed to standard output, or collected in `out` as JSON.
+int hear(const Call& call,
+         const Model& model,
+         const std::string& path,
+         const RunWishes& wishes,
+         std::string& out);
 /// A talk, line by line from standard input, until it ends or says /exit.
 int talk(const Call& call, const Model& model, const RunWishes& wishes);
 

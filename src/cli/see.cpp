@@ -140,13 +140,19 @@ Changed compare(const Subject& subject, const Run& edited, const Run& plain) {
   return out;
 }
 
+// Of an encoder-decoder the page and the tables show the encoder, whose rows and keys are the words.
+int layers_shown(const Model& model) {
+  return model.encoder_layers() > 0 ? model.encoder_layers() : model.layers();
+}
+
 std::vector<int> layers_to_trace(const Subject& subject, const Wanted& wanted) {
   if (wanted.html.empty()) return {};
   const auto tokens = static_cast<std::int64_t>(subject.labels.size());
   const std::int64_t one = 6 * tokens * subject.model.width() * std::int64_t{4};
   std::vector<int> all;
-  for (int l = 0; l < subject.model.layers(); ++l) all.push_back(l);
-  if (one * subject.model.layers() <= kSmallTraces) return all;
+  const int layers = layers_shown(subject.model);
+  for (int l = 0; l < layers; ++l) all.push_back(l);
+  if (one * layers <= kSmallTraces) return all;
   if (wanted.layer) return {*wanted.layer};
   return {wanted.heads.empty() ? 0 : wanted.heads.front().layer};
 }
@@ -156,7 +162,7 @@ Seen facts_of(const Subject& subject, const Wanted& wanted, const Options& o, co
   const Model& model = subject.model;
   seen.model = model.name();
   seen.family = model.family();
-  seen.layers = model.layers();
+  seen.layers = layers_shown(model);
   seen.heads = model.heads();
   seen.width = model.width();
   seen.positions = model.positions();
@@ -235,6 +241,7 @@ int see(std::span<const std::string> arguments, Lang lang, std::string& out) {
   options.sight = &sight;
   options.edits = wanted.edits;
   options.trace_layers = layers_to_trace(subject, wanted);
+  for (int l = 0; l < subject.model.encoder_layers(); ++l) options.layers.push_back(l);
   Run run;
   seen.run_ms = timed([&] { run = subject.model.run(subject.tokens, options); });
   run.sighting.model = subject.model.name();

@@ -4,6 +4,7 @@
 #include <bit>
 #include <cmath>
 #include <cstring>
+#include <limits>
 #include <optional>
 #include <string>
 
@@ -95,11 +96,12 @@ std::vector<float> read_samples(Bytes data, const Coding& c, std::string_view na
   for (std::size_t i = 0; i < n; ++i) {
     double sum = 0.0;
     for (std::size_t k = 0; k < c.channels; ++k) sum += sample(data, i * c.frame() + k * (c.bits / 8), c);
-    out[i] = static_cast<float>(sum / static_cast<double>(c.channels));
-    if (!std::isfinite(out[i])) {
+    const double mean = sum / static_cast<double>(c.channels);
+    if (!(std::abs(mean) <= static_cast<double>(std::numeric_limits<float>::max()))) {
       throw Error(ErrorCode::kInput,
-                  fmt::format("[{}] expected finite numbers, found {} in sample {}", name, out[i], i));
+                  fmt::format("[{}] expected numbers that a float holds, found {} in sample {}", name, mean, i));
     }
+    out[i] = static_cast<float>(mean);
   }
   return out;
 }

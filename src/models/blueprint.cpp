@@ -105,6 +105,14 @@ void check(const AttentionFacts& a) {
     unfit(fmt::format("heads at most 65536 wide, found {}", std::max(a.width, a.value_width)));
   if (a.rope.style != Rotary::Style::kNone && (a.rope.width < 2 || a.rope.width > a.width))
     unfit(fmt::format("2 to {} numbers of a head to turn, found {}", a.width, a.rope.width));
+  if (!a.relative.table.empty()) {
+    const std::int64_t exact = a.relative.buckets / (a.relative.both_ways ? 4 : 2);
+    if (exact < 1 || a.relative.furthest <= exact)
+      unfit(fmt::format("4 buckets of distance or more, the last beyond {}, found {} up to {}",
+                        exact,
+                        a.relative.buckets,
+                        a.relative.furthest));
+  }
   for (const double x : {double{a.scale.value_or(1.0F)}, double{a.softcap}, double{a.clip}}) {
     if (!std::isfinite(x)) unfit(fmt::format("finite numbers, found {}", x));
   }

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <limits>
 #include <utility>
 
 namespace headscope {
@@ -38,7 +39,7 @@ GenerateOptions checked(GenerateOptions options, std::size_t sequences) {
 
 Generator::Generator(const Model& model, GenerateOptions options, std::size_t sequences)
     : model_(&model), options_(checked(std::move(options), sequences)) {
-  positions_ = options_.positions == 0 ? model.positions() : options_.positions;
+  positions_ = options_.positions == 0 ? model.answer_positions() : options_.positions;
   for (std::size_t n = 0; n < sequences; ++n) {
     sequences_.push_back({model.cache(options_.cache, positions_), {}, {}, {}, {}, Ended::kNot});
   }
@@ -59,10 +60,29 @@ std::size_t Generator::bytes() const {
   return sum;
 }
 
+// What the model's files say must not come next.
+void Generator::forbid(Sequence& s) const {
+  const GenerationConfig& config = model_->generation();
+  const auto logits = s.logits.span<float>();
+  const auto hide = [&](const std::vector<std::int32_t>& ids) {
+    for (const std::int32_t id : ids) {
+      if (static_cast<std::size_t>(id) < logits.size())
+        logits[static_cast<std::size_t>(id)] = -std::numeric_limits<float>::infinity();
+    }
+  };
+  hide(config.never);
+  if (s.answer.empty()) hide(config.never_first);
+}
+
 // Runs ids [B,T] of these sequences; the logits of the last row become those of each.
-void Generator::advance(std::span<Sequence* const> who, const Tensor& ids) {
+void Generator::advance(std::span<Sequence* const> who, const Tensor& ids, const Tokens* input) {
   Tokens tokens;
-  tokens.ids = ids.clone();
+  (model_->encoder_layers() > 0 ? tokens.decoder_ids : tokens.ids) = ids.clone();
+  if (input != nullptr) {
+    tokens.ids = input->ids.clone();
+    tokens.attention_mask = input->attention_mask.clone();
+    tokens.features = input->features.clone();
+  }
   RunOptions options;
   options.edits = options_.edits;
   options.sight = options_.sight;
@@ -82,6 +102,7 @@ void Generator::advance(std::span<Sequence* const> who, const Tensor& ids) {
     std::memcpy(who[n]->logits.raw(),
                 &all(static_cast<std::int64_t>(n), all.shape[1] - 1, 0),
                 static_cast<std::size_t>(V) * sizeof(float));
+    forbid(*who[n]);
   }
   if (options_.sight != nullptr) sighting_ = std::move(run.sighting);
 }
@@ -98,7 +119,19 @@ void Generator::keep(Sequence& s, std::size_t first) const {
   s.ids.resize(first);
 }
 
-void Generator::read(std::span<const std::int32_t> ids, std::size_t n) {
+void Generator::read(std::span<const std::int32_t> ids, std::size_t n) { read_rows(ids, n, nullptr); }
+
+void Generator::read(const Tokens& input, std::span<const std::int32_t> begin, std::size_t n) {
+  if (model_->encoder_layers() == 0) {
+    throw Error(ErrorCode::kUsage,
+                fmt::format("[generate] expected a model with an encoder for an input of its own, found {}",
+                            model_->family()));
+  }
+  keep(sequences_.at(n), 0);
+  read_rows(begin.empty() ? std::span(model_->generation().begin) : begin, n, &input);
+}
+
+void Generator::read_rows(std::span<const std::int32_t> ids, std::size_t n, const Tokens* input) {
   Sequence& s = sequences_.at(n);
   const auto count = static_cast<std::int64_t>(ids.size());
   if (count < 1 || count > positions_) {
@@ -119,7 +152,7 @@ void Generator::read(std::span<const std::int32_t> ids, std::size_t n) {
     const std::size_t at = s.ids.size();
     const auto part =
         ids.subspan(at, std::min(ids.size() - at, static_cast<std::size_t>(options_.block)));
-    advance(who, row_of(part));
+    advance(who, row_of(part), at == 0 ? input : nullptr);
     s.ids.insert(s.ids.end(), part.begin(), part.end());
   }
   SamplingOptions sampling = options_.sampling;

@@ -35,20 +35,41 @@ std::string token_text(const Value& config, const char* key, std::string_view wh
 }
 
 // An id, or a list of them.
-void add_ids(const Value& config, const char* key, std::string_view where, GenerationConfig& to) {
+void add_ids(const Value& config, const char* key, std::string_view where, std::vector<std::int32_t>& to) {
   const Value* ids = json::find(config, key, where);
   if (ids == nullptr) return;
   const auto add = [&](const Value& one) {
     const auto id = json::as<std::int32_t>(one, key, where);
     if (id < 0) return;  // as some files say "none"
-    if (std::find(to.stop_ids.begin(), to.stop_ids.end(), id) == to.stop_ids.end())
-      to.stop_ids.push_back(id);
+    if (std::find(to.begin(), to.end(), id) == to.end()) to.push_back(id);
   };
   if (!ids->is_array()) {
     add(*ids);
     return;
   }
   for (const Value& one : *ids) add(one);
+}
+
+// How answers of encoder-decoders begin and what never comes, from the file that says something of it.
+void read_answers(const Value& config, std::string_view where, GenerationConfig& to) {
+  if (to.begin.empty()) {
+    add_ids(config, "decoder_start_token_id", where, to.begin);
+    if (!to.begin.empty()) {
+      std::vector<std::int32_t> forced;
+      add_ids(config, "forced_bos_token_id", where, forced);
+      to.begin.insert(to.begin.end(), forced.begin(), forced.end());
+    }
+  }
+  if (to.never.empty()) {
+    add_ids(config, "suppress_tokens", where, to.never);
+    if (const Value* words = json::find(config, "bad_words_ids", where); words != nullptr && words->is_array()) {
+      for (const Value& word : *words) {
+        if (word.is_array() && word.size() == 1)
+          to.never.push_back(json::as<std::int32_t>(word.front(), "bad_words_ids", where));
+      }
+    }
+  }
+  if (to.never_first.empty()) add_ids(config, "begin_suppress_tokens", where, to.never_first);
 }
 
 // The template itself, or the one called "default" of a list of named ones.
@@ -67,9 +88,12 @@ std::string template_in(const Value& config, std::string_view where) {
 
 GenerationConfig generation_config_in(const fs::path& folder, const Value& config) {
   GenerationConfig out;
-  if (const auto own = json_in(folder / "generation_config.json"))
-    add_ids(*own, "eos_token_id", "generation_config.json", out);
-  if (out.stop_ids.empty()) add_ids(config, "eos_token_id", "config.json", out);
+  if (const auto own = json_in(folder / "generation_config.json")) {
+    add_ids(*own, "eos_token_id", "generation_config.json", out.stop_ids);
+    read_answers(*own, "generation_config.json", out);
+  }
+  if (out.stop_ids.empty()) add_ids(config, "eos_token_id", "config.json", out.stop_ids);
+  read_answers(config, "config.json", out);
   if (const auto tokens = json_in(folder / "tokenizer_config.json")) {
     constexpr std::string_view kWhere = "tokenizer_config.json";
     out.bos_token = token_text(*tokens, "bos_token", kWhere);
@@ -86,7 +110,7 @@ GenerationConfig generation_config_from_gguf(const Value& metadata) {
   for (const char* key : {"tokenizer.ggml.eos_token_id",
                           "tokenizer.ggml.eot_token_id",
                           "tokenizer.ggml.eom_token_id"})
-    add_ids(metadata, key, kWhere, out);
+    add_ids(metadata, key, kWhere, out.stop_ids);
   out.chat_template = json::get_or<std::string>(metadata, "tokenizer.chat_template", "", kWhere);
   const Value* tokens = json::find(metadata, "tokenizer.ggml.tokens", kWhere);
   const auto spelled = [&](const char* key) -> std::string {

@@ -187,7 +187,7 @@ AttentionPart read_attention(Weights& w,
     const std::int64_t out = (a.heads + a.groups) * a.width + a.groups * a.value_width;
     // Before an order of as many rows is made.
     if (a.layout != QkvLayout::kConcatenated)
-      (void)w.at(facts.prefix + a.fused + ".weight", {out, b.width});
+      (void)w.at(prefix + a.fused + ".weight", {out, b.width});
     to.qkv = {std::make_shared<const Linear>(
         w.linear(prefix + a.fused, b.width, out, rows_of_layout(a)))};
   }

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <cstring>
 
+#include "headscope/generate.h"
 #include "headscope/model.h"
 #include "models/generation_config.h"
 #include "models/model_files.h"
@@ -29,11 +30,15 @@ Model Model::load(const std::string& name, Linear::Compute compute) {
   auto network = models::read_network(files);
   auto roles = models::read_roles(place.folder / "roles.json", *network);
   auto tokenizer = models::read_tokenizer(place, files, network->blueprint().vocabulary);
+  GenerationConfig generation = files.metadata != nullptr
+                                    ? models::generation_config_from_gguf(*files.metadata)
+                                    : models::generation_config_in(place.folder, files.config);
+  if (const models::PairBlueprint* pair = network->pair(); pair != nullptr && generation.begin.empty())
+    generation.begin = {static_cast<std::int32_t>(pair->start_token)};
   return Model(std::unique_ptr<const Parts>(new Parts{
       place,
       std::move(network),
-      files.metadata != nullptr ? models::generation_config_from_gguf(*files.metadata)
-                                : models::generation_config_in(place.folder, files.config),
+      std::move(generation),
       models::read_pooling(place.folder),
       models::read_labels(files.config),
       std::move(roles),
@@ -72,6 +77,7 @@ std::string Model::attention_name(int layer) const {
 int Model::heads() const { return heads(0); }
 std::int64_t Model::width() const { return parts_->network->blueprint().width; }
 std::int64_t Model::positions() const { return parts_->network->reader().positions; }
+std::int64_t Model::answer_positions() const { return parts_->network->blueprint().positions; }
 std::int64_t Model::vocabulary() const { return parts_->network->blueprint().vocabulary; }
 std::int64_t Model::parameters() const { return parts_->network->parameters(); }
 const std::filesystem::path& Model::folder() const { return parts_->place.folder; }
@@ -148,6 +154,33 @@ Tokens Model::tokens(std::string_view text, std::vector<Label>* labels, bool tru
   return tokens;
 }
 
+bool Model::hears() const {
+  const models::PairBlueprint* pair = parts_->network->pair();
+  return pair != nullptr && pair->speech.has_value();
+}
+
+Tokens Model::tokens(const Audio& audio) const {
+  if (!hears()) {
+    throw Error(ErrorCode::kUnsupported,
+                fmt::format("[tokens] expected a model that hears, found {}", family()));
+  }
+  MelOptions options;
+  options.bins = static_cast<int>(parts_->network->pair()->speech->bins);
+  options.frames = 2 * positions();
+  const Audio own = resample(audio, options.rate);
+  const std::int64_t most = options.frames * options.hop;
+  if (const auto found = static_cast<std::int64_t>(own.samples.size()); found > most) {
+    throw Error(ErrorCode::kInput,
+                fmt::format("[tokens] expected at most {} s of sound, found {:.2f}: {:.2f} too many",
+                            static_cast<double>(most) / options.rate,
+                            static_cast<double>(found) / options.rate,
+                            static_cast<double>(found - most) / options.rate));
+  }
+  Tokens tokens;
+  tokens.features = log_mel(own, options);
+  return tokens;
+}
+
 bool Model::sees() const { return parts_->network->pictures() != nullptr; }
 
 Tokens Model::pixels(View<const std::uint8_t, 4> rgb) const {
@@ -167,26 +200,52 @@ std::vector<Label> Model::labels(const Tokens& tokens, int layer, std::int64_t b
 }
 
 KvCache Model::cache(DType dtype, std::int64_t positions) const {
-  const std::int64_t most = parts_->network->blueprint().positions;
-  return parts_->network->cache(dtype, positions == 0 ? most : positions);
+  return parts_->network->cache(dtype, positions == 0 ? answer_positions() : positions);
 }
 
 Run Model::run(const Tokens& tokens, const RunOptions& options) const {
   Run run = parts_->network->run(tokens, options);
   run.sighting.model = name();
+  run.sighting.encoder_layers = encoder_layers();
+  run.sighting.decoder_layers = decoder_layers();
   return run;
 }
 
+namespace {
+
+// What the decoder says of an input, its beginning included, and what to call it.
+Tensor answer_to(const Model& model, const Tokens& input, std::vector<Label>& labels) {
+  constexpr std::int64_t kMost = 128;
+  std::vector<std::int32_t> ids = model.generation().begin;
+  const std::size_t begun = ids.size();
+  if (model.generates()) {
+    Generator generator(model, {.most = kMost});
+    generator.read(input);
+    while (generator.step()) continue;
+    ids.insert(ids.end(), generator.answer().begin(), generator.answer().end());
+  }
+  Tensor out(DType::kI32, {1, static_cast<std::int64_t>(ids.size())});
+  std::copy(ids.begin(), ids.end(), out.span<std::int32_t>().begin());
+  for (std::size_t n = 0; n < ids.size(); ++n)
+    labels.push_back({model.tokenizer().token_of(ids[n]), 0, 0, -1, n < begun});
+  return out;
+}
+
+}  // namespace
+
 Sighting Model::see(std::string_view text) const {
   std::vector<Label> labels;
-  const Tokens input = tokens(text, &labels);
+  Tokens input = tokens(text, &labels);
   const Sight sight = Sight::everything();
   RunOptions options;
   options.sight = &sight;
   options.outputs = false;
+  std::vector<Label> answer;
+  if (encoder_layers() > 0) input.decoder_ids = answer_to(*this, input, answer);
   Run run = this->run(input, options);
   run.sighting.text = std::string(text);
   run.sighting.labels = std::move(labels);
+  run.sighting.answer = std::move(answer);
   return std::move(run.sighting);
 }
 

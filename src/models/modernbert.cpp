@@ -61,16 +61,16 @@ Blueprint modernbert(const json::Value& config) {
   classes.tied = false;
   HeadBlueprint spans = classes;
   spans.architecture = "ForQuestionAnswering";
-  HeadBlueprint whole = classes;
-  whole.architecture = "ForSequenceClassification";
+  HeadBlueprint sequences = classes;
+  sequences.architecture = "ForSequenceClassification";
   const std::string pooling = word_or(config, "classifier_pooling", "cls");
   if (pooling != "cls" && pooling != "mean") {
     throw Error(
         ErrorCode::kUnsupported,
         "[config.json] expected classifier_pooling cls or mean, found " + json::quote(pooling));
   }
-  whole.from = pooling == "mean" ? From::kMean : From::kFirstToken;
-  b.heads_on_top = {words, classes, spans, whole};
+  sequences.from = pooling == "mean" ? From::kMean : From::kFirstToken;
+  b.heads_on_top = {words, classes, spans, sequences};
   return b;
 }
 

@@ -68,43 +68,63 @@ Value describe_layer(const FocusRecord& r) {
   return v;
 }
 
-Value describe(const Sighting& s) {
-  Value labels = Value::array();
-  for (const Label& l : s.labels) {
-    labels.push_back({{"text", l.text},
-                      {"begin", l.begin},
-                      {"end", l.end},
-                      {"word", l.word},
-                      {"special", l.special}});
+Value describe_labels(const std::vector<Label>& labels) {
+  Value out = Value::array();
+  for (const Label& l : labels) {
+    out.push_back({{"text", l.text},
+                   {"begin", l.begin},
+                   {"end", l.end},
+                   {"word", l.word},
+                   {"special", l.special}});
   }
+  return out;
+}
+
+Value describe(const Sighting& s) {
   Value layers = Value::array();
   for (const FocusRecord& r : s.layers)
     layers.push_back(r.batch == 0 ? Value(nullptr) : describe_layer(r));
-  return {{"version", kVersion},
-          {"model", s.model},
-          {"text", s.text},
-          {"labels", std::move(labels)},
-          {"layers", std::move(layers)}};
+  Value v = {{"version", kVersion},
+             {"model", s.model},
+             {"text", s.text},
+             {"labels", describe_labels(s.labels)},
+             {"layers", std::move(layers)}};
+  if (s.encoder_layers > 0) {
+    v["encoder_layers"] = s.encoder_layers;
+    v["decoder_layers"] = s.decoder_layers;
+    v["answer"] = describe_labels(s.answer);
+  }
+  return v;
 }
 
 // Bytes of labels lie inside the text, and there is a label for every row.
 void check_labels(const Sighting& s, const std::string& where) {
   const auto bytes = static_cast<std::int64_t>(s.text.size());
-  for (const Label& label : s.labels) {
+  for (const std::vector<Label>* labels : {&s.labels, &s.answer}) {
+  for (const Label& label : *labels) {
     if (label.begin < 0 || label.end < label.begin || label.end > bytes) {
       bad(where,
           fmt::format(
               "expected label bytes within 0..{}, found {}..{}", bytes, label.begin, label.end));
     }
   }
-  for (const FocusRecord& r : s.layers) {
-    if (r.batch > 0 && !s.labels.empty() && static_cast<std::int64_t>(s.labels.size()) != r.rows) {
-      bad(where, fmt::format("expected {} labels, found {}", r.rows, s.labels.size()));
+  }
+  const std::int64_t stacks = std::int64_t{s.encoder_layers} + 2 * std::int64_t{s.decoder_layers};
+  if (s.encoder_layers < 0 || s.decoder_layers < 0 ||
+      (s.encoder_layers > 0 && !s.layers.empty() && stacks != static_cast<std::int64_t>(s.layers.size()))) {
+    bad(where,
+        fmt::format("expected {} + 2 * {} layers, found {}", s.encoder_layers, s.decoder_layers, s.layers.size()));
+  }
+  for (std::size_t n = 0; n < s.layers.size(); ++n) {
+    const FocusRecord& r = s.layers[n];
+    const std::vector<Label>& labels = s.row_labels(static_cast<int>(n));
+    if (r.batch > 0 && !labels.empty() && static_cast<std::int64_t>(labels.size()) != r.rows) {
+      bad(where, fmt::format("expected {} labels, found {}", r.rows, labels.size()));
     }
   }
 }
 
-void read_labels(const Value& from, const std::string& file, Sighting& to) {
+void read_labels(const Value& from, const std::string& file, std::vector<Label>& to) {
   for (const Value& one : from) {
     Label label;
     label.text = json::require<std::string>(one, "text", file);
@@ -112,7 +132,7 @@ void read_labels(const Value& from, const std::string& file, Sighting& to) {
     label.end = json::require<std::int64_t>(one, "end", file);
     label.word = json::require<std::int64_t>(one, "word", file);
     label.special = json::require<bool>(one, "special", file);
-    to.labels.push_back(std::move(label));
+    to.push_back(std::move(label));
   }
 }
 
@@ -265,7 +285,11 @@ Sighting Sighting::load(const std::filesystem::path& path) {
   Sighting s;
   s.model = json::require<std::string>(v, "model", file.name());
   s.text = json::require<std::string>(v, "text", file.name());
-  read_labels(json::require<Value>(v, "labels", file.name()), file.name(), s);
+  read_labels(json::require<Value>(v, "labels", file.name()), file.name(), s.labels);
+  s.encoder_layers = json::get_or<int>(v, "encoder_layers", 0, file.name());
+  s.decoder_layers = json::get_or<int>(v, "decoder_layers", 0, file.name());
+  if (s.encoder_layers > 0)
+    read_labels(json::require<Value>(v, "answer", file.name()), file.name(), s.answer);
   const Value layers = json::require<Value>(v, "layers", file.name());
   if (!layers.is_array()) bad(file.name(), "expected layers to be an array");
   for (const Value& one : layers) {

@@ -3,6 +3,7 @@
 #include <bit>
 #include <cmath>
 #include <cstdint>
+#include <filesystem>
 #include <limits>
 #include <string>
 
@@ -110,6 +111,24 @@ TEST(Wav, EveryPrefixAndEveryByteIsSurvived) {
       }
     }
   }
+}
+
+// Each file's name begins with the answer it must get.
+TEST(Wav, HostileFilesGetTheAnswerInTheirNames) {
+  int files = 0;
+  for (const auto& entry :
+       std::filesystem::directory_iterator(std::filesystem::path(HEADSCOPE_SOURCE_DIR) / "tests/hostile/wav")) {
+    const std::string name = entry.path().filename().string();
+    std::string answer = "well";
+    try {
+      (void)read_wav(entry.path());
+    } catch (const Error& error) {
+      answer = headscope::name(error.code());
+    }
+    EXPECT_EQ(name.substr(0, name.find('-')), answer) << name;
+    ++files;
+  }
+  EXPECT_GE(files, 29);
 }
 
 TEST(Wav, ReadsFilesAndNamesTheOneThatIsNotThere) {

@@ -21,7 +21,7 @@ std::vector<std::int32_t> greedy(const Model& model, std::vector<std::int32_t> i
     Tokens tokens;
     tokens.ids = Tensor(DType::kI32, {1, static_cast<std::int64_t>(ids.size())});
     std::copy(ids.begin(), ids.end(), tokens.ids.span<std::int32_t>().begin());
-    const Run run = model.run(tokens);
+    const headscope::Run run = model.run(tokens);
     const auto logits = run.logits.view<float, 3>();
     const float* last = &logits(0, logits.shape[1] - 1, 0);
     out.push_back(static_cast<std::int32_t>(std::max_element(last, last + logits.shape[2]) - last));
@@ -113,7 +113,7 @@ TEST(Generate, AnEditChangesTheAnswerAsItChangesARun) {
   std::copy(ids.begin(), ids.end(), tokens.ids.span<std::int32_t>().begin());
   RunOptions run;
   run.edits = options.edits;
-  const Run whole = model.run(tokens, run);
+  const headscope::Run whole = model.run(tokens, run);
   const auto expected = whole.logits.view<float, 3>();
   for (std::int64_t v = 0; v < expected.shape[2]; ++v)
     EXPECT_NEAR(edited.logits()[static_cast<std::size_t>(v)], expected(0, 6, v), 1e-5F);
@@ -147,7 +147,7 @@ TEST(Generate, ForesightIsTheMeanOfWholeRuns) {
   Tokens tokens;
   tokens.ids = Tensor(DType::kI32, {1, 20});
   std::copy(ids.begin(), ids.end(), tokens.ids.span<std::int32_t>().begin());
-  const Run run = model.run(tokens);
+  const headscope::Run run = model.run(tokens);
   const auto logits = run.logits.view<float, 3>();
   double sum = 0.0;
   for (std::int64_t i = 0; i < 19; ++i) {

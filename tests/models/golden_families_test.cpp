@@ -129,7 +129,9 @@ void check_case(const std::string& model, const fs::path& folder) {
     if (r.inputs.contains(name)) continue;
     const std::size_t dot = name.rfind('.');
     const std::string kind = name.substr(0, dot);
-    const std::size_t n = dot == std::string::npos ? 0 : std::stoul(name.substr(dot + 1));
+    const bool numbered = dot + 1 < name.size() && dot != std::string::npos &&
+                          name.find_first_not_of("0123456789", dot + 1) == std::string::npos;
+    const std::size_t n = numbered ? std::stoul(name.substr(dot + 1)) : 0;
     if (name == "last_hidden_state")
       expect_rows(r, name, run.last_hidden_state);
     else if (name == "pooler_output")
