@@ -25,11 +25,11 @@ ModelFiles open_gguf(const Place& place) {
     GgufModel model;
   };
   const auto kept = std::make_shared<Kept>(Kept{Gguf::open(place.weights), {}});
-  kept->model = model_from_gguf(kept->file, false);
+  kept->model = model_from_gguf(kept->file, true);
   ModelFiles out;
   out.config = std::move(kept->model.config);
   out.tensors = {kept->file.name(), std::move(kept->model.tensors), kept};
-  out.out_in = kept->model.out_in;
+  out.stored = kept->model.stored;
   out.metadata = std::shared_ptr<const Value>(kept, &kept->file.metadata());
   return out;
 }
@@ -65,15 +65,15 @@ std::string architecture_of(const Value& config) {
 std::unique_ptr<const Network> read_network(ModelFiles& files) {
   const std::string architecture = architecture_of(files.config);
   if (auto pair = read_pair(files.config))
-    return std::make_unique<EncoderDecoder>(std::move(*pair), std::move(files.tensors), architecture);
+    return std::make_unique<EncoderDecoder>(
+        std::move(*pair), std::move(files.tensors), architecture);
   if (auto vision = read_vision(files.config, architecture))
     return std::make_unique<Vision>(std::move(*vision), std::move(files.tensors));
   if (auto towers = read_towers(files.config, architecture))
     return std::make_unique<Towers>(std::move(*towers), std::move(files.tensors));
   if (auto text = read_text_tower(files.config, architecture))
     return std::make_unique<TextTower>(std::move(*text), std::move(files.tensors));
-  Blueprint b = read_blueprint(files.config);
-  if (files.out_in) b.matrices = Linear::Layout::kOutIn;
+  Blueprint b = read_blueprint(files.config, files.stored);
   return std::make_unique<Transformer>(std::move(b), std::move(files.tensors), architecture);
 }
 
@@ -98,7 +98,8 @@ std::vector<Role> read_roles(const fs::path& path, const Network& network) {
     role.baseline = json::get_or<double>(one, "baseline", 0.0, where);
     role.n = json::get_or<std::int64_t>(one, "n", 0, where);
     const bool there = role.layer >= 0 && role.layer < layers;
-    const std::int64_t heads = network.facts(there ? static_cast<std::size_t>(role.layer) : 0).heads;
+    const std::int64_t heads =
+        network.facts(there ? static_cast<std::size_t>(role.layer) : 0).heads;
     if (!there || role.head < 0 || role.head >= heads) {
       throw Error(ErrorCode::kRange,
                   fmt::format("[roles.json] expected layers 0..{} and heads 0..{}, found {}.{}",
