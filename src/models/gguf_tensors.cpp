@@ -183,14 +183,14 @@ std::vector<GgufLink> gguf_links(const GgufFamily& family, const GgufSizes& size
   return links;
 }
 
-GgufModel model_from_gguf(const Gguf& file, bool turn) {
+GgufModel model_from_gguf(const Gguf& file, bool as_stored) {
   const GgufFamily& family = gguf_family_in(file);
   GgufModel model;
   model.config = config_from_gguf(file, family);
-  model.out_in = family.turned && !turn;
+  if (as_stored) model.stored = {family.plus_one, family.pairs, family.grouped, family.turned};
   std::vector<GgufLink> links = gguf_links(family, gguf_sizes(file, family));
   for (GgufLink& link : links) {
-    if (model.out_in && link.change == GgufChange::kTurned) link.change = GgufChange::kNone;
+    if (as_stored && link.change != GgufChange::kOneRow) link.change = GgufChange::kNone;
     if (const AnyView* view = file.find(link.gguf)) add(model, link, *view);
   }
   return model;

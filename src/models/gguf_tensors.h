@@ -9,6 +9,7 @@
 
 #include "formats/json.h"
 #include "headscope/gguf.h"
+#include "models/blueprint.h"
 #include "models/gguf_families.h"
 
 /// Tensors under Hugging Face names from GGUF, and the other way.
@@ -47,14 +48,15 @@ struct GgufModel {
   json::Value config;  ///< as config.json
   std::map<std::string, AnyView, std::less<>> tensors;
   std::vector<std::shared_ptr<const Tensor>> made;  ///< what cannot stay as it lies in the file
-  bool out_in = false;  ///< matrices stayed [out,in] where the family has [in,out]
+  Stored stored;  ///< what is not as in Hugging Face's files, when that was wished for
 };
 
 /// Reads config and tensors. Tensors stay in the mapped file, in its dtypes, except those whose
 /// numbers are arranged otherwise: q and k of llama (rows copied, blocks as they are), fused qkv,
-/// norms of gemma, matrices of gpt2 if `turn` asks for it. `file` must outlive the result.
+/// norms of gemma, matrices of gpt2. With `as_stored` none of them is made, and `stored` says so instead.
+/// `file` must outlive the result.
 /// Errors: kUnsupported (an architecture that is not known here, named), kFormat, kShape.
-GgufModel model_from_gguf(const Gguf& file, bool turn = true);
+GgufModel model_from_gguf(const Gguf& file, bool as_stored = false);
 
 /// A tensor of the HF layout as a source in GGUF's, rounded to `dtype`. Rows are read from `views`:
 /// one tensor, or all slices of a stacked one.

@@ -25,11 +25,11 @@ ModelFiles open_gguf(const Place& place) {
     GgufModel model;
   };
   const auto kept = std::make_shared<Kept>(Kept{Gguf::open(place.weights), {}});
-  kept->model = model_from_gguf(kept->file, false);
+  kept->model = model_from_gguf(kept->file, true);
   ModelFiles out;
   out.config = std::move(kept->model.config);
   out.tensors = {kept->file.name(), std::move(kept->model.tensors), kept};
-  out.out_in = kept->model.out_in;
+  out.stored = kept->model.stored;
   out.metadata = std::shared_ptr<const Value>(kept, &kept->file.metadata());
   return out;
 }
@@ -73,8 +73,7 @@ std::unique_ptr<const Network> read_network(ModelFiles& files) {
     return std::make_unique<Towers>(std::move(*towers), std::move(files.tensors));
   if (auto text = read_text_tower(files.config, architecture))
     return std::make_unique<TextTower>(std::move(*text), std::move(files.tensors));
-  Blueprint b = read_blueprint(files.config);
-  if (files.out_in) b.matrices = Linear::Layout::kOutIn;
+  Blueprint b = read_blueprint(files.config, files.stored);
   return std::make_unique<Transformer>(std::move(b), std::move(files.tensors), architecture);
 }
 

@@ -7,6 +7,7 @@
 
 #include "formats/json.h"
 #include "headscope/model.h"
+#include "models/blueprint.h"
 #include "models/find.h"
 #include "models/network.h"
 #include "models/weights.h"
@@ -17,10 +18,10 @@ namespace headscope::models {
 struct ModelFiles {
   json::Value config;  ///< config.json, or what GGUF metadata says in its words
   Tensors tensors;
-  bool out_in = false;  ///< every matrix is [out,in], whatever the family says
+  Stored stored;                                  ///< what the format does to weights
   std::shared_ptr<const json::Value> metadata{};  ///< of GGUF; nullptr for a folder
 };
-/// Opens and checks; weights stay mapped. Errors: those of the formats; kInput for a weight that is NaN or
+/// Opens and checks; weights stay mapped. Errors: those of the formats; kFormat for a weight that is NaN or
 /// infinite (names the tensor).
 ModelFiles open_model(const Place& place);
 
