@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <cctype>
 #include <cmath>
 #include <nlohmann/json.hpp>
 #include <set>
@@ -129,7 +130,8 @@ void check_case(const std::string& model, const fs::path& folder) {
     if (r.inputs.contains(name)) continue;
     const std::size_t dot = name.rfind('.');
     const std::string kind = name.substr(0, dot);
-    const std::size_t n = dot == std::string::npos ? 0 : std::stoul(name.substr(dot + 1));
+    const bool numbered = dot != std::string::npos && std::isdigit(name.back()) != 0;
+    const std::size_t n = numbered ? std::stoul(name.substr(dot + 1)) : 0;
     if (name == "last_hidden_state")
       expect_rows(r, name, run.last_hidden_state);
     else if (name == "pooler_output")

@@ -36,7 +36,6 @@ struct Case {
 RunOptions everything(const Model& model, const Sight& sight) {
   RunOptions options;
   options.sight = &sight;
-  options.hidden_states = true;
   for (int layer = 0; layer < model.layers(); ++layer) options.trace_layers.push_back(layer);
   return options;
 }
@@ -54,8 +53,9 @@ std::vector<const Tensor*> outputs(const headscope::Run& run) {
 double moved(const headscope::Run& a, const headscope::Run& b) {
   const auto left = outputs(a);
   const auto right = outputs(b);
+  EXPECT_EQ(left.size(), right.size());
   double most = 0.0;
-  for (std::size_t n = 0; n < left.size(); ++n) {
+  for (std::size_t n = 0; n < std::min(left.size(), right.size()); ++n) {
     for (std::size_t i = 0; i < left[n]->span<float>().size(); ++i) {
       most = std::max(most,
                       std::abs(double{left[n]->span<float>()[i]} - double{right[n]->span<float>()[i]}));
