@@ -8,6 +8,9 @@ import { groupQueryAttention, multiHeadAttention } from './onnx.mjs';
 
 const [program, ...words] = process.argv.slice(2);
 const quick = words.includes('--quick');
+// --rows 1,3: these rows of the table alone.
+const at = words.indexOf('--rows');
+const chosen = at < 0 ? null : words[at + 1].split(',').map(Number);
 const ROUNDS = quick ? 1 : 5;
 const RUNS = quick ? 1 : 5; // a turn; each turn warms up first
 const REST_MS = quick ? 0 : 100; // threads of the one before stop spinning
@@ -22,7 +25,8 @@ const ROWS = [
   { heads: 32, groups: 8, T: 8192, rows: 1, D: 128, causal: true },
   { heads: 32, groups: 8, T: 32768, rows: 1, D: 128, causal: true },
 ].map((row) => ({ groups: row.heads, rows: row.T, keys: row.T, causal: false, ...row }))
-  .filter((row) => !quick || row.keys <= 512);
+  .filter((row) => !quick || row.keys <= 512)
+  .filter((_, n) => !chosen || chosen.includes(n + 1));
 
 const rest = () => new Promise((done) => setTimeout(done, REST_MS));
 const median = (list) => [...list].sort((a, b) => a - b)[Math.floor(list.length / 2)];

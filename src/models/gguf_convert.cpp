@@ -14,6 +14,7 @@
 #include "models/gguf_tensors.h"
 #include "models/gguf_tokenizer.h"
 #include "tensor/quants.h"
+#include "tokenizers/gguf_json.h"
 
 namespace headscope::models {
 
@@ -228,6 +229,27 @@ TensorSource in_dtype(const AnyView& view, DType dtype) {
           }};
 }
 
+/// tokenizer.json and what belongs to it, where the file has a vocabulary.
+void write_tokenizer(const Gguf& file, const fs::path& folder) {
+  const json::Value& metadata = file.metadata();
+  const auto kind = json::get_or<std::string>(metadata, "tokenizer.ggml.model", "", file.name());
+  if (kind.empty() || kind == "no_vocab" || kind == "none") return;
+  const json::Value tokenizer = tokenizers::gguf_json(metadata, file.name());
+  write_file(folder / "tokenizer.json", tokenizer.dump() + "\n");
+  json::Value settings = {{"tokenizer_class", "PreTrainedTokenizerFast"}};
+  const auto tokens = metadata.find("tokenizer.ggml.tokens");
+  for (const auto& [hf, gguf] : pairs_of("bos_token=bos_token_id eos_token=eos_token_id "
+                                         "pad_token=padding_token_id unk_token=unknown_token_id")) {
+    const auto id = json::get_or<std::int64_t>(metadata, "tokenizer.ggml." + gguf, -1, file.name());
+    if (id >= 0 && id < static_cast<std::int64_t>(tokens->size()))
+      settings[hf] = (*tokens)[static_cast<std::size_t>(id)];
+  }
+  if (const json::Value* text = json::find(metadata, "tokenizer.chat_template", file.name()))
+    settings["chat_template"] = *text;
+  write_file(folder / "tokenizer_config.json",
+             settings.dump(2, ' ', false, json::Value::error_handler_t::replace) + "\n");
+}
+
 }  // namespace
 
 void convert_to_gguf(const fs::path& folder, const fs::path& to, DType dtype, const Told& told) {
@@ -274,9 +296,11 @@ void convert_to_folder(const fs::path& gguf,
   try {
     stream_safetensors(folder / "model.safetensors", sources, {{"format", "pt"}});
     write_file(folder / "config.json", model.config.dump(2) + "\n");
+    write_tokenizer(file, folder);
   } catch (...) {  // A full disk leaves nothing behind.
     std::error_code ignored;
-    fs::remove(folder / "model.safetensors", ignored);
+    for (const char* part : {"model.safetensors", "config.json", "tokenizer.json"})
+      fs::remove(folder / part, ignored);
     if (made) fs::remove(folder, ignored);
     throw;
   }

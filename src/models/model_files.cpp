@@ -117,8 +117,8 @@ std::optional<Tokenizer> read_tokenizer(const Place& place,
                                         std::int64_t vocabulary) {
   std::optional<Tokenizer> out;
   std::error_code ignored;
-  if (files.metadata != nullptr)
-    out.emplace(Tokenizer::from_gguf(*files.metadata, files.tensors.file));
+  if (files.metadata != nullptr && files.metadata->contains("tokenizer.ggml.tokens"))
+    out.emplace(Tokenizer::from_gguf(*files.metadata, place.weights.filename().string()));
   else if (fs::exists(place.folder / "tokenizer.json", ignored))
     out.emplace(Tokenizer::load(place.folder));
   if (out && out->vocabulary_size() > vocabulary) {

@@ -11,6 +11,7 @@
 
 #include "headscope/error.h"
 #include "headscope/tokenizer.h"
+#include "tokenizers/gguf_json.h"
 #include "tokenizers/gguf_patterns.h"
 #include "tokenizers/kinds.h"
 #include "tokenizers/token_trie.h"
@@ -381,7 +382,82 @@ class GgufVocabulary {
   std::vector<std::string> spellings_;  // of tokens that the file writes in another way
 };
 
+/// Fills in what the published reader insists on and ours takes for granted.
+void fill(Value& part) {
+  if (part.is_object() && part.contains("type") && part["type"].is_string()) {
+    static const Value kDefaults = Value::parse(R"({
+      "ByteLevel": {"add_prefix_space": false, "trim_offsets": true, "use_regex": false},
+      "BertNormalizer": {"clean_text": true, "handle_chinese_chars": true, "strip_accents": null,
+                         "lowercase": true},
+      "WordPiece": {"prefix": "##", "cleanup": true, "continuing_subword_prefix": "##",
+                    "max_input_chars_per_word": 100},
+      "Metaspace": {"replacement": "\u2581", "prepend_scheme": "always", "split": true},
+      "BPE": {"dropout": null, "unk_token": null, "continuing_subword_prefix": null,
+              "end_of_word_suffix": null, "fuse_unk": false, "byte_fallback": false,
+              "ignore_merges": false},
+      "Unigram": {"unk_id": null, "byte_fallback": false}})");
+    const auto found = kDefaults.find(part["type"].get<std::string>());
+    if (found != kDefaults.end()) {
+      for (const auto& [key, value] : found->items()) {
+        if (!part.contains(key)) part[key] = value;
+      }
+    }
+  }
+  for (Value& inner : part) {
+    if (inner.is_structured()) fill(inner);
+  }
+}
+
+Value complete(Value root) {
+  for (const char* key : {"normalizer", "pre_tokenizer", "post_processor", "decoder"}) {
+    if (!root.contains(key)) root[key] = nullptr;
+    if (root[key].is_structured()) fill(root[key]);
+  }
+  Value model = std::move(root["model"]);
+  Value vocab = std::move(model["vocab"]);
+  model.erase("vocab");
+  Value merges = model.contains("merges") ? std::move(model["merges"]) : Value();
+  model.erase("merges");
+  fill(model);
+  model["vocab"] = std::move(vocab);
+  if (!merges.is_null()) model["merges"] = std::move(merges);
+  root["model"] = std::move(model);
+  root["version"] = "1.0";
+  root["truncation"] = nullptr;
+  root["padding"] = nullptr;
+  for (Value& token : root["added_tokens"]) {
+    for (const char* flag : {"single_word", "lstrip", "rstrip", "normalized"}) {
+      if (!token.contains(flag)) token[flag] = false;
+    }
+  }
+  return root;
+}
+
 }  // namespace
+
+json::Value tokenizers::gguf_json(const json::Value& metadata, std::string_view name) {
+  GgufVocabulary vocabulary(metadata, name);
+  vocabulary.make();
+  Value& root = vocabulary.root;
+  Value& model = root["model"];
+  model = vocabulary.model.options;
+  Value& vocab = model["vocab"];
+  for (const TokenEntry& entry : *vocabulary.model.vocab) {
+    if (vocabulary.model.scored)
+      vocab.push_back({std::string(entry.token), entry.score});
+    else
+      vocab[std::string(entry.token)] = entry.id;
+  }
+  if (vocabulary.model.merges) {
+    auto& merges = *vocabulary.model.merges;
+    std::stable_sort(
+        merges.begin(), merges.end(), [](const auto& a, const auto& b) { return a.rank < b.rank; });
+    Value& list = model["merges"] = Value::array();
+    for (const auto& merge : merges)
+      list.push_back({std::string(merge.left), std::string(merge.right)});
+  }
+  return complete(std::move(root));
+}
 
 Tokenizer Tokenizer::from_gguf(const nlohmann::json& metadata, std::string_view name) {
   GgufVocabulary vocabulary(metadata, name);

@@ -1,6 +1,7 @@
 #include <gtest/gtest.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <filesystem>
 #include <map>
 #include <nlohmann/json.hpp>
@@ -124,7 +125,11 @@ TEST_F(GoldenVerify, DumpHoldsTheSameNamesAndShapes) {
     const Safetensors io = Safetensors::open(folder / "io.safetensors");
     for (const auto& [name, view] : ours.tensors())
       EXPECT_EQ(view.shape, io.at(name).shape) << name;
-    EXPECT_NE(ours.find("attentions.0"), nullptr);
+    const bool sees =
+        std::any_of(ours.tensors().begin(), ours.tensors().end(), [](const auto& one) {
+          return one.first.find("attentions.0") != std::string::npos;
+        });
+    EXPECT_TRUE(sees) << folder;
     EXPECT_EQ(ours.find("input_ids"), nullptr);
   }
 }

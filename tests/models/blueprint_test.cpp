@@ -75,7 +75,7 @@ TEST(Blueprint, AnUnknownFamilyNamesTheNearestAndAll) {
   } catch (const Error& e) {
     EXPECT_EQ(e.code(), ErrorCode::kUnsupported);
     const std::string said = e.what();
-    EXPECT_TRUE(said.starts_with("[config.json] expected model_type to be one of albert, bert, "))
+    EXPECT_TRUE(said.starts_with("[config.json] expected model_type to be one of albert, bart, "))
         << said;
     EXPECT_TRUE(said.ends_with(", found \"robeta\"; the nearest is \"roberta\"")) << said;
     for (const std::string& family : families()) EXPECT_NE(said.find(family), std::string::npos);

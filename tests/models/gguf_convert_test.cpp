@@ -225,6 +225,15 @@ TEST(Convert, ATokenizerTravelsAsGgufKeys) {
   EXPECT_EQ(m["tokenizer.ggml.bos_token_id"], 1);
   EXPECT_EQ(m["tokenizer.ggml.add_bos_token"], true);
   EXPECT_EQ(m["tokenizer.chat_template"], "{{ x }}");
+  models::convert_to_folder(scratch / "m.gguf", scratch / "back", DType::kF32);
+  const Value back = json::parse(read_file(scratch / "back" / "tokenizer.json"), "tokenizer.json");
+  EXPECT_EQ(back["model"]["vocab"]["t7"], 7);
+  EXPECT_EQ(back["model"]["merges"], Value({{"t", "0"}, {"t", "1"}}));
+  EXPECT_EQ(back["added_tokens"][0]["content"], "<|end|>");
+  const Value settings =
+      json::parse(read_file(scratch / "back" / "tokenizer_config.json"), "tokenizer_config.json");
+  EXPECT_EQ(settings["chat_template"], "{{ x }}");
+  EXPECT_EQ(settings["bos_token"], "t1");
 }
 
 TEST(Convert, WhatGgufCannotHoldIsRefusedAndNothingIsWritten) {

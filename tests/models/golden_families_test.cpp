@@ -2,7 +2,6 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
-#include <cctype>
 #include <cmath>
 #include <nlohmann/json.hpp>
 #include <set>
@@ -130,7 +129,8 @@ void check_case(const std::string& model, const fs::path& folder) {
     if (r.inputs.contains(name)) continue;
     const std::size_t dot = name.rfind('.');
     const std::string kind = name.substr(0, dot);
-    const bool numbered = dot != std::string::npos && std::isdigit(name.back()) != 0;
+    const bool numbered = dot + 1 < name.size() && dot != std::string::npos &&
+                          name.find_first_not_of("0123456789", dot + 1) == std::string::npos;
     const std::size_t n = numbered ? std::stoul(name.substr(dot + 1)) : 0;
     if (name == "last_hidden_state")
       expect_rows(r, name, run.last_hidden_state);

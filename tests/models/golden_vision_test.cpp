@@ -36,6 +36,7 @@ struct Case {
 RunOptions everything(const Model& model, const Sight& sight) {
   RunOptions options;
   options.sight = &sight;
+  options.hidden_states = true;
   for (int layer = 0; layer < model.layers(); ++layer) options.trace_layers.push_back(layer);
   return options;
 }
@@ -55,7 +56,8 @@ double moved(const headscope::Run& a, const headscope::Run& b) {
   const auto right = outputs(b);
   EXPECT_EQ(left.size(), right.size());
   double most = 0.0;
-  for (std::size_t n = 0; n < std::min(left.size(), right.size()); ++n) {
+  if (left.size() != right.size()) return most;
+  for (std::size_t n = 0; n < left.size(); ++n) {
     for (std::size_t i = 0; i < left[n]->span<float>().size(); ++i) {
       most = std::max(most,
                       std::abs(double{left[n]->span<float>()[i]} - double{right[n]->span<float>()[i]}));
@@ -115,7 +117,7 @@ TEST(GoldenVision, ReplacementsLieAsRecordsDo) {
       Tensor own(DType::kF32, {B, T, Dv});
       for (std::int64_t b = 0; b < B; ++b)
         std::copy_n(&z.view<float, 4>()(b, H - 1, 0, 0), T * Dv, own.span<float>().begin() + b * T * Dv);
-      RunOptions options;
+      RunOptions options = everything(c.model, sight);
       Edit edit;
       edit.layer = layer;
       edit.head = static_cast<int>(H) - 1;
