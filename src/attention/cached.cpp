@@ -157,7 +157,9 @@ void remember(const AttentionWeights& w,
               View<const std::uint8_t, 2> rows,
               std::span<KvCache* const> caches,
               std::size_t layer) {
-  const auto [B, T, C] = memory.shape;
+  const std::int64_t B = memory.shape[0];
+  const std::int64_t T = memory.shape[1];
+  const std::int64_t C = memory.shape[2];
   const std::int64_t queries = w.heads * w.width;
   const std::int64_t others = w.groups * (w.width + w.value_width);
   Tensor kv(DType::kF32, {B, T, others});

@@ -42,7 +42,10 @@ std::int64_t DisentangledPositions::row(std::int64_t distance) const {
 Tensor disentangled_bias(const DisentangledPositions& p,
                          const Slices& slices,
                          const AttentionCall& call) {
-  const auto [B, H, T, D] = slices.q.shape;
+  const std::int64_t B = slices.q.shape[0];
+  const std::int64_t H = slices.q.shape[1];
+  const std::int64_t T = slices.q.shape[2];
+  const std::int64_t D = slices.q.shape[3];
   if (call.memory.data != nullptr || !call.caches.empty() || call.options.bias.data != nullptr) {
     throw Error(
         ErrorCode::kUsage,

@@ -71,7 +71,8 @@ void check_size(std::int64_t height, std::int64_t width, std::int64_t channels) 
 
 // Along the rows: [H,W,N] -> [H,width,N].
 Tensor along_rows(View<const std::uint8_t, 3> from, const Taps& taps, std::int64_t width) {
-  const auto [H, W, N] = from.shape;
+  const std::int64_t H = from.shape[0];
+  const std::int64_t N = from.shape[2];
   Tensor out(DType::kU8, {H, width, N});
   const auto to = out.view<std::uint8_t, 3>();
   const std::vector<std::int32_t> weights = fixed(taps);
@@ -92,7 +93,8 @@ Tensor along_rows(View<const std::uint8_t, 3> from, const Taps& taps, std::int64
 
 // Along the columns: [H,W,N] -> [height,W,N].
 Tensor along_columns(View<const std::uint8_t, 3> from, const Taps& taps, std::int64_t height) {
-  const auto [H, W, N] = from.shape;
+  const std::int64_t W = from.shape[1];
+  const std::int64_t N = from.shape[2];
   Tensor out(DType::kU8, {height, W, N});
   const auto to = out.view<std::uint8_t, 3>();
   const std::vector<std::int32_t> weights = fixed(taps);

@@ -234,7 +234,7 @@ TEST(StoredLinear, FastEqualsTheProductWithRoundedRows) {
         const Tensor found = product(c, Compute::kFast);
         for (std::size_t i = 0; i < size.size(); ++i) {
           ASSERT_NEAR(found.span<float>()[i], expected.span<float>()[i], 6e-8 * 8.0 * size[i])
-              << name(dtype) << " " << table << " at " << i << " of " << M << "," << N;
+              << name(dtype) << " " << table << " at " << i;
         }
       });
       if (HasFatalFailure()) return;
