@@ -6,17 +6,10 @@
 #include <vector>
 
 #include "headscope/attention.h"
+#include "headscope/scene.h"
+#include "headscope/sequence.h"
 
 namespace headscope {
-
-/// One element of the sequence as a person reads it.
-struct Label {
-  std::string text;        ///< "молодо", "##му", "[CLS]"
-  std::int64_t begin = 0;  ///< bytes [begin, end) of the input text; equal: not from the text
-  std::int64_t end = 0;
-  std::int64_t word = -1;  ///< which word of the text it is a piece of; -1: none (special)
-  bool special = false;
-};
 
 /// Which of two ways a mip level was pooled.
 enum class Pool { kMean, kMax };
@@ -29,6 +22,7 @@ struct Sighting {
   std::string text;           ///< the input as given
   std::vector<Label> labels;  ///< [T]
   std::vector<FocusRecord> layers;
+  Scene scene;  ///< what the labels lie in, when that is no text
 
   /// Of an encoder-decoder: what the decoder said, and how many layers the encoder and the decoder have. The
   /// decoder's rows are these tokens; its cross attention asks the labels above.
