@@ -7,6 +7,7 @@
 #include <numeric>
 
 #include "cli/app.h"
+#include "cli/input.h"
 #include "cli/json_writer.h"
 #include "cli/progress.h"
 #include "cli/subject.h"
@@ -179,7 +180,9 @@ int judge(const Call& call,
   options.edits = wishes.generate.edits;
   const Run run = model.run(subject.tokens, options);
   std::vector<Choice> found;
-  if (!embed && !run.logits.empty()) found = choices(model, subject, run);
+  const bool picture = !subject.layers.empty();
+  if (!embed && !run.logits.empty() && (!picture || run.logits.shape().size() == 2))
+    found = choices(model, subject, run);
   JsonWriter json;
   json.begin_object().field("headscope", HEADSCOPE_VERSION).field("verb", "run");
   json.field("model", model.name());
@@ -198,7 +201,10 @@ int judge(const Call& call,
     }
     json.end_array();
   } else {
-    const Tensor embedding = model.embedding(run, subject.tokens.attention_mask);
+    const auto joint = run.more.find("image_embeds");  // two towers have one for each
+    const Tensor embedding = picture && joint != run.more.end()
+                                 ? joint->second.clone()
+                                 : model.embedding(run, subject.tokens.attention_mask);
     json.array<float>("embedding", embedding.span<float>());
     if (!call.json) {
       for (std::size_t c = 0; const float x : embedding.span<float>())
@@ -268,6 +274,15 @@ int run_model(std::span<const std::string> arguments, Lang lang, std::string& ou
   if (model.hears() && o.words.size() == 2) {
     for (const Edit& edit : wishes.generate.edits) check_head(call, model, {edit.layer, edit.head});
     return hear(call, model, o.words[1], wishes, out);
+  }
+  if (model.sees() && !o.perplexity && o.words.size() == 2) {
+    Subject subject(std::move(model), "");
+    if (prepare_other(call, std::span(o.words).subspan(1), {}, subject)) {
+      for (const Edit& edit : wishes.generate.edits)
+        check_head(call, subject.model, {edit.layer, edit.head});
+      return judge(call, subject, wishes, o.embed, out);
+    }
+    model = std::move(subject.model);
   }
   const std::string prompt = talks ? "" : read_input(call, std::span(o.words).subspan(1));
   for (const Edit& edit : wishes.generate.edits) check_head(call, model, {edit.layer, edit.head});

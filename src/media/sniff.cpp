@@ -89,6 +89,58 @@ bool is_text(std::string_view b) {
   return true;
 }
 
+std::int32_t id_in(const json::Value& v,
+                   const char* key,
+                   std::int32_t usual,
+                   std::string_view name) {
+  const auto n = json::get_or<std::int64_t>(v, key, usual, name);
+  if (n >= 0 && n < (1 << 30)) return static_cast<std::int32_t>(n);
+  throw Error(ErrorCode::kFormat,
+              fmt::format("[{}] expected {} to be an id from 0, found {}", name, key, n));
+}
+
+NoteCode notes_code(const json::Value& v, std::string_view name) {
+  NoteCode c;
+  c.voices = json::get_or<std::vector<std::string>>(v, "voices", c.voices, name);
+  c.steps_per_beat = json::get_or<int>(v, "steps_per_beat", c.steps_per_beat, name);
+  c.lowest = json::get_or<int>(v, "lowest", c.lowest, name);
+  c.highest = json::get_or<int>(v, "highest", c.highest, name);
+  c.start = id_in(v, "start", c.start, name);
+  c.end = id_in(v, "end", c.end, name);
+  c.rest = id_in(v, "rest", c.rest, name);
+  c.first = id_in(v, "first", c.first, name);
+  const bool fits = !c.voices.empty() && c.voices.size() <= 64 && c.steps_per_beat >= 1 &&
+                    c.steps_per_beat <= 96 && c.lowest >= 0 && c.lowest <= c.highest &&
+                    c.highest <= 127;
+  if (fits) return c;
+  throw Error(ErrorCode::kFormat,
+              fmt::format("[{}] expected 1 to 64 voices, 1 to 96 steps a beat and pitches within "
+                          "0..127, found {}, {}, {}..{}",
+                          name,
+                          c.voices.size(),
+                          c.steps_per_beat,
+                          c.lowest,
+                          c.highest));
+}
+
+NumberCode numbers_code(const json::Value& v, std::string_view name) {
+  NumberCode c;
+  c.bins = id_in(v, "bins", c.bins, name);
+  c.low = json::get_or<double>(v, "low", c.low, name);
+  c.high = json::get_or<double>(v, "high", c.high, name);
+  c.start = id_in(v, "start", c.start, name);
+  c.end = id_in(v, "end", c.end, name);
+  c.missing = id_in(v, "missing", c.missing, name);
+  c.first = id_in(v, "first", c.first, name);
+  if (c.bins >= 2 && c.bins <= (1 << 24) && c.low < c.high) return c;
+  throw Error(ErrorCode::kFormat,
+              fmt::format("[{}] expected 2 bins or more from low to high, found {} from {} to {}",
+                          name,
+                          c.bins,
+                          c.low,
+                          c.high));
+}
+
 }  // namespace
 
 std::string_view name(MediaKind kind) {
@@ -124,58 +176,12 @@ SequenceCode SequenceCode::parse(std::string_view text, std::string_view name) {
   const json::Value v = json::parse(text, name);
   const auto kind = json::require<std::string>(v, "kind", name);
   SequenceCode out;
-  const auto id = [&](const char* key, std::int32_t usual) {
-    const auto n = json::get_or<std::int64_t>(v, key, usual, name);
-    if (n >= 0 && n < (1 << 30)) return static_cast<std::int32_t>(n);
-    throw Error(ErrorCode::kFormat,
-                fmt::format("[{}] expected {} to be an id from 0, found {}", name, key, n));
-  };
   if (kind == "notes") {
-    NoteCode c;
-    c.voices = json::get_or<std::vector<std::string>>(v, "voices", c.voices, name);
-    c.steps_per_beat = json::get_or<int>(v, "steps_per_beat", c.steps_per_beat, name);
-    c.lowest = json::get_or<int>(v, "lowest", c.lowest, name);
-    c.highest = json::get_or<int>(v, "highest", c.highest, name);
-    c.start = id("start", c.start);
-    c.end = id("end", c.end);
-    c.rest = id("rest", c.rest);
-    c.first = id("first", c.first);
-    const bool fits = !c.voices.empty() && c.voices.size() <= 64 && c.steps_per_beat >= 1 &&
-                      c.steps_per_beat <= 96 && c.lowest >= 0 && c.lowest <= c.highest &&
-                      c.highest <= 127;
-    if (!fits) {
-      throw Error(
-          ErrorCode::kFormat,
-          fmt::format("[{}] expected 1 to 64 voices, 1 to 96 steps a beat and pitches within "
-                      "0..127, found {}, {}, {}..{}",
-                      name,
-                      c.voices.size(),
-                      c.steps_per_beat,
-                      c.lowest,
-                      c.highest));
-    }
-    out.notes = std::move(c);
+    out.notes = notes_code(v, name);
   } else if (kind == "numbers") {
-    NumberCode c;
-    c.bins = id("bins", c.bins);
-    c.low = json::get_or<double>(v, "low", c.low, name);
-    c.high = json::get_or<double>(v, "high", c.high, name);
-    c.start = id("start", c.start);
-    c.end = id("end", c.end);
-    c.missing = id("missing", c.missing);
-    c.first = id("first", c.first);
-    if (c.bins < 2 || c.bins > (1 << 24) || !(c.low < c.high)) {
-      throw Error(
-          ErrorCode::kFormat,
-          fmt::format("[{}] expected 2 bins or more from low to high, found {} from {} to {}",
-                      name,
-                      c.bins,
-                      c.low,
-                      c.high));
-    }
-    out.numbers = c;
+    out.numbers = numbers_code(v, name);
   } else if (kind == "bytes") {
-    out.bytes = id("first", 0);
+    out.bytes = id_in(v, "first", 0, name);
   } else {
     throw Error(
         ErrorCode::kUnsupported,

@@ -1,6 +1,8 @@
 // MIDI files in and out, and notes as the tokens of a model.
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <filesystem>
 #include <random>
 
 #include "headscope/error.h"
@@ -130,6 +132,22 @@ TEST(Midi, EveryCutIsReadOrRefused) {
       EXPECT_EQ(std::string(error.what()).find('\n'), std::string::npos);
     }
   }
+}
+
+TEST(Midi, HostileFilesAreReadOrRefusedInOneLine) {
+  int read = 0, refused = 0;
+  for (const auto& entry :
+       std::filesystem::directory_iterator(HEADSCOPE_SOURCE_DIR "/tests/hostile/midi")) {
+    try {
+      (void)score_of(read_midi(entry.path()), NoteCode{});
+      ++read;
+    } catch (const Error& error) {
+      EXPECT_EQ(std::string(error.what()).find('\n'), std::string::npos) << entry.path();
+      ++refused;
+    }
+  }
+  EXPECT_EQ(read, 2);  // good, unknown_chunk
+  EXPECT_EQ(refused, 16);
 }
 
 TEST(Midi, AMillionNotesAreReadAndCounted) {

@@ -4,7 +4,9 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <filesystem>
 #include <random>
+#include <set>
 
 #include "headscope/error.h"
 #include "headscope/media.h"
@@ -95,6 +97,21 @@ TEST(Csv, BlocksMayCutAnywhere) {  // a field lies over the border of two blocks
   const std::string text = "a,b\n1," + std::string(65529, ' ') + "25\r\n3,\"4\"\r\n";
   const Table t = parse_csv(text, "t");
   EXPECT_EQ(t.columns[1].values, (std::vector<double>{25.0, 4.0}));
+}
+
+TEST(Csv, HostileFilesAreReadOrRefusedInOneLine) {
+  std::set<std::string> read;
+  for (const auto& entry :
+       std::filesystem::directory_iterator(HEADSCOPE_SOURCE_DIR "/tests/hostile/csv")) {
+    try {
+      const Table table = read_csv(entry.path());
+      (void)ids_of(table, columns_of(table, {}), NumberCode{});
+      read.insert(entry.path().stem().string());
+    } catch (const Error& error) {
+      EXPECT_EQ(std::string(error.what()).find('\n'), std::string::npos) << entry.path();
+    }
+  }
+  EXPECT_EQ(read, (std::set<std::string>{"good", "not_utf8", "one_cell", "semicolons"}));
 }
 
 TEST(Numbers, ABinIsTheNearestCentre) {
