@@ -151,6 +151,15 @@ double Edges::accuracy_off_offset(std::size_t head) const {
   return part(hits_off_offset.at(head), n - n_at_offset);
 }
 
+std::size_t Edges::best() const {
+  std::size_t best = 0;
+  for (std::size_t i = 1; i < hits.size(); ++i) {
+    if (std::pair(hits[i], hits_off_offset[i]) > std::pair(hits[best], hits_off_offset[best]))
+      best = i;
+  }
+  return best;
+}
+
 int Syntax::heads_per_layer() const {
   return heads.empty() ? 0 : *std::max_element(heads.begin(), heads.end());
 }
@@ -175,17 +184,6 @@ const Edges* Syntax::find(std::string_view relation, Looks looks) const {
     if (e.relation == relation && e.looks == looks) return &e;
   }
   return nullptr;
-}
-
-std::size_t Syntax::best(const Edges& e) {
-  std::size_t best = 0;
-  for (std::size_t i = 1; i < e.hits.size(); ++i) {
-    if (std::pair(e.hits[i], e.hits_off_offset[i]) >
-        std::pair(e.hits[best], e.hits_off_offset[best])) {
-      best = i;
-    }
-  }
-  return best;
 }
 
 std::vector<std::int32_t> align(const conllu::Sentence& sentence, std::span<const Label> labels) {

@@ -35,6 +35,8 @@ struct Edges {
   [[nodiscard]] double baseline() const;  ///< share of n; 0 when there are no edges
   [[nodiscard]] double accuracy(std::size_t head) const;
   [[nodiscard]] double accuracy_off_offset(std::size_t head) const;
+  /// Place in [L,H] of the head with the most hits; of equals the one with more off the offset, then the lower one.
+  [[nodiscard]] std::size_t best() const;
 };
 
 struct Syntax {
@@ -50,8 +52,6 @@ struct Syntax {
   [[nodiscard]] std::size_t place(int layer, int head) const;
   /// nullptr when the relation was not asked for.
   [[nodiscard]] const Edges* find(std::string_view relation, Looks looks) const;
-  /// Place of the head with the most hits; of equals the one with more off the offset, then the lower one.
-  [[nodiscard]] static std::size_t best(const Edges& edges);
 };
 
 struct SyntaxOptions {
