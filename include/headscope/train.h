@@ -83,11 +83,6 @@ class Trainee {
   [[nodiscard]] std::int64_t positions() const;   ///< longest sequence in rows
   [[nodiscard]] std::int64_t classes()
       const;  ///< of a classifier of sequences; 0: labels are of tokens or patches
-  /// "bf16" where this machine multiplies bf16 faster, else "f32". Parameters and sums are f32 either way.
-  [[nodiscard]] std::string_view compute() const;
-  /// Forces one: "f32" or "bf16". Errors: kUnsupported (a machine without bf16 products).
-  void compute_in(std::string_view dtype);
-
   /// In a fixed order; tied weights are there once. Values may be written between steps.
   [[nodiscard]] std::vector<Parameter>& parameters();
   [[nodiscard]] const std::vector<Parameter>& parameters() const;
@@ -99,6 +94,8 @@ class Trainee {
   Loss step(const Batch& batch, const StepOptions& options);
   /// Logits [N,V], or [S,classes]; what Model::run gives. Errors: as step; kUnsupported without such a head.
   [[nodiscard]] Tensor logits(const Batch& batch);
+  /// Bytes of the buffers that steps keep, besides values and gradients.
+  [[nodiscard]] std::size_t buffer_bytes() const;
 
   /// Writes config.json and model.safetensors into `folder` (made where it is not there), each to a temporary,
   /// synced and renamed. `dtype`: kF32, kF16 or kBF16. Errors: kIo, kDType.
