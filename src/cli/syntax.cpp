@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <filesystem>
 #include <iterator>
 
 #include "cli/app.h"
@@ -10,6 +11,7 @@
 #include "cli/json_writer.h"
 #include "cli/progress.h"
 #include "headscope/error.h"
+#include "headscope/safetensors.h"
 
 /// `headscope syntax`: which heads follow the edges of dependency trees.
 namespace headscope::cli {
@@ -67,15 +69,31 @@ void write_text(std::string& out, const Call& call, const doctor::Syntax& found)
               2) +
          '\n';
 }
+void write_roles(const std::filesystem::path& path, const std::vector<Role>& roles) {
+  JsonWriter json;
+  json.begin_array();
+  for (const Role& role : roles) {
+    json.begin_object().field("layer", role.layer).field("head", role.head);
+    json.field("letter", role.letter).field("shape", role.shape);
+    json.field("en", role.en).field("ru", role.ru).field("source", role.source);
+    json.field("score", role.score)
+        .field("baseline", role.baseline)
+        .field("n", role.n)
+        .end_object();
+  }
+  json.end_array();
+  write_file(path, std::string_view(std::move(json).take()));
+}
 }  // namespace
 
 int syntax(std::span<const std::string> arguments, Lang lang, std::string& out) {
   std::vector<std::string> words, relations;
-  std::string sentences;
+  std::string sentences, roles;
   Parser parser("syntax", lang);
   parser.positionals(words);
   parser.repeated("--relation", relations);
   parser.option("--sentences", sentences);
+  parser.option("--roles", roles);
   const Call call = parser.parse(arguments);
   if (call.help) {
     out += text(lang, Word::kHelpSyntax);
@@ -102,6 +120,15 @@ int syntax(std::span<const std::string> arguments, Lang lang, std::string& out) 
     progress.now(say(lang, Word::kSyntaxProgress, done, count));
   };
   const doctor::Syntax found = doctor::syntax(model, all, options);
+  if (!roles.empty()) {
+    std::string source = "UD";
+    for (std::size_t i = 1; i < words.size(); ++i) {
+      // "ru_gsd-ud-test" of a path
+      source +=
+          ' ' + std::filesystem::path(words[i]).filename().replace_extension().stem().string();
+    }
+    write_roles(roles, doctor::syntax_roles(found, source));
+  }
   if (call.json) {
     write_json(out, model.name(), found);
   } else {

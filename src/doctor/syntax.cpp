@@ -48,6 +48,35 @@ std::vector<Pair> pairs_of(const Looked& looked) {
   return pairs;
 }
 
+bool is_of(const conllu::Word& word, std::string_view wanted) {
+  return word.head >= 0 &&
+         (word.relation == wanted || conllu::without_subtype(word.relation) == wanted);
+}
+
+/// The edges of one relation, or for "a>b" the pairs of dependents of one head.
+std::vector<Edge> edges_of(const conllu::Sentence& sentence,
+                           std::string_view wanted,
+                           std::size_t relation) {
+  std::vector<Edge> out;
+  const std::size_t between = wanted.find('>');
+  const auto words = static_cast<std::int32_t>(sentence.words.size());
+  for (std::int32_t w = 0; w < words; ++w) {
+    const conllu::Word& word = sentence.words[static_cast<std::size_t>(w)];
+    if (!is_of(word, wanted.substr(0, between))) continue;
+    if (between == std::string_view::npos) {
+      out.push_back({relation, w, word.head});
+      continue;
+    }
+    for (std::int32_t o = 0; o < words; ++o) {
+      const conllu::Word& other = sentence.words[static_cast<std::size_t>(o)];
+      if (o != w && other.head == word.head && is_of(other, wanted.substr(between + 1))) {
+        out.push_back({relation, w, o});
+      }
+    }
+  }
+  return out;
+}
+
 Looked look(const Model& model, const conllu::Sentence& sentence, const SyntaxOptions& options) {
   Looked out;
   out.sentence = &sentence;
@@ -68,16 +97,14 @@ Looked look(const Model& model, const conllu::Sentence& sentence, const SyntaxOp
   for (const std::int32_t word : out.word_of) {
     if (word >= 0) seen[static_cast<std::size_t>(word)] = 1;
   }
-  for (std::size_t w = 0; w < sentence.words.size(); ++w) {
-    const conllu::Word& word = sentence.words[w];
-    if (word.head < 0) continue;
-    for (std::size_t r = 0; r < options.relations.size(); ++r) {
-      const std::string& wanted = options.relations[r];
-      if (word.relation != wanted && conllu::without_subtype(word.relation) != wanted) continue;
-      if (seen[w] == 0 || seen[static_cast<std::size_t>(word.head)] == 0) {
-        ++out.unaligned;
+  for (std::size_t r = 0; r < options.relations.size(); ++r) {
+    for (const Edge& edge : edges_of(sentence, options.relations[r], r)) {
+      const bool aligned = seen[static_cast<std::size_t>(edge.dependent)] != 0 &&
+                           seen[static_cast<std::size_t>(edge.head)] != 0;
+      if (aligned) {
+        out.edges.push_back(edge);
       } else {
-        out.edges.push_back({r, static_cast<std::int32_t>(w), word.head});
+        ++out.unaligned;
       }
     }
   }

@@ -185,6 +185,15 @@ class Runner {
       write_tokenizer(folder, tokenizer_json_);
     }
     tokenizer_.emplace(Tokenizer::parse(tokenizer_json_, (folder / "tokenizer.json").string()));
+    for (std::int32_t id = 0; id < kSpecialCount; ++id) {
+      if (tokenizer_->id_of(kSpecials[id]) == id) continue;
+      throw Error(ErrorCode::kInput,
+                  fmt::format("[{}] expected {} to be token {}, found {}",
+                              (folder / "tokenizer.json").string(),
+                              kSpecials[id],
+                              id,
+                              tokenizer_->id_of(kSpecials[id])));
+    }
     write_file(folder / "recipe.toml", std::string_view(recipe_.text));
   }
 

@@ -42,9 +42,8 @@ struct Borders {
   std::int64_t words = 0;
   std::int64_t with_ending = 0;  ///< words that the stemmer parts
   std::int64_t kept = 0;         ///< of these, those whose ending is exactly the last token
-  std::int64_t whole =
-      0;  ///< words that it does not part, and whose last token is no ending of the vocabulary's
-  std::int64_t tokens = 0;  ///< tokens of all words
+  std::int64_t whole = 0;        ///< words that it does not part, and that are one token
+  std::int64_t tokens = 0;       ///< tokens of all words
 };
 
 /// One text file as windows of ids.

@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <string>
 #include <vector>
 
@@ -38,6 +39,7 @@ constexpr int kPrevious = 0;
 constexpr int kNext = 1;
 constexpr int kAction = 5;
 constexpr int kAdjective = 6;
+constexpr int kWhoWhom = 7;
 
 TEST(Syntax, PlantedHeadsGetTheScoresTheyWereMadeFor) {
   const Syntax found = syntax(council(), king());
@@ -65,8 +67,37 @@ TEST(Syntax, PlantedHeadsGetTheScoresTheyWereMadeFor) {
   EXPECT_EQ(found.find("nsubj", Looks::kAtHead)->n, 2);  // nsubj:pass counts, too
   EXPECT_EQ(found.find("det", Looks::kAtHead)->n, 0);
   EXPECT_DOUBLE_EQ(found.find("det", Looks::kAtHead)->baseline(), 0.0);
+  // Two dependents of one verb: who gives, and who receives.
+  const Edges& whom = *found.find("nsubj>iobj", Looks::kAtHead);
+  EXPECT_EQ(whom.n, 1);
+  EXPECT_EQ(whom.offset, 3);
+  EXPECT_DOUBLE_EQ(whom.accuracy(found.place(0, kWhoWhom)), 1.0);
+  EXPECT_DOUBLE_EQ(
+      found.find("nsubj>iobj", Looks::kAtDependent)->accuracy(found.place(0, kWhoWhom)), 1.0);
   EXPECT_EQ(found.find("xcomp", Looks::kAtHead), nullptr);
   EXPECT_THROW((void)found.place(1, 0), Error);
+}
+
+TEST(Syntax, HeadsAreNamedByWhatIsFarAboveTheBaseline) {
+  std::vector<conllu::Sentence> many;
+  for (int i = 0; i < 60; ++i) {
+    for (conllu::Sentence& sentence : king()) many.push_back(std::move(sentence));
+  }
+  const std::vector<Role> roles = syntax_roles(syntax(council(), many), "UD king");
+  const auto named = [&](const std::string& en) {
+    return std::find_if(
+        roles.begin(), roles.end(), [&](const Role& role) { return role.en == en; });
+  };
+  const auto adjective = named("adjective to its noun");
+  ASSERT_NE(adjective, roles.end());
+  EXPECT_EQ(adjective->head, kAdjective);
+  EXPECT_EQ(adjective->n, 240);
+  EXPECT_DOUBLE_EQ(adjective->score, 1.0);
+  EXPECT_DOUBLE_EQ(adjective->baseline, 0.75);
+  EXPECT_EQ(adjective->source, "UD king");
+  // All of these lie at one distance: no head can be above that.
+  EXPECT_EQ(named("who to whom"), roles.end());
+  EXPECT_TRUE(syntax_roles(syntax(council(), king()), "few").empty());
 }
 
 TEST(Syntax, IsTheSameForAnyNumberOfThreads) {
