@@ -90,10 +90,10 @@ TEST(StemTokenizer, SplitsRunningWordsWhereTheStemmerDoes) {
   EXPECT_LE(tokenizer.vocabulary_size(), 400);
   for (std::int32_t id = 0; id < kSpecialCount; ++id)
     EXPECT_EQ(tokenizer.token_of(id), kSpecials[id]);
-  const auto pieces = tokenizer.encode("Старый король знал молодому", true).tokens;
+  const auto pieces = tokenizer.encode("Старый сокола знал молодому", true).tokens;
   EXPECT_EQ(pieces,
             (std::vector<std::string>{
-                "[CLS]", "стар", "##ый", "корол", "##ь", "знал", "молод", "##ому", "[SEP]"}));
+                "[CLS]", "стар", "##ый", "сокол", "##а", "знал", "молод", "##ому", "[SEP]"}));
   // ё and capitals are е and small letters, also for the inference tokenizer.
   EXPECT_EQ(tokenizer.encode("СТАРЫЙ", false).tokens, tokenizer.encode("старый", false).tokens);
   EXPECT_EQ(tokenizer.encode("ё", false).tokens, tokenizer.encode("е", false).tokens);
@@ -168,7 +168,11 @@ TEST_F(Texts, WindowsAreTheTextAndKindsTellEndings) {
     ASSERT_LE(ids.size(), 30U);
     ASSERT_EQ(ids.size(), kinds.size());
     all.insert(all.end(), ids.begin(), ids.end());
-    ends += (kinds.back() & kEndsSentence) != 0 ? 1 : 0;
+    const bool ended = (kinds.back() & kEndsSentence) != 0;
+    ends += ended ? 1 : 0;
+    for (std::size_t i = 15; i < kinds.size() && !ended; ++i) {
+      EXPECT_EQ(kinds[i] & kEndsSentence, 0) << "it could have ended with a sentence";
+    }
     EXPECT_NE(kinds[0] & kKindMask, kEnding) << "a window begins inside of a word";
     for (std::size_t i = 0; i < ids.size(); ++i) {
       const std::string token = tokenizer_.token_of(ids[i]);
@@ -185,7 +189,7 @@ TEST_F(Texts, WindowsAreTheTextAndKindsTellEndings) {
     }
     return expected;
   }());
-  EXPECT_EQ(ends, data.windows());  // sentences are short: all windows end with one
+  EXPECT_GT(ends, data.windows() * 8 / 10);  // most sentences are shorter than half a window
   const Borders& borders = data.borders();
   EXPECT_GT(borders.with_ending, 3000);
   EXPECT_GT(static_cast<double>(borders.kept), 0.97 * static_cast<double>(borders.with_ending));

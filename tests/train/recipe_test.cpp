@@ -157,7 +157,7 @@ TEST(Plot, DrawsEveryCurveInsideOfItsFrame) {
   EXPECT_NE(loss_text({{"flat", {{1, 1, 2.0, 0, 0, 0}}}}, 60, 10), "");
 }
 
-TEST(Runs, APointIsThereOnceHoweverOftenARunGoesOn) {
+TEST(RunStore, APointIsThereOnceHoweverOftenARunGoesOn) {
   Scratch scratch;
   RunStore store(scratch / "runs.sqlite");
   RunRecord record;
