@@ -30,6 +30,7 @@ constexpr Verb kVerbs[] = {
     {"pull", pull, Word::kHelpPull},
     {"models", models, Word::kHelpModels},
     {"convert", convert, Word::kHelpConvert},
+    {"doctor", doctor_verb, Word::kHelpDoctor},
     {"cpu", cpu, Word::kHelpCpu},
     {"bench", bench, Word::kHelpBench},
 };

@@ -200,7 +200,7 @@ const std::array<MeasureFacts, kMeasures> kMeasureFacts = {{
     {Measure::kPosition, "position", 0.9, 0.1},
     {Measure::kDuplicate, "duplicate", 0.5, 0.1},
     {Measure::kInduction, "induction", 0.5, 0.1},
-    {Measure::kRare, "rare", 0.5, 0.1},
+    {Measure::kRare, "rare", 0.5, 0.25},
     {Measure::kBroad, "entropy", 3.8, 0.0},
     {Measure::kSure, "confidence", kNever, 0.0},
     {Measure::kDistance, "distance", kNever, 0.0},

@@ -10,6 +10,7 @@
 #include "doctor/eigen.h"
 #include "doctor/measures.h"
 #include "doctor/patch.h"
+#include "doctor/prune.h"
 #include "models/tiny_decoder.h"
 
 namespace headscope::doctor {
@@ -267,6 +268,51 @@ TEST(Patch, PathsReachTheirHeadAlone) {
   EXPECT_TRUE(moved);
   EXPECT_NE(all.heads[0].measure, values.heads[0].measure);
   EXPECT_TRUE(patch_path(clean, corrupt, {0, 0}, Patch::kFindings, by).heads.empty());
+}
+
+// Law 3 of heads: the pruned model gives what the ablated one gave.
+TEST(Prune, WrittenModelIsTheAblatedOne) {
+  static const test::TinyDecoder folder;
+  const Model model = folder.load();
+  std::vector<Tokens> texts;
+  texts.push_back(tokens_of({3, 7, 1, 30, 3, 12, 9}));
+  texts.push_back(tokens_of({4, 8, 1, 31, 5, 13, 9}));
+  const Curve curve = prune_curve(model, texts, Instead::kZero, 4);
+  ASSERT_EQ(curve.order.size(), 8U);
+  EXPECT_TRUE(std::is_sorted(curve.alone.begin(), curve.alone.end()));
+  EXPECT_EQ(curve.points.front().kept, 8U);
+  EXPECT_EQ(curve.points.front().harm, 0.0);
+  EXPECT_EQ(curve.points.back().kept, 0U);
+  const std::size_t gone = 3;
+  const Scratch scratch;
+  write_pruned(model, curve, gone, Instead::kZero, scratch / "smaller");
+  EXPECT_EQ(scratch.files(), 1);
+  const Model smaller = Model::load((scratch / "smaller").string());
+  RunOptions options;
+  for (std::size_t i = 0; i < gone; ++i) {
+    Edit edit;
+    edit.layer = curve.order[i].layer;
+    edit.head = curve.order[i].head;
+    options.edits.push_back(edit);
+  }
+  const headscope::Run want = model.run(texts[0], options);
+  const headscope::Run found = smaller.run(texts[0]);
+  const headscope::Run whole = model.run(texts[0]);
+  double apart = 0.0;
+  for (std::size_t i = 0; i < want.logits.span<float>().size(); ++i) {
+    EXPECT_NEAR(found.logits.span<float>()[i], want.logits.span<float>()[i], 1e-5F);
+    apart = std::max(
+        apart,
+        std::abs(double{whole.logits.span<float>()[i]} - double{want.logits.span<float>()[i]}));
+  }
+  EXPECT_GT(apart, 1e-3);
+  // A budget is kept, and one head more would break it.
+  const double budget = curve.alone.back();
+  const std::size_t most = gone_within(model, texts, curve, budget, Instead::kZero);
+  EXPECT_LE(harm_without(model, texts, curve, most, Instead::kZero), budget);
+  // There is no bias for means in this family, and nothing is left behind.
+  EXPECT_THROW(write_pruned(model, curve, gone, Instead::kMean, scratch / "means"), Error);
+  EXPECT_EQ(scratch.files(), 1);
 }
 
 TEST(Patch, RefusesEqualRuns) {

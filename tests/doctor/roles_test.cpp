@@ -8,6 +8,9 @@
 #include <set>
 #include <string>
 
+#include "doctor/prune.h"
+#include "formats/scratch.h"
+
 namespace headscope::doctor {
 namespace {
 
@@ -69,6 +72,31 @@ TEST(Roles, OfARowThatHasNothingToMeasureAreNone) {
   EXPECT_TRUE(std::isnan(found[4].of(Measure::kInduction).score));
   EXPECT_FALSE(found[4].of(Measure::kDuplicate).label);
   EXPECT_THROW((void)roles(council(), {}), Error);
+}
+
+// Law 3: after mean-ablation the mean folds into the bias of `output`.
+TEST(Prune, MeansFoldIntoTheBias) {
+  const auto texts = read({"The old king gave the young prince a sharp sword."});
+  const Curve curve = prune_curve(council(), texts, Instead::kMean, 2);
+  const Scratch scratch;
+  write_pruned(council(), curve, 4, Instead::kMean, scratch / "smaller");
+  const Model smaller = Model::load((scratch / "smaller").string());
+  RunOptions options;
+  for (std::size_t i = 0; i < 4; ++i) {
+    Edit edit;
+    edit.head = curve.order[i].head;
+    edit.kind = Edit::Kind::kMean;  // over the same rows as the curve's means
+    options.edits.push_back(edit);
+  }
+  const headscope::Run want = council().run(texts[0], options);
+  const headscope::Run found = smaller.run(texts[0]);
+  double largest = 0.0;
+  for (const float x : want.last_hidden_state.span<float>())
+    largest = std::max(largest, std::abs(double{x}));
+  for (std::size_t i = 0; i < want.last_hidden_state.span<float>().size(); ++i)
+    ASSERT_NEAR(found.last_hidden_state.span<float>()[i],
+                want.last_hidden_state.span<float>()[i],
+                1e-5 * largest);
 }
 
 TEST(Roles, RepeatedTokensAreDifferentWordsTwice) {
