@@ -32,7 +32,8 @@ Pictures read(const std::vector<fs::path>& paths) {
   Pictures out;
   out.grey = read_idx(paths[0]);
   out.classes = read_idx(paths[1]);
-  if (out.grey.shape().size() != 3 || out.classes.shape().size() != 1 || out.grey.dim(0) != out.classes.dim(0)) {
+  if (out.grey.shape().size() != 3 || out.classes.shape().size() != 1 ||
+      out.grey.dim(0) != out.classes.dim(0)) {
     throw Error(
         ErrorCode::kShape,
         fmt::format("[data] expected pictures [N,H,W] and classes [N], found {} in {} and {} in {}",
