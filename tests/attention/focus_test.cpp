@@ -264,6 +264,9 @@ TEST(Focus, ShapesThatDoNotFitAreNamed) {
     EXPECT_EQ(e.code(), ErrorCode::kShape);
     EXPECT_STREQ(e.what(), "[focus] expected k [2,2,5,8], found [2,2,5,9]");
   }
+  FocusInput none{q.view<float, 4>(), v.view<float, 4>(), v.view<float, 4>(), {}};
+  none.k.data = nullptr;
+  EXPECT_THROW(focus(none, {out.view<float, 4>(), {}}), Error);
   const Tensor three = noise({2, 3, 5, 8}, generator);
   const FocusInput odd{q.view<float, 4>(), three.view<float, 4>(), three.view<float, 4>(), {}};
   EXPECT_THROW(focus(odd, {out.view<float, 4>(), {}}), Error);
