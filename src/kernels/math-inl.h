@@ -17,7 +17,7 @@ namespace headscope::kernels::HWY_NAMESPACE {
 
 namespace hn = hwy::HWY_NAMESPACE;
 
-// At most 16 lanes, so that a scalable vector has a size the compiler knows.
+// At most 16 lanes: the widest vectors there are bodies for.
 using D = hn::CappedTag<float, 16>;
 using V = hn::Vec<D>;
 using M = hn::Mask<D>;
