@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <map>
 #include <memory>
 #include <optional>
@@ -25,6 +26,11 @@ struct Tokens {
   Tensor type_ids;        ///< i32; empty: all 0
   Tensor position_ids;    ///< i32; empty: as the family counts them
 
+  /// i32 [N+1], with B = 1: N sequences lie one behind the other, the n-th in cu_seqlens[n], ...,
+  /// cu_seqlens[n+1]-1, as in FocusOptions: no row is spent on padding. Such a run gives hidden states alone, and
+  /// takes no mask, cache or Sight.
+  Tensor cu_seqlens = {};
+
   /// Encoder-decoders: the tokens above (or `features`) are what the encoder reads, these what the decoder
   /// has said so far. Without them it says what it always begins with. With a cache that has a memory, these
   /// alone go on.
@@ -35,6 +41,18 @@ struct Tokens {
   /// Models that see: f32 [B,channels,H,W]; videos [B,frames,channels,H,W]: see Model::pixels. Of two towers each
   /// reads its own, and either may be left out.
   Tensor pixels = {};
+};
+
+/// Where a run goes on that others have begun: the residual stream in front of a layer, many changed copies of it at
+/// once if need be. Only of models of one stack: Model::resumes().
+struct Resume {
+  int layer = 0;  ///< the first one to run; as many as there are layers: only what stands on top
+  int end =
+      -1;  ///< the first one not to run; -1: to the top. Else last_hidden_state is the stream there
+  const Tensor* x =
+      nullptr;  ///< [B,T,C] in front of `layer`; nullptr (then layer 0): the embeddings
+  /// [B,T,C], what the attention of `layer` gives, with its bias, before any norm behind it; nullptr: it is computed.
+  const Tensor* attended = nullptr;
 };
 
 /// What a run should do besides computing.
@@ -53,6 +71,8 @@ struct RunOptions {
   /// Rotary positions of some models depend on how long the sequence will be; 0: as long as it is now.
   std::int64_t final_length = 0;
   std::vector<int> trace_layers;  ///< keep every number of these layers' attention
+  const Resume* resume =
+      nullptr;  ///< go on in the middle; hidden states and caches are not for that
 };
 
 /// What a run gives. Tensors that the model has no head for, or that were not asked for, are
@@ -105,6 +125,19 @@ struct Pooling {
   bool unit_length = true;  ///< divided by its length
 };
 
+namespace models {
+struct Tensors;
+class Network;
+}  // namespace models
+
+/// How a model is loaded.
+struct LoadOptions {
+  Linear::Compute compute = Linear::Compute::kExact;
+  bool finite = true;  ///< refuse weights that are NaN or infinite
+  /// Changes the tensors of the file before they are packed; what it puts there it keeps alive.
+  std::function<void(models::Tensors&)> change;
+};
+
 /// A model as it lies in a folder in Hugging Face layout, mapped and packed. Immutable; safe to
 /// share.
 class Model {
@@ -115,6 +148,7 @@ class Model {
   /// those known),
   ///         kFormat, kShape (names the tensor, expected and found).
   static Model load(const std::string& name, Linear::Compute compute = Linear::Compute::kExact);
+  static Model load(const std::string& name, const LoadOptions& options);
 
   Model(Model&&) noexcept;
   Model& operator=(Model&&) noexcept;
@@ -162,6 +196,10 @@ class Model {
   /// What a model that hears reads: the sound at its rate, as log_mel, in a window of its length.
   /// Errors: kUnsupported for other models; kInput for a longer sound (says by how much; see transcribe).
   [[nodiscard]] Tokens tokens(const Audio& audio) const;
+  /// Whether a run can go on in the middle: RunOptions::resume.
+  [[nodiscard]] bool resumes() const;
+  /// What runs it: facts of every layer, for code of this library.
+  [[nodiscard]] const models::Network& network() const;
   /// Whether its encoder reads sound.
   [[nodiscard]] bool hears() const;
   /// Whether it reads pictures (a video is several).
@@ -191,8 +229,14 @@ class Model {
   [[nodiscard]] Sighting see(std::string_view text) const;
 
   /// One vector a sequence, made as the model's files say (Sentence Transformers' pooling; else the mean,
-  /// of length 1). Shapes  [B,T,C] -> [B,C].
+  /// of length 1); of an encoder-decoder the encoder's. Shapes  [B,T,C] -> [B,C].
   [[nodiscard]] Tensor embedding(const Run& run, const Tensor& attention_mask = {}) const;
+
+  /// One vector for each text, as embedding() makes it of a run of that text alone. Shapes  N texts -> [N,C].
+  /// Cost    rows of real tokens only: texts are run packed one behind the other, or, in families whose attention
+  ///         cannot be packed (relative buckets, say), together with others of their length.
+  /// Errors  those of tokens(); with `truncate` long texts are cut.
+  [[nodiscard]] Tensor embed(std::span<const std::string> texts, bool truncate = false) const;
 
   /// Weight of `output` of a layer, [C, H*Dv] f32, and its bias [C] (zeros when there is none).
   [[nodiscard]] Tensor output_weight(int layer) const;
@@ -202,6 +246,7 @@ class Model {
   struct Parts;
 
  private:
+  [[nodiscard]] bool packs() const;
   explicit Model(std::unique_ptr<const Parts> parts);
   std::unique_ptr<const Parts> parts_;
 };

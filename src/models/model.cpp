@@ -25,9 +25,16 @@ struct Model::Parts {
 };
 
 Model Model::load(const std::string& name, Linear::Compute compute) {
+  LoadOptions options;
+  options.compute = compute;
+  return load(name, options);
+}
+
+Model Model::load(const std::string& name, const LoadOptions& options) {
   const models::Place place = models::find(name);
-  models::ModelFiles files = models::open_model(place);
-  files.tensors.compute = compute;
+  models::ModelFiles files = models::open_model(place, options.finite);
+  files.tensors.compute = options.compute;
+  if (options.change) options.change(files.tensors);
   auto network = models::read_network(files);
   auto roles = models::read_roles(place.folder / "roles.json", *network);
   auto tokenizer = models::read_tokenizer(place, files, network->blueprint().vocabulary);
@@ -94,16 +101,30 @@ std::string Model::label(std::int64_t n) const {
 }
 
 Tensor Model::embedding(const Run& run, const Tensor& attention_mask) const {
-  return pool(run.last_hidden_state, attention_mask, parts_->pooling);
+  const bool pair = !run.encoder_last_hidden_state.empty();
+  return pool(pair ? run.encoder_last_hidden_state : run.last_hidden_state,
+              attention_mask,
+              parts_->pooling);
 }
 
 const Tokenizer& Model::tokenizer() const {
-  if (!parts_->tokenizer) {
-    throw Error(ErrorCode::kNotFound,
-                fmt::format("[model] expected tokenizer.json in {}, found none",
-                            parts_->place.folder.string()));
+  if (parts_->tokenizer) return *parts_->tokenizer;
+  std::string found = "none";
+  for (const char* other : {"source.spm",
+                            "spiece.model",
+                            "sentencepiece.bpe.model",
+                            "tokenizer.model",
+                            "vocab.json",
+                            "vocab.txt"}) {
+    std::error_code ignored;
+    if (!std::filesystem::exists(folder() / other, ignored)) continue;
+    found = fmt::format("only {}; save_pretrained of a fast tokenizer of Transformers writes it",
+                        other);
+    break;
   }
-  return *parts_->tokenizer;
+  throw Error(
+      ErrorCode::kNotFound,
+      fmt::format("[model] expected tokenizer.json in {}, found {}", folder().string(), found));
 }
 
 Tokens Model::tokens(std::string_view text, std::vector<Label>* labels, bool truncate) const {
@@ -156,6 +177,8 @@ Tokens Model::tokens(std::string_view text, std::vector<Label>* labels, bool tru
   return tokens;
 }
 
+bool Model::packs() const { return parts_->network->packs(); }
+
 bool Model::hears() const {
   const models::PairBlueprint* pair = parts_->network->pair();
   return pair != nullptr && pair->speech.has_value();
@@ -183,6 +206,9 @@ Tokens Model::tokens(const Audio& audio) const {
   tokens.features = log_mel(own, options);
   return tokens;
 }
+
+bool Model::resumes() const { return parts_->network->resumes(); }
+const models::Network& Model::network() const { return *parts_->network; }
 
 bool Model::sees() const { return parts_->network->pictures() != nullptr; }
 
@@ -230,6 +256,13 @@ KvCache Model::cache(DType dtype, std::int64_t positions) const {
 }
 
 Run Model::run(const Tokens& tokens, const RunOptions& options) const {
+  if (options.resume != nullptr && !resumes()) {
+    throw Error(
+        ErrorCode::kUnsupported,
+        fmt::format("[run] expected a model of one stack of layers to go on with in the middle, "
+                    "found {}",
+                    family()));
+  }
   Run run = parts_->network->run(tokens, options);
   run.sighting.model = name();
   run.sighting.encoder_layers = encoder_layers();

@@ -33,6 +33,8 @@ class Network {
   [[nodiscard]] virtual std::int64_t parameters() const = 0;
   /// Whether it foretells the next token.
   [[nodiscard]] virtual bool generates() const = 0;
+  /// Whether it runs sequences that lie one behind the other (Tokens::cu_seqlens).
+  [[nodiscard]] virtual bool packs() const { return false; }
   /// What Transformers call the weights of an attention: "attentions.3"; some other word where they do not show
   /// them.
   [[nodiscard]] virtual std::string attention_name(std::size_t layer) const {
@@ -48,6 +50,14 @@ class Network {
   [[nodiscard]] virtual std::vector<Label> labels(const Tokens&, std::size_t, std::int64_t) const {
     return {};
   }
+  /// What the difference of two tokens' logits reads of the last stream once the final norm has divided it: weights
+  /// of the norm times the difference of their rows, [C]. Empty where heads do not add to the stream as they are (norms
+  /// behind attention), or where the map on top is not linear. What the norm does first is blueprint().norm.
+  [[nodiscard]] virtual Tensor readout(std::int32_t /*right*/, std::int32_t /*wrong*/) const {
+    return {};
+  }
+  /// Whether RunOptions::resume is understood.
+  [[nodiscard]] virtual bool resumes() const { return false; }
   [[nodiscard]] virtual KvCache cache(DType dtype, std::int64_t positions) const = 0;
   /// Errors: kRange, kInput, kShape before anything is computed.
   [[nodiscard]] virtual Run run(const Tokens& tokens, const RunOptions& options) const = 0;

@@ -48,6 +48,10 @@ class Patches {
   std::optional<Linear> projection_;
 };
 
+/// The pixels of each patch in a row, channel by channel, frame by frame, row by row. Pixels and grid must fit.
+/// Shapes  to [B * grid.count(), channels*tubelet*patch_height*patch_width].
+void unfold(const PatchFacts& facts, const Tensor& pixels, const Grid& grid, float* to);
+
 /// What the file of words says is done to pictures, or where there is none: to the size that the model was trained
 /// on, as numbers from -1 to 1. Errors: those of ImageRules::read.
 ImageRules rules_for(const PatchFacts& facts, const std::filesystem::path& preprocessor_config);
