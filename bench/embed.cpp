@@ -120,6 +120,13 @@ class Norm {
   std::map<std::int64_t, dnnl::layer_normalization_forward> made_;
 };
 
+// Loops of the composed way: on the threads of OpenMP that oneDNN's parts use, so that none wait for another's.
+template <typename F>
+void with_openmp(std::int64_t n, const F& body) {
+#pragma omp parallel for schedule(dynamic)
+  for (std::int64_t i = 0; i < n; ++i) body(i);
+}
+
 class Composed {
  public:
   explicit Composed(const Model& model) : model_(model), heads_(model.heads()) {
@@ -208,7 +215,7 @@ class Composed {
     const std::int64_t C = model_.width();
     const std::int64_t rows = B * T;
     Tensor x(DType::kF32, {B, T, C});
-    parallel_for(B, [&](std::int64_t b) {
+    with_openmp(B, [&](std::int64_t b) {
       for (std::int64_t t = 0; t < T; ++t) {
         const float* word = words_.span<float>().data() + ids.view<std::int32_t, 2>()(b, t) * C;
         const float* place = positions_.span<float>().data() + t * C;
@@ -224,7 +231,7 @@ class Composed {
     Tensor maps(DType::kF32, {B, heads_, T, T});
     Tensor wide(DType::kF32, {rows, layers_[0].up.out()});
     const auto add = [&] {
-      parallel_for(B, [&](std::int64_t b) {
+      with_openmp(B, [&](std::int64_t b) {
         float* to = data + b * T * C;
         const float* from = std::as_const(y).span<float>().data() + b * T * C;
         for (std::int64_t i = 0; i < T * C; ++i) to[i] += from[i];
@@ -253,7 +260,7 @@ class Composed {
     const float scale = 1.0F / std::sqrt(static_cast<float>(D));
     const float* from = qkv.span<float>().data();
     float* map = maps.span<float>().data();
-    parallel_for(B * heads_, [&](std::int64_t n) {
+    with_openmp(B * heads_, [&](std::int64_t n) {
       const kernels::OneThread one;
       const float* q = from + n / heads_ * T * 3 * C + n % heads_ * D;
       float* scores = map + n * T * T;
@@ -272,7 +279,7 @@ class Composed {
     const memory all = on({B * heads_ * T, T}, Tag::ab, map);
     found->second.execute(stream(), {{DNNL_ARG_SRC, all}, {DNNL_ARG_DST, all}});
     stream().wait();
-    parallel_for(B * heads_, [&](std::int64_t n) {
+    with_openmp(B * heads_, [&](std::int64_t n) {
       const kernels::OneThread one;
       const float* v = from + n / heads_ * T * 3 * C + 2 * C + n % heads_ * D;
       float* to = mixed.span<float>().data() + n / heads_ * T * C + n % heads_ * D;

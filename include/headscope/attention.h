@@ -193,7 +193,8 @@ void focus_backward_reference(const FocusGradientInput& in, const FocusGradient&
 void focus_backward_reference(const FocusGradientInputOf<bf16>& in,
                               const FocusGradientOf<bf16>& out);
 
-/// A change to the findings of one head, made in `merge`, on the input of `output`.
+/// A change to one head: to its findings, made in `merge`, on the input of `output`; or to what `focus` reads of it,
+/// made behind `split` (after norms and rotary positions).
 struct Edit {
   enum class Kind {
     kZero,  ///< the head says nothing
@@ -201,12 +202,20 @@ struct Edit {
     kScale,    ///< findings times `factor`
     kReplace,  ///< findings of `replacement`
   };
+  /// What is changed.
+  enum class Part : std::uint8_t {
+    kFindings,  ///< [T,Dv] of query head `head`
+    kQuery,     ///< [T,D] of query head `head`
+    kKey,       ///< [T,D] of key/value head `head` (0..G-1): all heads of its group read it
+    kValue,     ///< [T,Dv] likewise
+  };
   int layer = 0;
   int head = 0;
   Kind kind = Kind::kZero;
   float factor = 1.0F;
-  std::shared_ptr<const Tensor> replacement;  ///< kReplace: f32 [T,Dv], or [B,T,Dv]
+  std::shared_ptr<const Tensor> replacement;  ///< kReplace: f32 [T,Dv], or [B,T,Dv] (D for q and k)
   std::vector<std::int64_t> rows;             ///< rows to change; empty: all
+  Part part = Part::kFindings;
 };
 
 /// Multi-head latent attention: keys and values of all heads grow from a few numbers a token, queries may
@@ -331,6 +340,9 @@ void project(const AttentionWeights& weights, View<const float, 3> x, View<float
 /// Errors  kShape, kRange, kUsage (numbers that do not fit or are not finite).
 Slices split(const AttentionWeights& weights, const Projected& rows, const AttentionCall& call);
 Slices split(const AttentionWeights& weights, View<float, 3> qkv, const AttentionCall& call = {});
+/// Edits of q, k and v, where `split` left them. Errors: kRange, kShape, and kUnsupported where they have been read
+/// already: with caches, and of latent or disentangled attention.
+void edit_parts(const AttentionWeights& weights, const Projected& rows, const AttentionCall& call);
 /// Step 3 of 5 over slices, or over what the caches of the call keep. Shapes  out and lse as in focus.
 void focus(const Slices& slices, const FocusOutput& out, const AttentionCall& call);
 /// Where step 3 writes so that step 4 costs nothing: [B,T,H*Dv] seen as [B,H,T,Dv].

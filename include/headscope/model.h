@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <map>
 #include <memory>
 #include <optional>
@@ -42,6 +43,18 @@ struct Tokens {
   Tensor pixels = {};
 };
 
+/// Where a run goes on that others have begun: the residual stream in front of a layer, many changed copies of it at
+/// once if need be. Only of models of one stack: Model::resumes().
+struct Resume {
+  int layer = 0;  ///< the first one to run; as many as there are layers: only what stands on top
+  int end =
+      -1;  ///< the first one not to run; -1: to the top. Else last_hidden_state is the stream there
+  const Tensor* x =
+      nullptr;  ///< [B,T,C] in front of `layer`; nullptr (then layer 0): the embeddings
+  /// [B,T,C], what the attention of `layer` gives, with its bias, before any norm behind it; nullptr: it is computed.
+  const Tensor* attended = nullptr;
+};
+
 /// What a run should do besides computing.
 struct RunOptions {
   const Sight* sight = nullptr;  ///< record this of every layer; nullptr: nothing
@@ -58,6 +71,8 @@ struct RunOptions {
   /// Rotary positions of some models depend on how long the sequence will be; 0: as long as it is now.
   std::int64_t final_length = 0;
   std::vector<int> trace_layers;  ///< keep every number of these layers' attention
+  const Resume* resume =
+      nullptr;  ///< go on in the middle; hidden states and caches are not for that
 };
 
 /// What a run gives. Tensors that the model has no head for, or that were not asked for, are
@@ -110,6 +125,19 @@ struct Pooling {
   bool unit_length = true;  ///< divided by its length
 };
 
+namespace models {
+struct Tensors;
+class Network;
+}  // namespace models
+
+/// How a model is loaded.
+struct LoadOptions {
+  Linear::Compute compute = Linear::Compute::kExact;
+  bool finite = true;  ///< refuse weights that are NaN or infinite
+  /// Changes the tensors of the file before they are packed; what it puts there it keeps alive.
+  std::function<void(models::Tensors&)> change;
+};
+
 /// A model as it lies in a folder in Hugging Face layout, mapped and packed. Immutable; safe to
 /// share.
 class Model {
@@ -120,6 +148,7 @@ class Model {
   /// those known),
   ///         kFormat, kShape (names the tensor, expected and found).
   static Model load(const std::string& name, Linear::Compute compute = Linear::Compute::kExact);
+  static Model load(const std::string& name, const LoadOptions& options);
 
   Model(Model&&) noexcept;
   Model& operator=(Model&&) noexcept;
@@ -167,6 +196,10 @@ class Model {
   /// What a model that hears reads: the sound at its rate, as log_mel, in a window of its length.
   /// Errors: kUnsupported for other models; kInput for a longer sound (says by how much; see transcribe).
   [[nodiscard]] Tokens tokens(const Audio& audio) const;
+  /// Whether a run can go on in the middle: RunOptions::resume.
+  [[nodiscard]] bool resumes() const;
+  /// What runs it: facts of every layer, for code of this library.
+  [[nodiscard]] const models::Network& network() const;
   /// Whether its encoder reads sound.
   [[nodiscard]] bool hears() const;
   /// Whether it reads pictures (a video is several).

@@ -14,6 +14,7 @@ void attention(const AttentionWeights& weights,
 
   project(weights, x, work.memory(), work.projected());
   const Slices slices = split(weights, work.projected(), call);
+  edit_parts(weights, work.projected(), call);
   focus(slices, {as_heads(work.merged(), weights.heads), work.lse()}, call);
   work.trace_findings(slices);
   merge(work.merged(), weights.heads, call.edits, call.rows);

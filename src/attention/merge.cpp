@@ -110,7 +110,46 @@ void check_edits(std::span<const Edit> edits,
                  std::int64_t B,
                  std::int64_t T,
                  std::int64_t width) {
-  for (const Edit& edit : edits) check_edit(edit, heads, B, T, width);
+  for (const Edit& edit : edits) {
+    if (edit.part == Edit::Part::kFindings) check_edit(edit, heads, B, T, width);
+  }
+}
+
+void apply_edits(std::span<const Edit> edits,
+                 Edit::Part part,
+                 const View<float, 4>& heads,
+                 View<const std::uint8_t, 2> rows) {
+  const auto [B, H, T, width] = heads.shape;
+  for (const Edit& edit : edits) {
+    if (edit.part == part) check_edit(edit, H, B, T, width);
+  }
+  for (const Edit& edit : edits) {
+    for (std::int64_t b = 0; edit.part == part && b < B; ++b) apply(edit, heads, b, rows);
+  }
+}
+
+void edit_parts(const AttentionWeights& w, const Projected& rows, const AttentionCall& call) {
+  const auto whole = [](const Edit& edit) { return edit.part == Edit::Part::kFindings; };
+  if (std::all_of(call.edits.begin(), call.edits.end(), whole)) return;
+  if (!call.caches.empty() || w.latent != nullptr || w.disentangled != nullptr ||
+      rows.kv.data == nullptr) {
+    throw Error(
+        ErrorCode::kUnsupported,
+        "[split] expected an edit of findings (a cache, latent or disentangled attention has "
+        "read q, k and v before), found one of q, k or v");
+  }
+  const auto part =
+      [&](const View<float, 3>& from, std::int64_t first, std::int64_t n, std::int64_t D) {
+        return View<float, 4>(from.data + first,
+                              {from.shape[0], n, from.shape[1], D},
+                              {from.stride[0], D, from.stride[1], 1});
+      };
+  apply_edits(call.edits, Edit::Part::kQuery, part(rows.q, 0, w.heads, w.width), call.rows);
+  apply_edits(call.edits, Edit::Part::kKey, part(rows.kv, 0, w.groups, w.width), {});
+  apply_edits(call.edits,
+              Edit::Part::kValue,
+              part(rows.kv, w.groups * w.width, w.groups, w.value_width),
+              {});
 }
 
 View<float, 4> as_heads(View<float, 3> merged, std::int64_t heads) {
@@ -130,10 +169,7 @@ void merge(View<float, 3> merged,
            std::span<const Edit> edits,
            View<const std::uint8_t, 2> rows) {
   const View<float, 4> z = as_heads(merged, heads);
-  check_edits(edits, heads, z.shape[0], z.shape[2], z.shape[3]);
-  for (const Edit& edit : edits) {
-    for (std::int64_t b = 0; b < z.shape[0]; ++b) apply(edit, z, b, rows);
-  }
+  apply_edits(edits, Edit::Part::kFindings, z, rows);
 }
 
 }  // namespace headscope

@@ -31,6 +31,7 @@ constexpr Verb kVerbs[] = {
     {"convert", convert, Word::kHelpConvert},
     {"train", train, Word::kHelpTrain},
     {"syntax", syntax, Word::kHelpSyntax},
+    {"doctor", doctor_verb, Word::kHelpDoctor},
     {"cpu", cpu, Word::kHelpCpu},
     {"bench", bench, Word::kHelpBench},
 };

@@ -15,6 +15,7 @@ int run_model(std::span<const std::string> arguments, Lang lang, std::string& ou
 int cpu(std::span<const std::string> arguments, Lang lang, std::string& out);
 int bench(std::span<const std::string> arguments, Lang lang, std::string& out);
 int pull(std::span<const std::string> arguments, Lang lang, std::string& out);
+int doctor_verb(std::span<const std::string> arguments, Lang lang, std::string& out);
 int convert(std::span<const std::string> arguments, Lang lang, std::string& out);
 int train(std::span<const std::string> arguments, Lang lang, std::string& out);
 int syntax(std::span<const std::string> arguments, Lang lang, std::string& out);

@@ -15,25 +15,6 @@ namespace headscope::cli {
 namespace {
 constexpr double kFaint = 0.02;
 
-double mean(std::span<const float> row, std::size_t skip = 0) {
-  if (row.size() <= skip) return 0.0;
-  double sum = 0.0;
-  for (std::size_t i = skip; i < row.size(); ++i) sum += static_cast<double>(row[i]);
-  return sum / static_cast<double>(row.size() - skip);
-}
-
-// The numbers of one head in a statistic [1,S,T].
-std::span<const float> rows_of(const Tensor& statistic, std::int64_t slot, std::int64_t rows) {
-  return statistic.span<float>().subspan(static_cast<std::size_t>(slot * rows),
-                                         static_cast<std::size_t>(rows));
-}
-
-double one_weight(const FocusRecord& record, int head, std::int64_t i, std::int64_t j) {
-  float weight = 0.0F;
-  record.row(0, head, i, j, {&weight, 1});
-  return static_cast<double>(weight);
-}
-
 // Words that appear more than once: positions in `words` by folded text.
 std::vector<std::vector<std::size_t>> repeated(const std::vector<Sighting::Word>& words) {
   std::map<std::string, std::vector<std::size_t>> places;
@@ -62,46 +43,6 @@ void measure_same(const FocusRecord& record,
     }
   }
   if (summary.same_rows > 0) summary.same_mass = sum / static_cast<double>(summary.same_rows);
-}
-
-void measure_distance(std::span<const float> means, std::span<const float> vars, Summary& summary) {
-  double squares = 0.0;
-  for (const float m : means) squares += static_cast<double>(m) * static_cast<double>(m);
-  summary.distance_mean = mean(means);
-  summary.distance_var_within = mean(vars);
-  squares /= static_cast<double>(std::max<std::size_t>(means.size(), 1));
-  summary.distance_var =
-      summary.distance_var_within + squares - summary.distance_mean * summary.distance_mean;
-}
-
-void measure_causal_entropy(std::span<const float> entropy, Summary& summary) {
-  if (entropy.size() < 2) return;
-  double sum = 0.0;
-  for (std::size_t i = 1; i < entropy.size(); ++i) {
-    sum += static_cast<double>(entropy[i]) / std::log(static_cast<double>(i + 1));
-  }
-  summary.entropy_normalised = sum / static_cast<double>(entropy.size() - 1);
-}
-
-Summary summarise_head(const FocusRecord& record, int head) {
-  const std::int64_t slot = record.slot(head);
-  const std::int64_t rows = record.rows;
-  Summary s;
-  s.entropy = mean(rows_of(record.entropy, slot, rows));
-  s.confidence = mean(rows_of(record.max_weight, slot, rows));
-  measure_distance(
-      rows_of(record.distance_mean, slot, rows), rows_of(record.distance_var, slot, rows), s);
-  s.first_mass = mean(rows_of(record.first_mass, slot, rows), 1);
-  s.previous_mass = mean(rows_of(record.previous_mass, slot, rows), 1);
-  s.self_mass = mean(rows_of(record.self_mass, slot, rows));
-  for (std::int64_t i = 0; i < rows; ++i) {
-    if (i + 1 < rows && i + 1 < record.keys) s.next_mass += one_weight(record, head, i, i + 1);
-    s.last_mass += one_weight(record, head, i, record.keys - 1);
-  }
-  if (rows > 1) s.next_mass /= static_cast<double>(rows - 1);
-  s.last_mass /= static_cast<double>(std::max<std::int64_t>(rows, 1));
-  if (record.options.causal) measure_causal_entropy(rows_of(record.entropy, slot, rows), s);
-  return s;
 }
 
 // Calls body(layer, head) for every head, on all threads.
@@ -187,8 +128,6 @@ bool stronger(const Link& a, const Link& b) {
 }
 }  // namespace
 
-std::string HeadId::name() const { return std::to_string(layer) + '.' + std::to_string(head); }
-
 std::string folded(std::string_view word) {
   icu::UnicodeString unicode = icu::UnicodeString::fromUTF8(
       icu::StringPiece(word.data(), static_cast<std::int32_t>(word.size())));
@@ -216,7 +155,7 @@ std::vector<std::vector<Summary>> summarise(const Sighting& sighting) {
   const auto same = repeated(words);
   for_heads(sighting, [&](HeadId id) {
     const auto layer = static_cast<std::size_t>(id.layer);
-    Summary summary = summarise_head(sighting.layers[layer], id.head);
+    Summary summary = doctor::summarise(sighting.layers[layer], id.head);
     measure_same(sighting.layers[layer], id.head, words, same, summary);
     out[layer][static_cast<std::size_t>(id.head)] = summary;
   });

@@ -6,35 +6,14 @@
 #include <string>
 #include <vector>
 
+#include "doctor/measures.h"
 #include "headscope/sighting.h"
 
 /// What the command line says about heads, computed from a Sighting with q and k kept.
 namespace headscope::cli {
 
-struct HeadId {
-  int layer = 0;
-  int head = 0;
-  friend auto operator<=>(const HeadId&, const HeadId&) = default;
-  /// "3.5"
-  [[nodiscard]] std::string name() const;
-};
-
-/// Means over the rows of one head; A are its weights, rows are all rows, special tokens included.
-struct Summary {
-  double entropy = 0.0;              ///< nats
-  double confidence = 0.0;           ///< mean of the largest weight of a row
-  double distance_mean = 0.0;        ///< tokens
-  double distance_var = 0.0;         ///< tokens^2, over all rows together
-  double distance_var_within = 0.0;  ///< tokens^2, mean of the variance inside a row
-  double first_mass = 0.0;           ///< on the first token, rows >= 1
-  double previous_mass = 0.0;        ///< on the token before, rows >= 1
-  double self_mass = 0.0;
-  double next_mass = 0.0;  ///< on the token after, rows <= T-2
-  double last_mass = 0.0;  ///< on the last token ([SEP])
-  double same_mass = 0.0;  ///< on other places of the same word, rows of words that are repeated
-  std::int64_t same_rows = 0;                ///< those rows
-  std::optional<double> entropy_normalised;  ///< causal: mean over rows >= 1 of entropy / ln(row+1)
-};
+using doctor::HeadId;
+using doctor::Summary;
 
 /// All heads of a sighting, [layer][head]. Cost  O(T) a head. Errors: kUsage when q and k were not
 /// kept.

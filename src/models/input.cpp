@@ -164,6 +164,34 @@ void Transformer::check_caches(const Tokens& tokens, const RunOptions& options) 
   }
 }
 
+void Transformer::check_resume(const Tokens& tokens, const RunOptions& options) const {
+  if (options.resume == nullptr) return;
+  const Resume& r = *options.resume;
+  const auto L = static_cast<int>(layers_.size());
+  if (r.layer < 0 || r.layer > L || (r.end >= 0 && (r.end < r.layer || r.end > L)) ||
+      (r.x == nullptr && r.layer > 0) || (r.attended != nullptr && r.layer == L)) {
+    throw Error(
+        ErrorCode::kRange,
+        fmt::format("[resume] expected layers in 0..{} and the stream in front of them, found "
+                    "{}..{}",
+                    L,
+                    r.layer,
+                    r.end));
+  }
+  const Shape shape{tokens.ids.dim(0), tokens.ids.dim(1), blueprint_.width};
+  for (const Tensor* t : {r.x, r.attended}) {
+    if (t == nullptr || (t->dtype() == DType::kF32 && t->shape() == shape)) continue;
+    throw Error(ErrorCode::kShape,
+                fmt::format("[resume] expected f32 {}, found {} {}",
+                            to_string(shape),
+                            name(t->dtype()),
+                            to_string(t->shape())));
+  }
+  if (!options.caches.empty() || options.hidden_states) {
+    throw Error(ErrorCode::kUsage, "[resume] expected no caches and no hidden states");
+  }
+}
+
 void Transformer::check(const Tokens& tokens, const RunOptions& options) const {
   const Blueprint& b = blueprint_;
   const auto [B, T] = tokens.ids.view<std::int32_t, 2>().shape;
@@ -188,6 +216,7 @@ void Transformer::check(const Tokens& tokens, const RunOptions& options) const {
   check_mask(tokens);
   check_caches(tokens, options);
   check_packed(tokens, options);
+  check_resume(tokens, options);
   for (int layer : options.layers) check_layer(layer, layers(), "sight");
   for (std::size_t n = 0; n < options.trace_layers.size(); ++n) {
     const auto first = options.trace_layers.begin();

@@ -25,9 +25,16 @@ struct Model::Parts {
 };
 
 Model Model::load(const std::string& name, Linear::Compute compute) {
+  LoadOptions options;
+  options.compute = compute;
+  return load(name, options);
+}
+
+Model Model::load(const std::string& name, const LoadOptions& options) {
   const models::Place place = models::find(name);
-  models::ModelFiles files = models::open_model(place);
-  files.tensors.compute = compute;
+  models::ModelFiles files = models::open_model(place, options.finite);
+  files.tensors.compute = options.compute;
+  if (options.change) options.change(files.tensors);
   auto network = models::read_network(files);
   auto roles = models::read_roles(place.folder / "roles.json", *network);
   auto tokenizer = models::read_tokenizer(place, files, network->blueprint().vocabulary);
@@ -200,6 +207,9 @@ Tokens Model::tokens(const Audio& audio) const {
   return tokens;
 }
 
+bool Model::resumes() const { return parts_->network->resumes(); }
+const models::Network& Model::network() const { return *parts_->network; }
+
 bool Model::sees() const { return parts_->network->pictures() != nullptr; }
 
 Tokens Model::pixels(View<const std::uint8_t, 4> rgb) const {
@@ -223,6 +233,13 @@ KvCache Model::cache(DType dtype, std::int64_t positions) const {
 }
 
 Run Model::run(const Tokens& tokens, const RunOptions& options) const {
+  if (options.resume != nullptr && !resumes()) {
+    throw Error(
+        ErrorCode::kUnsupported,
+        fmt::format("[run] expected a model of one stack of layers to go on with in the middle, "
+                    "found {}",
+                    family()));
+  }
   Run run = parts_->network->run(tokens, options);
   run.sighting.model = name();
   run.sighting.encoder_layers = encoder_layers();

@@ -22,8 +22,8 @@ struct ModelFiles {
   std::shared_ptr<const json::Value> metadata{};  ///< of GGUF; nullptr for a folder
 };
 /// Opens and checks; weights stay mapped. Errors: those of the formats; kFormat for a weight that is NaN or
-/// infinite (names the tensor).
-ModelFiles open_model(const Place& place);
+/// infinite (names the tensor), unless those are welcome.
+ModelFiles open_model(const Place& place, bool finite = true);
 
 /// The class that the weights are of, from config.json: "BertForMaskedLM"; "" when it says none.
 std::string architecture_of(const json::Value& config);

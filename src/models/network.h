@@ -50,6 +50,14 @@ class Network {
   [[nodiscard]] virtual std::vector<Label> labels(const Tokens&, std::size_t, std::int64_t) const {
     return {};
   }
+  /// What the difference of two tokens' logits reads of the last stream once the final norm has divided it: weights
+  /// of the norm times the difference of their rows, [C]. Empty where heads do not add to the stream as they are (norms
+  /// behind attention), or where the map on top is not linear. What the norm does first is blueprint().norm.
+  [[nodiscard]] virtual Tensor readout(std::int32_t /*right*/, std::int32_t /*wrong*/) const {
+    return {};
+  }
+  /// Whether RunOptions::resume is understood.
+  [[nodiscard]] virtual bool resumes() const { return false; }
   [[nodiscard]] virtual KvCache cache(DType dtype, std::int64_t positions) const = 0;
   /// Errors: kRange, kInput, kShape before anything is computed.
   [[nodiscard]] virtual Run run(const Tokens& tokens, const RunOptions& options) const = 0;

@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <string>
 #include <utility>
 
 #include "models/pointwise.h"
@@ -65,6 +66,35 @@ bool Transformer::generates() const {
   return head_ && head_->names.from == HeadBlueprint::From::kEveryToken &&
          head_->out->out() == blueprint_.vocabulary &&
          std::all_of(blueprint_.layers.begin(), blueprint_.layers.end(), causal);
+}
+
+Tensor Transformer::readout(std::int32_t right, std::int32_t wrong) const {
+  const Blueprint& b = blueprint_;
+  const auto normed = [](const std::shared_ptr<const Layer>& layer) {
+    return layer->attention.after.kind != HeadNorm::Kind::kNone ||
+           layer->attention.over.kind != HeadNorm::Kind::kNone ||
+           layer->mlp_over.kind != HeadNorm::Kind::kNone;
+  };
+  if (!head_ || head_->names.from != HeadBlueprint::From::kEveryToken || head_->dense || cross() ||
+      b.logit_softcap > 0.0F || b.residual_normed || final_projection_ || convolution_ ||
+      std::any_of(layers_.begin(), layers_.end(), normed)) {
+    return {};
+  }
+  const AnyView* rows = weights_->find(head_->names.out + ".weight");
+  if (rows == nullptr) rows = &words_;
+  for (const std::int32_t id : {right, wrong}) {
+    if (id < 0 || id >= rows->shape[0])
+      throw Error(ErrorCode::kRange,
+                  "[readout] expected a token of the vocabulary, found " + std::to_string(id));
+  }
+  Tensor out = Tensor::zeros(DType::kF32, {b.width});
+  add_row(*rows, right, b.logit_scale, out.span<float>());
+  add_row(*rows, wrong, -b.logit_scale, out.span<float>());
+  if (!final_norm_.weight.empty()) {
+    for (std::size_t c = 0; c < out.span<float>().size(); ++c)
+      out.span<float>()[c] *= final_norm_.weight.span<float>()[c];
+  }
+  return out;
 }
 
 void Transformer::run_top(Run& run, const Tokens& tokens, const RunOptions& options) const {

@@ -251,13 +251,17 @@ class Transformer::Pass {
     second_ = Tensor(DType::kF32, input_.shape());
   }
 
-  void layer(std::size_t n, Tensor& x) {
+  // `attended`: what attention gives, where somebody knows it already.
+  void layer(std::size_t n, Tensor& x, const Tensor* attended = nullptr) {
     const Blueprint& b = model_.blueprint_;
     const Layer& l = *model_.layers_[n];
     const bool normed = l.attention.before.kind != HeadNorm::Kind::kNone;
     if (normed) normalise(l.attention.before, rows_of(std::as_const(x)), rows_of(input_));
     const Tensor& read = normed ? input_ : x;
-    attend(n, false, read);
+    if (attended == nullptr)
+      attend(n, false, read);
+    else
+      std::copy_n(attended->raw(), attended->bytes(), found_.raw());
     normalise(l.attention.after, rows_of(found_));
     if (b.parallel) {
       const bool own = l.mlp_before.kind != HeadNorm::Kind::kNone;
@@ -428,21 +432,26 @@ Run Transformer::run(const Tokens& tokens,
                      const Surroundings& around) const {
   check(tokens, options);
   Run run;
+  const Resume resume = options.resume == nullptr ? Resume() : *options.resume;
   const Tensor positions = positions_of(tokens, options);
-  Tensor x = embed(tokens, positions.view<std::int64_t, 2>(), around.start);
+  Tensor x = resume.x != nullptr ? resume.x->clone()
+                                 : embed(tokens, positions.view<std::int64_t, 2>(), around.start);
   if (options.hidden_states) run.hidden_states.push_back(x.clone());
   if (options.sight != nullptr) run.sighting.layers.resize(layers());
   run.traces.resize(options.trace_layers.size());
   Pass pass(*this, tokens, options, positions.view<std::int64_t, 2>(), around.memory, run);
-  for (std::size_t n = 0; n < layers_.size(); ++n) {
+  const auto first = static_cast<std::size_t>(resume.layer);
+  const std::size_t end = resume.end < 0 ? layers_.size() : static_cast<std::size_t>(resume.end);
+  for (std::size_t n = first; n < end; ++n) {
     const Tensor embedded = n == 0 && convolution_ ? x.clone() : Tensor();
-    pass.layer(n, x);
+    pass.layer(n, x, n == first ? resume.attended : nullptr);
     if (!embedded.empty()) convolve(embedded, tokens, x);
     const bool last = n + 1 == layers_.size();
     if (options.hidden_states && !(last && blueprint_.last_hidden_final))
       run.hidden_states.push_back(x.clone());
   }
   run.last_hidden_state = std::move(x);
+  if (resume.end >= 0) return run;
   finish(run);
   if (options.hidden_states && blueprint_.last_hidden_final)
     run.hidden_states.push_back(run.last_hidden_state.clone());

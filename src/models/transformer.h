@@ -46,6 +46,8 @@ class Transformer final : public Network {
   [[nodiscard]] Tensor output_weight(std::size_t layer) const override;
   [[nodiscard]] Tensor output_bias(std::size_t layer) const override;
   [[nodiscard]] KvCache cache(DType dtype, std::int64_t positions) const override;
+  [[nodiscard]] Tensor readout(std::int32_t right, std::int32_t wrong) const override;
+  [[nodiscard]] bool resumes() const override { return !cross(); }
   [[nodiscard]] Run run(const Tokens& tokens, const RunOptions& options) const override {
     return run(tokens, options, {});
   }
@@ -72,6 +74,7 @@ class Transformer final : public Network {
   void check(const Tokens& tokens, const RunOptions& options) const;
   void check_packed(const Tokens& tokens, const RunOptions& options) const;
   void check_caches(const Tokens& tokens, const RunOptions& options) const;
+  void check_resume(const Tokens& tokens, const RunOptions& options) const;
   [[nodiscard]] Tensor embed(const Tokens& tokens,
                              View<const std::int64_t, 2> positions,
                              const Tensor* start) const;

@@ -11,12 +11,11 @@
 #include <optional>
 #include <utility>
 
-#include "formats/xz.h"
 #include "headscope/error.h"
 #include "headscope/safetensors.h"
 #include "headscope/threads.h"
+#include "train/material.h"
 #include "train/runs.h"
-#include "train/vocabulary.h"
 
 namespace headscope::train {
 
@@ -34,7 +33,7 @@ double since(Clock::time_point start) {
 }
 
 /// Of everything that makes the numbers of a step what they are.
-std::uint64_t checksum(const Recipe& recipe, const std::string& tokenizer) {
+std::uint64_t checksum(const Recipe& recipe, const std::string& key) {
   const auto& t = recipe.training;
   const Hiding& h = recipe.hiding;
   std::string all = fmt::format("{} {} {} {} {} {} {} {} {} {} {} {} {} {} {} {} {} {}",
@@ -57,50 +56,9 @@ std::uint64_t checksum(const Recipe& recipe, const std::string& tokenizer) {
                                 h.masked,
                                 h.replaced);
   for (const double share : recipe.data.shares) all += fmt::format(" {}", share);
-  all += recipe.config + tokenizer;
+  all += recipe.config + key;
   for (const fs::path& path : recipe.data.train) all += path.filename().string() + '\n';
   return lzma_crc64(reinterpret_cast<const std::uint8_t*>(all.data()), all.size(), 0);
-}
-
-std::string make_tokenizer(const Recipe& recipe) {
-  using Words = Recipe::Words;
-  switch (recipe.tokenizer.kind) {
-    case Words::kFile:
-      return read_file(recipe.tokenizer.file);
-    case Words::kStems: {
-      WordCounts counts;
-      for (const fs::path& path : recipe.data.train) count_words(read_text(path), counts);
-      return stem_tokenizer(counts, recipe.tokenizer.size);
-    }
-    case Words::kUnigram:
-    case Words::kBpe: {
-      std::vector<std::string> texts;
-      for (const fs::path& path : recipe.data.train) texts.push_back(read_text(path));
-      return sentencepiece_tokenizer(
-          texts, {.bpe = recipe.tokenizer.kind == Words::kBpe, .size = recipe.tokenizer.size});
-    }
-  }
-  throw Error(ErrorCode::kInternal, "[recipe] expected a kind of tokenizer, found another");
-}
-
-void write_tokenizer(const fs::path& folder, const std::string& tokenizer) {
-  nlohmann::ordered_json config = {{"tokenizer_class", "PreTrainedTokenizerFast"}};
-  const char* names[] = {"pad_token", "unk_token", "cls_token", "sep_token", "mask_token"};
-  for (std::size_t i = 0; i < std::size(names); ++i) config[names[i]] = kSpecials[i];
-  write_file(folder / "tokenizer_config.json", std::string_view(config.dump(2) + '\n'));
-  write_file(folder / "tokenizer.json",
-             std::string_view(tokenizer));  // last: it says that both are there
-}
-
-/// Windows of each file in a part of a batch: at least one.
-std::vector<std::int64_t> windows_of(const Recipe& recipe) {
-  const double all = static_cast<double>(recipe.training.batch_tokens) /
-                     static_cast<double>(recipe.training.accumulate * recipe.data.window);
-  std::vector<std::int64_t> out;
-  for (const double share : recipe.data.shares) {
-    out.push_back(std::max<std::int64_t>(1, std::llround(share * all)));
-  }
-  return out;
 }
 
 std::int64_t labels_of(const Batch& batch) {
@@ -113,7 +71,6 @@ class Runner {
  public:
   Runner(const Recipe& recipe, const RunOptions& options) : recipe_(recipe), options_(options) {
     prepare_folder();
-    prepare_texts();
     prepare_model();
   }
 
@@ -129,7 +86,7 @@ class Runner {
       throw;
     }
     const bool done = state_.step >= recipe_.schedule.steps;
-    if (done && valid_) validate();
+    if (done && material_.valid) validate();
     save(done ? "done" : "stopped");
     if (done) trainee_->save(options_.folder, DType::kF16);
     RunResult out;
@@ -139,7 +96,7 @@ class Runner {
     out.seconds = since(start_);
     out.seen_tokens = state_.tokens - first_tokens_;
     out.skipped = skipped_;
-    out.borders = borders_;
+    out.borders = material_.borders;
     return out;
   }
 
@@ -176,70 +133,18 @@ class Runner {
                       folder.string(),
                       checkpoint_->filename().string()));
     }
-    std::error_code ignored;
-    if (checkpoint_ && fs::exists(folder / "tokenizer.json", ignored)) {
-      tokenizer_json_ = read_file(folder / "tokenizer.json");
-    } else {
-      report(RunReport::Phase::kTokenizer, 0.0);
-      tokenizer_json_ = make_tokenizer(recipe_);
-      write_tokenizer(folder, tokenizer_json_);
-    }
-    tokenizer_.emplace(Tokenizer::parse(tokenizer_json_, (folder / "tokenizer.json").string()));
-    for (std::int32_t id = 0; id < kSpecialCount; ++id) {
-      if (tokenizer_->id_of(kSpecials[id]) == id) continue;
-      throw Error(ErrorCode::kInput,
-                  fmt::format("[{}] expected {} to be token {}, found {}",
-                              (folder / "tokenizer.json").string(),
-                              kSpecials[id],
-                              id,
-                              tokenizer_->id_of(kSpecials[id])));
-    }
+    const auto tell = [&](RunReport::Phase phase, double part, const fs::path& file) {
+      report(phase, part, file);
+    };
+    material_ = recipe_.objective == Objective::kPictures
+                    ? picture_material(recipe_, options_.folder)
+                    : text_material(recipe_, options_, checkpoint_.has_value(), tell);
     write_file(folder / "recipe.toml", std::string_view(recipe_.text));
   }
 
-  [[nodiscard]] std::unique_ptr<Source> source(const std::vector<fs::path>& paths,
-                                               const std::vector<std::int64_t>& windows,
-                                               std::uint64_t seed,
-                                               Borders* borders) {
-    TextOptions how;
-    how.sentences = recipe_.objective != Objective::kCausal;
-    how.kinds = recipe_.objective == Objective::kMaskedEndings;
-    how.window = recipe_.data.window - (how.sentences ? 2 : 0);
-    how.cache = options_.cache;
-    std::vector<Share> shares;
-    for (std::size_t i = 0; i < paths.size(); ++i) {
-      how.progress = [&](std::size_t done, std::size_t all) {
-        report(RunReport::Phase::kTexts,
-               static_cast<double>(done) / static_cast<double>(std::max<std::size_t>(1, all)),
-               paths[i]);
-      };
-      auto text = std::make_shared<const TextData>(
-          TextData::of(paths[i], *tokenizer_, tokenizer_json_, how));
-      if (borders != nullptr) {
-        const Borders& found = text->borders();
-        borders->words += found.words;
-        borders->with_ending += found.with_ending;
-        borders->kept += found.kept;
-        borders->whole += found.whole;
-        borders->tokens += found.tokens;
-      }
-      shares.push_back({std::move(text), windows[i]});
-    }
-    if (recipe_.objective == Objective::kCausal) return causal_source(std::move(shares), seed);
-    return masked_source(std::move(shares), recipe_.hiding, seed, tokenizer_->vocabulary_size());
-  }
-
-  void prepare_texts() {
-    train_ = source(recipe_.data.train, windows_of(recipe_), recipe_.training.seed, &borders_);
-    if (recipe_.data.valid.empty()) return;
-    const std::int64_t each = std::max<std::int64_t>(
-        1, 2048 / recipe_.data.window / static_cast<std::int64_t>(recipe_.data.valid.size()));
-    // Of a seed of its own, so that runs of different seeds are judged by the same questions.
-    constexpr std::uint64_t kValidSeed = 2024;
-    valid_ = source(recipe_.data.valid,
-                    std::vector<std::int64_t>(recipe_.data.valid.size(), each),
-                    kValidSeed,
-                    nullptr);
+  /// Tokens, or what stands for the pictures.
+  [[nodiscard]] std::int64_t rows_in(const Batch& batch) const {
+    return batch.ids.empty() ? batch.labels.size() * material_.picture_rows : batch.ids.size();
   }
 
   [[nodiscard]] std::int64_t parameters() const {
@@ -250,11 +155,9 @@ class Runner {
 
   void prepare_model() {
     const auto& training = recipe_.training;
-    const std::uint64_t sum = checksum(recipe_, tokenizer_json_);
-    trainee_.emplace(checkpoint_
-                         ? Trainee::load(*checkpoint_)
-                         : Trainee::fresh(completed_config(recipe_, tokenizer_->vocabulary_size()),
-                                          training.seed));
+    const std::uint64_t sum = checksum(recipe_, material_.key);
+    trainee_.emplace(checkpoint_ ? Trainee::load(*checkpoint_)
+                                 : Trainee::fresh(material_.config, training.seed));
     optimizer_.emplace(trainee_->parameters(),
                        AdamWOptions{.beta1 = training.beta1,
                                     .beta2 = training.beta2,
@@ -291,9 +194,10 @@ class Runner {
     std::int64_t labels = 0;
     std::int64_t rows = 0;
     for (std::uint64_t part = 0; part < parts; ++part) {
-      batches.push_back(train_->batch(static_cast<std::uint64_t>(state_.step) * parts + part));
+      batches.push_back(
+          material_.train->batch(static_cast<std::uint64_t>(state_.step) * parts + part));
       labels += labels_of(batches.back());
-      rows += batches.back().ids.size();
+      rows += rows_in(batches.back());
     }
     const double rate = recipe_.schedule.at(state_.step);
     double nats = 0.0;
@@ -322,7 +226,7 @@ class Runner {
     remember(nats, labels, correct, norm, rate);
     report(RunReport::Phase::kSteps,
            static_cast<double>(state_.step) / static_cast<double>(recipe_.schedule.steps));
-    if (valid_ && state_.step % recipe_.checkpoint.valid_steps == 0 &&
+    if (material_.valid && state_.step % recipe_.checkpoint.valid_steps == 0 &&
         state_.step < recipe_.schedule.steps) {
       validate();
     }
@@ -362,15 +266,15 @@ class Runner {
     std::int64_t correct = 0;
     std::int64_t rows = 0;
     const std::int64_t wanted = recipe_.checkpoint.valid_tokens;
-    for (std::uint64_t n = 0; n < valid_->pass() && rows < wanted; ++n) {
+    for (std::uint64_t n = 0; n < material_.valid->pass() && rows < wanted; ++n) {
       report(RunReport::Phase::kValidation,
              static_cast<double>(rows) / static_cast<double>(wanted));
-      const Batch batch = valid_->batch(n);
+      const Batch batch = material_.valid->batch(n);
       const Loss loss = trainee_->step(batch, {.train = false});
       nats += loss.sum_nats;
       labels += loss.count;
       correct += loss.correct;
-      rows += batch.ids.size();
+      rows += rows_in(batch);
     }
     const auto n = static_cast<double>(std::max<std::int64_t>(1, labels));
     point.loss = nats / n;
@@ -393,10 +297,7 @@ class Runner {
   const Recipe& recipe_;
   const RunOptions& options_;
   std::optional<fs::path> checkpoint_;
-  std::string tokenizer_json_;
-  std::optional<Tokenizer> tokenizer_;
-  Borders borders_;
-  std::unique_ptr<Source> train_, valid_;
+  Material material_;
   std::optional<Trainee> trainee_;
   std::optional<AdamW> optimizer_;
   std::optional<RunStore> store_;
@@ -407,28 +308,6 @@ class Runner {
 };
 
 }  // namespace
-
-std::string completed_config(const Recipe& recipe, std::int32_t vocabulary) {
-  nlohmann::ordered_json config = nlohmann::ordered_json::parse(recipe.config);
-  const std::pair<const char*, std::int64_t> facts[] = {{"vocab_size", vocabulary},
-                                                        {"pad_token_id", kPad},
-                                                        {"bos_token_id", kClass},
-                                                        {"eos_token_id", kSeparator},
-                                                        {"cls_token_id", kClass},
-                                                        {"sep_token_id", kSeparator}};
-  for (const auto& [key, value] : facts) {
-    if (!config.contains(key)) config[key] = value;
-  }
-  if (const auto& size = config["vocab_size"]; !size.is_number_integer() || size < vocabulary) {
-    throw Error(
-        ErrorCode::kFormat,
-        fmt::format("[recipe] expected vocab_size of at least {}, the tokens of the tokenizer, "
-                    "found {}",
-                    vocabulary,
-                    size.dump()));
-  }
-  return config.dump(2) + '\n';
-}
 
 RunResult run_recipe(const Recipe& recipe, const RunOptions& options) {
   return Runner(recipe, options).go();

@@ -103,6 +103,14 @@ class Table {
     value = number->get();
   }
 
+  void truth(const std::string& key, bool& value) {
+    const toml::node* node = find(key);
+    if (node == nullptr) return;
+    const auto* found = node->as_boolean();
+    if (found == nullptr) throw wrong(place(*node), key + " to be true or false", describe(*node));
+    value = found->get();
+  }
+
   template <typename T>
   void number(const std::string& key, T& value, double least, double most) {
     const toml::node* node = find(key);
@@ -232,6 +240,14 @@ void read_data(Table table, const fs::path& folder, Recipe& recipe) {
   data.train = paths(table, "train", folder);
   if (data.train.empty()) table.missing("train", "[\"a text.txt\", ...]");
   data.valid = paths(table, "valid", folder);
+  if (recipe.objective == Objective::kPictures) {
+    table.integer("shift", data.change.shift, 0, 64);
+    table.truth("mirror", data.change.mirror);
+    data.shares = {1.0};
+    data.window = 1;
+    table.finish();
+    return;
+  }
   table.integer("window", data.window, 4, 1 << 20);
   if (const toml::array* shares = table.array("shares")) {
     double sum = 0.0;
@@ -253,9 +269,9 @@ void read_data(Table table, const fs::path& folder, Recipe& recipe) {
 
 void read_hiding(Table table, Recipe& recipe) {
   Hiding& hiding = recipe.hiding;
-  if (recipe.objective == Objective::kCausal) {
+  if (recipe.objective == Objective::kCausal || recipe.objective == Objective::kPictures) {
     if (table.given())
-      throw wrong(table.place(), "[hiding] with masked objectives only", "it with causal");
+      throw wrong(table.place(), "[hiding] with masked objectives only", "it with another");
     return;
   }
   if (recipe.objective == Objective::kMasked) {
@@ -352,15 +368,21 @@ Recipe parse_recipe(std::string_view text, const fs::path& path, const fs::path&
   recipe.text = text;
   Table root(path.string(), &parsed, "");
   recipe.name = root.text("name").value_or(path.parent_path().filename().string());
-  const auto objective = root.text("objective", {"causal", "masked", "masked-endings"});
-  if (!objective) root.missing("objective", "causal, masked or masked-endings");
-  recipe.objective = *objective == "causal"   ? Objective::kCausal
-                     : *objective == "masked" ? Objective::kMasked
-                                              : Objective::kMaskedEndings;
+  const auto objective = root.text("objective", {"causal", "masked", "masked-endings", "pictures"});
+  if (!objective) root.missing("objective", "causal, masked, masked-endings or pictures");
+  recipe.objective = *objective == "causal"     ? Objective::kCausal
+                     : *objective == "masked"   ? Objective::kMasked
+                     : *objective == "pictures" ? Objective::kPictures
+                                                : Objective::kMaskedEndings;
   const fs::path folder = path.parent_path();
   read_model(root, recipe);
   (void)root.find("model");
-  read_tokenizer(root.table("tokenizer"), folder, recipe);
+  Table tokenizer = root.table("tokenizer");
+  if (recipe.objective != Objective::kPictures) {
+    read_tokenizer(std::move(tokenizer), folder, recipe);
+  } else if (tokenizer.given()) {
+    throw wrong(tokenizer.place(), "no [tokenizer] for pictures", "one");
+  }
   read_data(root.table("data"), data.empty() ? folder : data, recipe);
   read_hiding(root.table("hiding"), recipe);
   read_training(root.table("training"), recipe);

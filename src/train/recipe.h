@@ -13,9 +13,10 @@
 namespace headscope::train {
 
 enum class Objective {
-  kCausal,        ///< "causal": the next token
-  kMasked,        ///< "masked": hidden words
-  kMaskedEndings  ///< "masked-endings": hidden endings and words, see Hiding
+  kCausal,         ///< "causal": the next token
+  kMasked,         ///< "masked": hidden words
+  kMaskedEndings,  ///< "masked-endings": hidden endings and words, see Hiding
+  kPictures        ///< "pictures": the class of a picture
 };
 
 struct Recipe {
@@ -37,6 +38,7 @@ struct Recipe {
     std::vector<double>
         shares;                ///< of the windows of a batch, one a file of `train`; they sum to 1
     std::int64_t window = 64;  ///< tokens of a sequence, [CLS] and [SEP] included
+    Change change;             ///< of pictures
   } data;
 
   Hiding hiding;

@@ -37,6 +37,12 @@ struct Hiding {
   double replaced = 0.1;
 };
 
+/// How a picture changes by chance in training.
+struct Change {
+  std::int64_t shift = 0;  ///< moved by up to so many pixels, each way
+  bool mirror = false;     ///< left and right change places in every other one
+};
+
 /// Texts of one kind, and how many of their windows each batch holds.
 struct Share {
   std::shared_ptr<const TextData> text;

@@ -1,0 +1,70 @@
+#pragma once
+
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "cli/arguments.h"
+#include "cli/progress.h"
+#include "doctor/baseline.h"
+#include "doctor/roles.h"
+
+/// `headscope doctor`: which head does what, and which one is to blame.
+namespace headscope::cli {
+
+/// Texts in pieces of at most about 1000 bytes that end at a line, else at a word.
+struct Corpus {
+  std::string name;            ///< of the file, or what built-in sentences are called
+  std::vector<Tokens> pieces;  ///< one sequence each
+  std::size_t all = 0;         ///< pieces there were before --pieces
+  std::int64_t tokens = 0;     ///< in pieces
+  /// "corpus.txt, the first 32 of 410 pieces"
+  [[nodiscard]] std::string about(Lang lang) const;
+};
+/// The file, or built-in sentences for "": those in words that the model knows, if there are any.
+/// Errors: kNotFound, kIo, kInput (no text in it).
+Corpus read_corpus(const Call& call,
+                   const Model& model,
+                   const std::string& file,
+                   std::int64_t most);
+
+/// What a model is loaded for.
+enum class Purpose {
+  kLook,  ///< once over some texts
+  kSweep,  ///< many times: small models (up to 500 M parameters) have their matrices widened and packed
+  kCheck,  ///< once, and weights that are no numbers are welcome
+};
+/// The one model that is named, loaded with progress. Errors: kUsage.
+Model load_model(const Call& call, std::span<const std::string> words, Purpose purpose);
+
+/// The one token of this model that a text is. Errors: kUsage when it is several or none: shows them.
+std::int32_t one_token(const Call& call,
+                       const Model& model,
+                       std::string_view option,
+                       const std::string& text);
+
+/// Shows what is done with the time that is left.
+doctor::Told telling(Progress& progress, const Call& call, Word what);
+
+/// Names of heads in a line, as many as fit: "16.0 .86  1.2 .76".
+struct Scored {
+  doctor::HeadId head;
+  double score = 0.0;
+};
+std::string heads_line(std::vector<Scored> heads, int width);
+
+/// A page with all heads as a grid, coloured by measure.
+std::string roles_page(const Model& model,
+                       const Corpus& corpus,
+                       std::span<const doctor::HeadRoles> roles,
+                       Lang lang);
+Word word_of(doctor::Measure measure);
+
+int doctor_roles(std::span<const std::string> arguments, Lang lang, std::string& out);
+int doctor_rank(std::span<const std::string> arguments, Lang lang, std::string& out);
+int doctor_patch(std::span<const std::string> arguments, Lang lang, std::string& out);
+int doctor_prune(std::span<const std::string> arguments, Lang lang, std::string& out);
+int doctor_check(std::span<const std::string> arguments, Lang lang, std::string& out);
+
+}  // namespace headscope::cli

@@ -1,0 +1,112 @@
+// All heads as a grid, coloured by measure: one file, nothing fetched.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include "cli/doctor.h"
+
+namespace headscope::cli {
+
+namespace {
+
+std::string escaped(std::string_view text) {
+  std::string out;
+  for (const char c : clean(text)) {
+    switch (c) {
+      case '&':
+        out += "&amp;";
+        break;
+      case '<':
+        out += "&lt;";
+        break;
+      case '>':
+        out += "&gt;";
+        break;
+      case '"':
+        out += "&quot;";
+        break;
+      default:
+        out += c;
+    }
+  }
+  return out;
+}
+
+constexpr std::string_view kStyle = R"(<style>
+body{font:15px/1.5 system-ui,sans-serif;margin:2rem auto;max-width:72rem;padding:0 1rem;color:#1b1b1f;background:#fff}
+table{border-collapse:separate;border-spacing:2px}th{font-weight:400;color:#555;font-size:12px;padding:0 .4rem}
+td{min-width:3.2rem;height:1.7rem;text-align:center;font-size:12px;border-radius:3px}
+td.label{outline:2px solid #b4540a;outline-offset:-2px}select{font:inherit;padding:.2rem .4rem}p{color:#555}
+@media(prefers-color-scheme:dark){body{color:#e6e6ea;background:#16161a}p,th{color:#a5a5ad}}
+</style>
+)";
+
+// Shows the chosen measure: shade from the least to the largest score of all heads.
+constexpr std::string_view kScript = R"(<script>
+const pick=document.querySelector('select'),note=document.querySelector('#note');
+function show(){
+ const cells=[...document.querySelectorAll('td')],m=+pick.value;
+ const all=cells.map(c=>JSON.parse(c.dataset.s)[m]),real=all.filter(s=>s!==null).map(s=>s[0]);
+ const low=Math.min(0,...real),high=Math.max(...real,1e-9);
+ cells.forEach((c,i)=>{const s=all[i];c.classList.toggle('label',!!s&&s[3]===1);
+  c.textContent=s===null?'':s[0].toFixed(2);
+  const x=s===null?0:(s[0]-low)/(high-low||1);
+  c.style.background=s===null?'none':`hsl(215 80% ${96-58*Math.sqrt(x)}%)`;c.style.color=x>.35?'#fff':'#1b1b1f';
+  c.title=s===null?c.dataset.h:`${c.dataset.h}: ${s[0].toFixed(4)} (${note.dataset.base} ${s[1].toFixed(4)}, n ${s[2]})`;});
+}
+pick.onchange=show;show();
+</script>
+)";
+
+// [[score, baseline, n, label], null, ...] in the order of measures.
+std::string scores_of(const doctor::HeadRoles& head) {
+  std::string out = "[";
+  for (const doctor::MeasureFacts& facts : doctor::kMeasureFacts) {
+    const doctor::Score& s = head.of(facts.measure);
+    if (out.size() > 1) out += ',';
+    out += std::isnan(s.score)
+               ? std::string("null")
+               : fmt::format("[{:.5g},{:.5g},{},{}]", s.score, s.baseline, s.n, s.label ? 1 : 0);
+  }
+  return out + "]";
+}
+
+}  // namespace
+
+std::string roles_page(const Model& model,
+                       const Corpus& corpus,
+                       std::span<const doctor::HeadRoles> roles,
+                       Lang lang) {
+  const std::string title = std::string(text(lang, Word::kRolesTitle));
+  std::string out = fmt::format(
+      "<!doctype html>\n<html lang=\"{}\"><meta charset=\"utf-8\"><meta name=\"viewport\" "
+      "content=\"width=device-width\">\n<title>{} · {}</title>\n",
+      lang == Lang::kRu ? "ru" : "en",
+      escaped(model.name()),
+      escaped(title));
+  out += kStyle;
+  out += fmt::format(
+      "<h1>{} · {}</h1>\n<label>{} <select>", escaped(model.name()), escaped(title), "");
+  for (std::size_t m = 0; m < doctor::kMeasures; ++m) {
+    out += fmt::format("<option value=\"{}\">{}</option>",
+                       m,
+                       escaped(text(lang, word_of(doctor::kMeasureFacts[m].measure))));
+  }
+  out += fmt::format("</select></label>\n<p id=\"note\" data-base=\"{}\">{}</p>\n<table>",
+                     lang == Lang::kRu ? "база" : "baseline",
+                     escaped(say(lang, Word::kRolesNote, corpus.about(lang))));
+  int layer = -1;
+  for (const doctor::HeadRoles& head : roles) {
+    if (head.id.layer != layer) {
+      layer = head.id.layer;
+      out += fmt::format("\n<tr><th>{}</th>", escaped(model.layer_name(layer)));
+    }
+    out += fmt::format("<td data-h=\"{}\" data-s=\"{}\"></td>", head.id.name(), scores_of(head));
+  }
+  out += "\n</table>\n";
+  out += kScript;
+  return out + "</html>\n";
+}
+
+}  // namespace headscope::cli

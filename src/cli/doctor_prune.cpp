@@ -1,0 +1,189 @@
+// `headscope doctor prune`: a model without the heads that it does not need.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <filesystem>
+
+#include "cli/doctor.h"
+#include "cli/json_writer.h"
+#include "cli/signals.h"
+#include "doctor/prune.h"
+#include "headscope/error.h"
+
+namespace headscope::cli {
+
+namespace {
+
+struct Options {
+  std::vector<std::string> words;
+  std::string output, heads, share, loss, by, data, pieces;
+};
+
+/// How many heads may go.
+struct Wish {
+  std::optional<std::int64_t> keep;
+  std::optional<double> share, loss;
+};
+
+Wish read_wish(const Call& call, const Options& o) {
+  Wish out;
+  const int said = (o.heads.empty() ? 0 : 1) + (o.share.empty() ? 0 : 1) + (o.loss.empty() ? 0 : 1);
+  if (said > 1 || (said == 0 && !o.output.empty())) {
+    throw Error(ErrorCode::kUsage, say(call.screen.lang, Word::kPruneOneWish, call.verb, said));
+  }
+  if (!o.heads.empty()) out.keep = parse_integer(call, "--heads", o.heads, 0, 1'000'000);
+  const auto number = [&](std::string_view option, const std::string& word, double most) {
+    const double x = parse_number(call, option, word);
+    if (x >= 0.0 && x <= most) return x;
+    throw Error(ErrorCode::kUsage,
+                say(call.screen.lang,
+                    Word::kExpectedFound,
+                    call.verb,
+                    option,
+                    say(call.screen.lang, Word::kANumber) + fmt::format(" 0..{}", most),
+                    clean(word)));
+  };
+  if (!o.share.empty()) out.share = number("--share", o.share, 1.0);
+  if (!o.loss.empty()) out.loss = number("--loss", o.loss, 1e6);
+  return out;
+}
+
+doctor::Instead read_instead(const Call& call, const std::string& word) {
+  if (word.empty() || word == "zero") return doctor::Instead::kZero;
+  if (word == "mean") return doctor::Instead::kMean;
+  throw Error(
+      ErrorCode::kUsage,
+      say(call.screen.lang, Word::kExpectedFound, call.verb, "--by", "zero | mean", clean(word)));
+}
+
+std::size_t gone_by(const Call& call,
+                    const Model& model,
+                    const Corpus& corpus,
+                    const doctor::Curve& curve,
+                    const Wish& wish,
+                    doctor::Instead instead) {
+  const auto H = static_cast<std::int64_t>(curve.order.size());
+  std::int64_t keep = H;
+  if (wish.keep) keep = *wish.keep;
+  if (wish.share) keep = static_cast<std::int64_t>(*wish.share * static_cast<double>(H) + 0.5);
+  if (keep > H) {
+    throw Error(ErrorCode::kRange,
+                say(call.screen.lang,
+                    Word::kExpectedFound,
+                    call.verb,
+                    "--heads",
+                    say(call.screen.lang, Word::kNumberFromTo, 0, H),
+                    keep));
+  }
+  if (wish.loss) return doctor::gone_within(model, corpus.pieces, curve, *wish.loss, instead);
+  return static_cast<std::size_t>(H - keep);
+}
+
+struct Outcome {
+  std::size_t gone = 0;
+  double harm = 0.0;
+  std::string written;  ///< folder, or ""
+};
+
+std::string render(const Screen& screen,
+                   const Corpus& corpus,
+                   const doctor::Curve& curve,
+                   const Outcome& done) {
+  const Lang lang = screen.lang;
+  std::string out =
+      "\n" + paint(screen, Paint::kTitle, "  " + std::string(text(lang, Word::kPruneTitle))) + '\n';
+  double most = 1e-9;
+  for (const auto& point : curve.points) most = std::max(most, point.harm);
+  for (const auto& point : curve.points) {
+    out += "  " + right(counted(lang, Word::kHeads, static_cast<std::int64_t>(point.kept)), 12) +
+           "  " + bar(std::max(0.0, point.harm / most), 30) + ' ' +
+           fmt::format("{:+.4f}", point.harm) + '\n';
+  }
+  out += paint(screen,
+               Paint::kDim,
+               "  " + wrap(say(lang,
+                               Word::kPruneNote,
+                               fmt::format("{:.4f}", curve.base),
+                               corpus.about(lang)),
+                           screen.width,
+                           2)) +
+         '\n';
+  if (!done.written.empty()) {
+    out += "  " +
+           say(lang,
+               Word::kPruneWrote,
+               clean(done.written),
+               curve.order.size() - done.gone,
+               curve.order.size(),
+               fmt::format("{:+.4f}", done.harm)) +
+           '\n';
+  }
+  return tidy(out);
+}
+
+std::string as_json(const Model& model, const doctor::Curve& curve, const Outcome& done) {
+  JsonWriter json;
+  json.begin_object().field("headscope", HEADSCOPE_VERSION).field("verb", "doctor prune");
+  json.field("model", model.name()).field("base", curve.base).key("curve").begin_array();
+  for (const auto& point : curve.points)
+    json.begin_object().field("kept", point.kept).field("harm", point.harm).end_object();
+  json.end_array().key("order").begin_array();
+  for (std::size_t i = 0; i < curve.order.size(); ++i) {
+    json.begin_object().field("layer", curve.order[i].layer).field("head", curve.order[i].head);
+    json.field("harm", curve.alone[i])
+        .field("gone", i < done.gone && !done.written.empty())
+        .end_object();
+  }
+  json.end_array();
+  if (!done.written.empty())
+    json.field("written", done.written).field("gone", done.gone).field("harm", done.harm);
+  json.end_object();
+  return std::move(json).take();
+}
+
+}  // namespace
+
+int doctor_prune(std::span<const std::string> arguments, Lang lang, std::string& out) {
+  Options o;
+  Parser parser("doctor prune", lang);
+  parser.positionals(o.words);
+  parser.option("-o,--output", o.output);
+  parser.option("--heads", o.heads);
+  parser.option("--share", o.share);
+  parser.option("--loss", o.loss);
+  parser.option("--by", o.by);
+  parser.option("--data", o.data);
+  parser.option("--pieces", o.pieces);
+  const Call call = parser.parse(arguments);
+  if (call.help) {
+    out += text(lang, Word::kHelpDoctorPrune);
+    return 0;
+  }
+  const Wish wish = read_wish(call, o);
+  const doctor::Instead instead = read_instead(call, o.by);
+  const std::int64_t most =
+      o.pieces.empty() ? 4 : parse_integer(call, "--pieces", o.pieces, 1, 1'000'000);
+  std::error_code ignored;
+  if (!o.output.empty() && std::filesystem::exists(o.output, ignored))
+    throw Error(ErrorCode::kUsage, say(lang, Word::kPruneExists, call.verb, clean(o.output)));
+  const Model model = load_model(call, o.words, Purpose::kSweep);
+  const Corpus corpus = read_corpus(call, model, o.data, most);
+  doctor::Curve curve;
+  Outcome done;
+  {
+    Progress progress{std::string(text(lang, Word::kDoctorAblating))};
+    curve = doctor::prune_curve(
+        model, corpus.pieces, instead, 12, telling(progress, call, Word::kDoctorAblating));
+    done.gone = gone_by(call, model, corpus, curve, wish, instead);
+    if (!o.output.empty()) {
+      done.harm = doctor::harm_without(model, corpus.pieces, curve, done.gone, instead);
+      const Writing writing;
+      doctor::write_pruned(model, curve, done.gone, instead, o.output);
+      done.written = o.output;
+    }
+  }
+  out += call.json ? as_json(model, curve, done) : render(call.screen, corpus, curve, done);
+  return 0;
+}
+
+}  // namespace headscope::cli

@@ -1,0 +1,277 @@
+// `headscope doctor rank`: which heads an answer, or a loss, depends on.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <numeric>
+
+#include "cli/doctor.h"
+#include "cli/json_writer.h"
+#include "doctor/attribution.h"
+#include "doctor/intervals.h"
+#include "headscope/error.h"
+
+namespace headscope::cli {
+
+namespace {
+
+struct Options {
+  std::vector<std::string> words;
+  std::string prompt, right, wrong, data, pieces, top;
+};
+
+/// What taking a head away changes, by way of taking: harm is positive.
+struct Ranked {
+  doctor::HeadId head;
+  std::optional<double> direct;
+  doctor::Interval zero, mean;
+  std::optional<doctor::Interval> resample;
+};
+
+struct Ranking {
+  std::vector<Ranked> heads;
+  double base = 0.0;  ///< difference, or loss
+  std::string about;  ///< first line below the title
+  bool choice = false, intervals = false;
+  double seconds = 0.0;
+};
+
+double seconds_since(std::chrono::steady_clock::time_point start) {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+}
+
+// The token that the model itself would say.
+std::string answer_of(const Model& model, const Tokens& tokens) {
+  RunOptions options;
+  options.logits_rows = 1;
+  const Run run = model.run(tokens, options);
+  const auto row = run.logits.span<float>();
+  const auto best = std::max_element(row.begin(), row.end()) - row.begin();
+  return model.tokenizer().decode(std::vector<std::int32_t>{static_cast<std::int32_t>(best)});
+}
+
+Ranking rank_choice(const Call& call, const Model& model, const Options& o, Progress& progress) {
+  doctor::Judge by;
+  by.kind = doctor::Judge::Kind::kChoice;
+  by.right = one_token(call, model, "--right", o.right);
+  by.wrong = one_token(call, model, "--wrong", o.wrong);
+  const doctor::Baseline base(model, model.tokens(o.prompt));
+  const auto told = telling(progress, call, Word::kDoctorAblating);
+  Ranking out;
+  out.choice = true;
+  out.base = doctor::judge(base, by);
+  const auto start = std::chrono::steady_clock::now();
+  auto edits = doctor::edit_every_head(base, Edit::Kind::kZero);
+  const auto means = doctor::edit_every_head(base, Edit::Kind::kMean);
+  const std::size_t H = edits.size();
+  edits.insert(edits.end(), means.begin(), means.end());
+  const auto found = doctor::sweep(base, edits, by, told);
+  out.seconds = seconds_since(start);
+  const auto direct = doctor::attribute(base, by.right, by.wrong);
+  for (std::size_t i = 0; i < H; ++i) {
+    Ranked one;
+    one.head = {edits[i].layer, edits[i].head};
+    if (direct) one.direct = direct->heads[i];
+    const auto harm = [&](double x) {
+      return doctor::Interval{out.base - x, out.base - x, out.base - x};
+    };
+    one.zero = harm(found[i]);
+    one.mean = harm(found[H + i]);
+    out.heads.push_back(one);
+  }
+  out.about = say(call.screen.lang,
+                  Word::kRankDifference,
+                  clean(o.right),
+                  clean(o.wrong),
+                  figure(out.base),
+                  '"' + clean(answer_of(model, base.tokens())) + '"');
+  return out;
+}
+
+// The next piece with as many tokens, cut to the same number.
+std::optional<doctor::Baseline> another(const Model& model, const Corpus& corpus, std::size_t n) {
+  const std::int64_t T = corpus.pieces[n].ids.dim(1);
+  for (std::size_t k = 1; k < corpus.pieces.size(); ++k) {
+    const Tensor& ids = corpus.pieces[(n + k) % corpus.pieces.size()].ids;
+    if (ids.dim(1) < T) continue;
+    Tokens cut;
+    cut.ids = Tensor(DType::kI32, {1, T});
+    std::copy_n(ids.span<std::int32_t>().begin(), T, cut.ids.span<std::int32_t>().begin());
+    return doctor::Baseline(model, std::move(cut));
+  }
+  return std::nullopt;
+}
+
+Tokens copy_of(const Tokens& tokens) {
+  Tokens out;
+  out.ids = tokens.ids.clone();
+  out.type_ids = tokens.type_ids.clone();
+  return out;
+}
+
+Ranking rank_loss(const Call& call, const Model& model, const Corpus& corpus, Progress& progress) {
+  const auto told = telling(progress, call, Word::kDoctorAblating);
+  doctor::Judge by;
+  if (!model.generates()) by.kind = doctor::Judge::Kind::kEmbedding;
+  const double sign = model.generates() ? 1.0 : -1.0;
+  std::vector<std::vector<double>> zero, mean, other;
+  const std::vector<doctor::HeadId> heads = doctor::heads_of(model);
+  const std::size_t H = heads.size();
+  zero.resize(H), mean.resize(H), other.resize(H);
+  Ranking out;
+  const auto start = std::chrono::steady_clock::now();
+  const auto pieces = static_cast<std::int64_t>(corpus.pieces.size());
+  for (std::size_t n = 0; n < corpus.pieces.size(); ++n) {
+    if (model.generates() && corpus.pieces[n].ids.dim(1) < 2) continue;
+    const doctor::Baseline base(model, copy_of(corpus.pieces[n]));
+    const double whole = doctor::judge(base, by);
+    out.base += whole / static_cast<double>(pieces);
+    auto edits = doctor::edit_every_head(base, Edit::Kind::kZero);
+    const auto means = doctor::edit_every_head(base, Edit::Kind::kMean);
+    edits.insert(edits.end(), means.begin(), means.end());
+    if (const auto from = another(model, corpus, n)) {
+      const auto more = doctor::edit_every_head(base, Edit::Kind::kReplace, &*from);
+      edits.insert(edits.end(), more.begin(), more.end());
+    }
+    const auto step = [&](std::int64_t done, std::int64_t of) {
+      told(static_cast<std::int64_t>(n) * of + done, pieces * of);
+    };
+    const auto found = doctor::sweep(base, edits, by, step);
+    for (std::size_t i = 0; i < found.size(); ++i)
+      (i < H ? zero : i < 2 * H ? mean : other)[i % H].push_back(sign * (found[i] - whole));
+  }
+  out.seconds = seconds_since(start);
+  out.intervals = corpus.pieces.size() > 1;
+  for (std::size_t i = 0; i < H; ++i) {
+    Ranked one;
+    one.head = heads[i];
+    one.zero = doctor::bootstrap(zero[i]);
+    one.mean = doctor::bootstrap(mean[i]);
+    if (!other[i].empty()) one.resample = doctor::bootstrap(other[i]);
+    out.heads.push_back(one);
+  }
+  const Lang lang = call.screen.lang;
+  out.about = model.generates()
+                  ? say(lang, Word::kRankLoss, fmt::format("{:.4f}", out.base), corpus.about(lang))
+                  : say(lang, Word::kRankLikeness, corpus.about(lang));
+  return out;
+}
+
+std::string cell(const doctor::Interval& x, bool interval) {
+  if (!interval || x.low == x.high) return fmt::format("{:+.4f}", x.mean);
+  return fmt::format("{:+.4f} [{:+.4f} {:+.4f}]", x.mean, x.low, x.high);
+}
+
+std::string render(const Screen& screen, const Ranking& r, std::size_t top) {
+  const Lang lang = screen.lang;
+  std::vector<std::size_t> order(r.heads.size());
+  std::iota(order.begin(), order.end(), std::size_t{0});
+  std::stable_sort(order.begin(), order.end(), [&](std::size_t a, std::size_t b) {
+    return std::abs(r.heads[a].mean.mean) > std::abs(r.heads[b].mean.mean);
+  });
+  order.resize(std::min(order.size(), top));
+  const int width = r.intervals ? 28 : 11;
+  const bool direct = !r.heads.empty() && r.heads.front().direct.has_value();
+  const bool resample = !r.heads.empty() && r.heads.front().resample.has_value();
+  std::string out =
+      "\n" + paint(screen, Paint::kTitle, "  " + std::string(text(lang, Word::kRankTitle))) + '\n';
+  const auto note = [&](std::string_view line) {
+    out += paint(screen, Paint::kDim, "  " + wrap(line, screen.width, 2)) + '\n';
+  };
+  note(r.about);
+  const auto title = [&](Word w, int columns) {
+    return right(std::string(text(lang, w)), columns);
+  };
+  out += "  " + left(std::string(text(lang, Word::kRankHead)), 9);
+  if (direct) out += title(Word::kRankDirect, 11);
+  out += title(Word::kRankZero, width) + title(Word::kRankMean, width);
+  if (resample) out += title(Word::kRankResample, width);
+  out += '\n';
+  for (const std::size_t i : order) {
+    const Ranked& one = r.heads[i];
+    out += "  " + left(one.head.name(), 9);
+    if (direct) out += right(fmt::format("{:+.4f}", *one.direct), 11);
+    out += right(cell(one.zero, r.intervals), width) + right(cell(one.mean, r.intervals), width);
+    if (resample && one.resample) out += right(cell(*one.resample, r.intervals), width);
+    out += '\n';
+  }
+  note(text(lang, r.choice ? Word::kRankNoteChoice : Word::kRankNoteLoss));
+  if (r.choice && !direct) note(text(lang, Word::kRankNoDirect));
+
+  return tidy(out);
+}
+
+void put(JsonWriter& json, std::string_view name, const doctor::Interval& x, bool interval) {
+  if (!interval) {
+    json.field(name, x.mean);
+    return;
+  }
+  json.key(name)
+      .begin_object()
+      .field("mean", x.mean)
+      .field("low", x.low)
+      .field("high", x.high)
+      .end_object();
+}
+
+std::string as_json(const Model& model, const Ranking& r) {
+  JsonWriter json;
+  json.begin_object().field("headscope", HEADSCOPE_VERSION).field("verb", "doctor rank");
+  json.field("model", model.name());
+  json.field("judged_by",
+             r.choice            ? "logit_difference"
+             : model.generates() ? "loss"
+                                 : "embedding_cosine");
+  json.field("base", r.base).field("seconds", r.seconds).key("heads").begin_array();
+  for (const Ranked& one : r.heads) {
+    json.begin_object().field("layer", one.head.layer).field("head", one.head.head);
+    if (one.direct) json.field("direct", *one.direct);
+    put(json, "zero", one.zero, r.intervals);
+    put(json, "mean", one.mean, r.intervals);
+    if (one.resample) put(json, "resample", *one.resample, r.intervals);
+    json.end_object();
+  }
+  json.end_array().end_object();
+  return std::move(json).take();
+}
+
+}  // namespace
+
+int doctor_rank(std::span<const std::string> arguments, Lang lang, std::string& out) {
+  Options o;
+  Parser parser("doctor rank", lang);
+  parser.positionals(o.words);
+  parser.option("--prompt", o.prompt);
+  parser.option("--right", o.right);
+  parser.option("--wrong", o.wrong);
+  parser.option("--data", o.data);
+  parser.option("--pieces", o.pieces);
+  parser.option("--top", o.top);
+  const Call call = parser.parse(arguments);
+  if (call.help) {
+    out += text(lang, Word::kHelpDoctorRank);
+    return 0;
+  }
+  const bool choice = !o.prompt.empty();
+  if (!choice && (!o.right.empty() || !o.wrong.empty()))
+    throw Error(ErrorCode::kUsage, say(lang, Word::kDoctorNeedsOption, call.verb, "--prompt"));
+  if (!choice && o.data.empty() && o.words.size() == 1)
+    throw Error(ErrorCode::kUsage,
+                say(lang, Word::kDoctorNeedsOption, call.verb, "--prompt | --data"));
+  const auto top = static_cast<std::size_t>(
+      o.top.empty() ? 20 : parse_integer(call, "--top", o.top, 1, 1'000'000));
+  const std::int64_t most =
+      o.pieces.empty() ? 8 : parse_integer(call, "--pieces", o.pieces, 1, 1'000'000);
+  const Model model = load_model(call, o.words, Purpose::kSweep);
+  Ranking ranking;
+  {
+    Progress progress{std::string(text(lang, Word::kDoctorAblating))};
+    ranking = choice ? rank_choice(call, model, o, progress)
+                     : rank_loss(call, model, read_corpus(call, model, o.data, most), progress);
+  }
+  out += call.json ? as_json(model, ranking) : render(call.screen, ranking, top);
+  return 0;
+}
+
+}  // namespace headscope::cli

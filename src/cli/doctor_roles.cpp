@@ -1,0 +1,171 @@
+// `headscope doctor roles`: which head does what.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include "cli/doctor.h"
+#include "cli/json_writer.h"
+#include "cli/signals.h"
+#include "headscope/error.h"
+#include "headscope/safetensors.h"
+
+namespace headscope::cli {
+
+namespace {
+
+struct Options {
+  std::vector<std::string> words;
+  std::string data, pieces, repeat, seed, html;
+};
+
+std::string one_measure(const Screen& screen,
+                        std::span<const doctor::HeadRoles> roles,
+                        const doctor::MeasureFacts& facts) {
+  constexpr int kName = 28;
+  const Lang lang = screen.lang;
+  std::vector<Scored> labelled, all;
+  double baseline = 0.0;
+  std::int64_t n = 0;
+  for (const doctor::HeadRoles& head : roles) {
+    const doctor::Score& score = head.of(facts.measure);
+    if (std::isnan(score.score)) continue;
+    all.push_back({head.id, score.score});
+    if (score.label) labelled.push_back(all.back());
+    baseline += score.baseline;
+    n = std::max(n, score.n);
+  }
+  if (all.empty()) return "";
+  const bool judged = std::isfinite(facts.least);
+  std::string tail;
+  if (judged && facts.measure != doctor::Measure::kCopying) {
+    tail = say(lang, Word::kRolesTail, share(baseline / static_cast<double>(all.size())), n);
+  }
+  const int width = screen.width - kName - 4 - columns(tail);
+  std::string heads = heads_line(judged ? labelled : all, width);
+  if (judged && labelled.empty()) {
+    const auto best = std::max_element(
+        all.begin(), all.end(), [](const Scored& a, const Scored& b) { return a.score < b.score; });
+    heads = say(lang, Word::kRolesNone, best->head.name() + ' ' + figure(best->score));
+  }
+  return "  " + left(std::string(text(lang, word_of(facts.measure))), kName) + left(heads, width) +
+         "  " + paint(screen, Paint::kDim, tail) + '\n';
+}
+
+std::string render(const Screen& screen,
+                   const Model& model,
+                   const Corpus& corpus,
+                   std::span<const doctor::HeadRoles> roles) {
+  const Lang lang = screen.lang;
+  std::string out = say(lang,
+                        Word::kDoctorHead,
+                        clean(model.name()),
+                        model.family(),
+                        roles.size(),
+                        counted(lang, Word::kTokens, corpus.tokens)) +
+                    "\n\n";
+  out +=
+      paint(screen, Paint::kTitle, std::string("  ") + std::string(text(lang, Word::kRolesTitle))) +
+      '\n';
+  for (const doctor::MeasureFacts& facts : doctor::kMeasureFacts)
+    out += one_measure(screen, roles, facts);
+  const auto note = [&](const std::string& line) {
+    out += paint(screen, Paint::kDim, "  " + wrap(line, screen.width, 2)) + '\n';
+  };
+  note(say(lang, Word::kRolesNote, corpus.about(lang)));
+  note(std::string(text(lang, model.generates() ? Word::kRolesCausal : Word::kRolesBothWays)));
+  return tidy(out);
+}
+
+std::string as_json(const Model& model,
+                    const Corpus& corpus,
+                    std::span<const doctor::HeadRoles> roles) {
+  JsonWriter json;
+  json.begin_object().field("headscope", HEADSCOPE_VERSION).field("verb", "doctor roles");
+  json.field("model", model.name()).field("data", corpus.about(Lang::kEn));
+  json.field("tokens", corpus.tokens).key("heads").begin_array();
+  for (const doctor::HeadRoles& head : roles) {
+    json.begin_object().field("layer", head.id.layer).field("head", head.id.head);
+    json.key("labels").begin_array();
+    for (const doctor::MeasureFacts& facts : doctor::kMeasureFacts) {
+      if (head.of(facts.measure).label) json.value(facts.name);
+    }
+    json.end_array().key("scores").begin_object();
+    for (const doctor::MeasureFacts& facts : doctor::kMeasureFacts) {
+      const doctor::Score& score = head.of(facts.measure);
+      if (std::isnan(score.score)) continue;
+      json.key(facts.name).begin_object().field("score", score.score);
+      json.field("baseline", score.baseline).field("n", score.n);
+      if (facts.measure == doctor::Measure::kPosition) json.field("offset", head.offset);
+      json.end_object();
+    }
+    json.end_object().end_object();
+  }
+  json.end_array().end_object();
+  return std::move(json).take();
+}
+
+}  // namespace
+
+Word word_of(doctor::Measure measure) {
+  static constexpr Word kWords[] = {Word::kPrevious,
+                                    Word::kMeasureNext,
+                                    Word::kItself,
+                                    Word::kMeasureFirst,
+                                    Word::kMeasureLast,
+                                    Word::kMeasurePosition,
+                                    Word::kMeasureDuplicate,
+                                    Word::kMeasureInduction,
+                                    Word::kMeasureRare,
+                                    Word::kMeasureBroad,
+                                    Word::kMeasureSure,
+                                    Word::kMeasureDistance,
+                                    Word::kMeasureCopying};
+  static_assert(std::size(kWords) == doctor::kMeasures);
+  return kWords[static_cast<std::size_t>(measure)];
+}
+
+int doctor_roles(std::span<const std::string> arguments, Lang lang, std::string& out) {
+  Options o;
+  Parser parser("doctor roles", lang);
+  parser.positionals(o.words);
+  parser.option("--data", o.data);
+  parser.option("--pieces", o.pieces);
+  parser.option("--repeat", o.repeat);
+  parser.option("--seed", o.seed);
+  parser.option("--html", o.html);
+  const Call call = parser.parse(arguments);
+  if (call.help) {
+    out += text(lang, Word::kHelpDoctorRoles);
+    return 0;
+  }
+  doctor::RolesOptions options;
+  if (!o.repeat.empty()) options.repeated = parse_integer(call, "--repeat", o.repeat, 0, 1'000'000);
+  if (!o.seed.empty())
+    options.seed =
+        static_cast<std::uint64_t>(parse_integer(call, "--seed", o.seed, 0, INT64_MAX / 2));
+  const std::int64_t most =
+      o.pieces.empty() ? 32 : parse_integer(call, "--pieces", o.pieces, 1, 1'000'000);
+  if (!o.html.empty()) check_writable(call, o.html);
+  const Model model = load_model(call, o.words, Purpose::kLook);
+  const Corpus corpus = read_corpus(call, model, o.data, most);
+  std::vector<doctor::HeadRoles> roles;
+  {
+    Progress progress{std::string(text(lang, Word::kDoctorLooking))};
+    roles =
+        doctor::roles(model, corpus.pieces, options, telling(progress, call, Word::kDoctorLooking));
+  }
+  if (!o.html.empty()) {
+    const Writing writing;
+    write_file(o.html, roles_page(model, corpus, roles, lang));
+  }
+  if (call.json) {
+    out += as_json(model, corpus, roles);
+    return 0;
+  }
+  out += render(call.screen, model, corpus, roles);
+  if (!o.html.empty()) out += "  " + say(lang, Word::kWrote, clean(o.html)) + '\n';
+  return 0;
+}
+
+}  // namespace headscope::cli

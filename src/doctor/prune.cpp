@@ -1,0 +1,307 @@
+#include "doctor/prune.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <deque>
+#include <map>
+#include <numeric>
+
+#include "headscope/safetensors.h"
+#include "models/find.h"
+#include "models/gguf_convert.h"
+#include "models/network.h"
+
+namespace headscope::doctor {
+
+namespace {
+
+namespace fs = std::filesystem;
+
+Tokens copy_of(const Tokens& tokens) {
+  Tokens out;
+  out.ids = tokens.ids.clone();
+  out.type_ids = tokens.type_ids.clone();
+  return out;
+}
+
+Judge judge_of(const Model& model) {
+  Judge by;
+  if (!model.generates()) by.kind = Judge::Kind::kEmbedding;
+  return by;
+}
+
+// Larger is worse, for losses and for likeness.
+double harm_of(const Judge& by, double value, double whole) {
+  return by.kind == Judge::Kind::kLoss ? value - whole : whole - value;
+}
+
+// The head's findings become one row, everywhere.
+Edit constant(HeadId id, const Tensor& mean, std::int64_t rows) {
+  Edit edit;
+  edit.layer = id.layer;
+  edit.head = id.head;
+  edit.kind = Edit::Kind::kReplace;
+  auto all = std::make_shared<Tensor>(DType::kF32, Shape{rows, mean.dim(0)});
+  for (std::int64_t i = 0; i < rows; ++i)
+    std::memcpy(all->raw() + static_cast<std::size_t>(i) * mean.bytes(), mean.raw(), mean.bytes());
+  edit.replacement = std::move(all);
+  return edit;
+}
+
+Edit gone_edit(HeadId id, const Tensor& mean, std::int64_t rows, Instead instead) {
+  if (instead == Instead::kMean) return constant(id, mean, rows);
+  Edit edit;
+  edit.layer = id.layer;
+  edit.head = id.head;
+  return edit;
+}
+
+// Means of every head's findings over all rows of all texts, in the order of heads_of.
+std::vector<Tensor> means_of(const Model& model, std::span<const Baseline> runs) {
+  std::vector<Tensor> out;
+  for (const HeadId id : heads_of(model)) {
+    std::vector<double> sum(static_cast<std::size_t>(model.attention(id.layer).value_width), 0.0);
+    std::int64_t n = 0;
+    for (const Baseline& run : runs) {
+      const Tensor z = run.findings(id);
+      const auto rows = z.view<float, 2>();
+      for (std::int64_t i = 0; i < rows.shape[0]; ++i, ++n) {
+        for (std::size_t d = 0; d < sum.size(); ++d)
+          sum[d] += static_cast<double>(rows(i, static_cast<std::int64_t>(d)));
+      }
+    }
+    Tensor mean(DType::kF32, {static_cast<std::int64_t>(sum.size())});
+    for (std::size_t d = 0; d < sum.size(); ++d)
+      mean.span<float>()[d] = static_cast<float>(sum[d] / static_cast<double>(n));
+    out.push_back(std::move(mean));
+  }
+  return out;
+}
+
+// Where a tensor of a file is, with or without the family's prefix.
+std::string stored_name(const std::map<std::string, AnyView, std::less<>>& tensors,
+                        const models::Blueprint& b,
+                        const std::string& name) {
+  if (tensors.contains(name)) return name;
+  for (const std::string& prefix : b.prefixes) {
+    if (tensors.contains(prefix + name)) return prefix + name;
+  }
+  return "";
+}
+
+class Rewriter {
+ public:
+  Rewriter(const Model& model, std::map<std::string, AnyView, std::less<>>& views)
+      : model_(model), b_(model.network().blueprint()), views_(views) {}
+
+  void remove(HeadId id, const Tensor& mean, Instead instead) {
+    const models::LayerFacts& facts = b_.layers.at(static_cast<std::size_t>(id.layer));
+    const std::string name = facts.prefix + facts.attention.output;
+    const std::string weight = stored_name(views_, b_, name + ".weight");
+    if (weight.empty()) {
+      throw Error(ErrorCode::kUnsupported,
+                  fmt::format("[prune] expected {}.weight in the file, found none", name));
+    }
+    if (instead == Instead::kMean) add_mean(id, mean, name);
+    Tensor& own = taken(weight);
+    const bool out_in = b_.matrices == Linear::Layout::kOutIn;
+    const std::int64_t Dv = facts.attention.value_width;
+    const auto size = static_cast<std::size_t>(bytes_of(own.dtype(), 1));
+    const std::int64_t rows = own.dim(0), columns = own.dim(1);
+    for (std::int64_t i = 0; i < rows; ++i) {
+      if (!out_in && i / Dv != id.head) continue;
+      std::byte* row = own.raw() + static_cast<std::size_t>(i * columns) * size;
+      if (out_in)
+        std::memset(row + static_cast<std::size_t>(id.head * Dv) * size,
+                    0,
+                    static_cast<std::size_t>(Dv) * size);
+      else
+        std::memset(row, 0, static_cast<std::size_t>(columns) * size);
+    }
+  }
+
+ private:
+  // What the head says on average goes into the bias, which is kept in f32 from then on.
+  void add_mean(HeadId id, const Tensor& mean, const std::string& name) {
+    const std::string bias = stored_name(views_, b_, name + ".bias");
+    if (bias.empty()) {
+      throw Error(ErrorCode::kUnsupported,
+                  fmt::format("[prune] expected {}.bias to hold the means, found none: this family "
+                              "has no bias there; "
+                              "use --by zero",
+                              name));
+    }
+    if (!made_.contains(bias)) {
+      made_.emplace(bias, Tensor::f32_from(views_.at(bias)));
+      views_[bias] = made_.at(bias).any();
+    }
+    const Tensor weight = model_.output_weight(id.layer);
+    const auto w = weight.view<float, 2>();
+    const std::int64_t Dv = mean.dim(0);
+    for (std::int64_t c = 0; c < w.shape[0]; ++c) {
+      double sum = 0.0;
+      for (std::int64_t d = 0; d < Dv; ++d)
+        sum += static_cast<double>(w(c, id.head * Dv + d)) *
+               static_cast<double>(mean.span<float>()[static_cast<std::size_t>(d)]);
+      made_.at(bias).span<float>()[static_cast<std::size_t>(c)] += static_cast<float>(sum);
+    }
+  }
+  Tensor& taken(const std::string& name) {
+    if (!made_.contains(name)) {
+      made_.emplace(name, Tensor::copy_of(views_.at(name)));
+      views_[name] = made_.at(name).any();
+    }
+    return made_.at(name);
+  }
+
+  const Model& model_;
+  const models::Blueprint& b_;
+  std::map<std::string, AnyView, std::less<>>& views_;
+  std::map<std::string, Tensor> made_;
+};
+
+// All files beside the weights.
+void copy_others(const fs::path& from, const fs::path& to) {
+  for (const auto& entry : fs::directory_iterator(from)) {
+    const std::string name = entry.path().filename().string();
+    const std::string ending = entry.path().extension().string();
+    if (ending == ".safetensors" || ending == ".bin" || ending == ".gguf" ||
+        name.ends_with(".index.json"))
+      continue;
+    fs::copy(entry.path(), to / name, fs::copy_options::recursive);
+  }
+}
+
+}  // namespace
+
+Curve prune_curve(const Model& model,
+                  std::span<const Tokens> texts,
+                  Instead instead,
+                  std::size_t points,
+                  const Told& told) {
+  if (texts.empty()) throw Error(ErrorCode::kInput, "[prune] expected a text, found none");
+  const Judge by = judge_of(model);
+  const std::vector<HeadId> heads = heads_of(model);
+  std::vector<Baseline> runs;
+  for (const Tokens& text : texts) runs.emplace_back(model, copy_of(text));
+  std::vector<Tensor> means = means_of(model, runs);
+  Curve out;
+  std::vector<double> harm(heads.size(), 0.0);
+  const auto N = static_cast<std::int64_t>(runs.size());
+  for (std::size_t t = 0; t < runs.size(); ++t) {
+    std::vector<Edit> edits;
+    for (std::size_t i = 0; i < heads.size(); ++i)
+      edits.push_back(gone_edit(heads[i], means[i], runs[t].rows(), instead));
+    const double whole = judge(runs[t], by);
+    if (by.kind == Judge::Kind::kLoss) out.base += whole / static_cast<double>(N);
+    const auto step = [&](std::int64_t done, std::int64_t of) {
+      if (told) told(static_cast<std::int64_t>(t) * of + done, N * of);
+    };
+    const auto found = sweep(runs[t], edits, by, step);
+    for (std::size_t i = 0; i < heads.size(); ++i)
+      harm[i] += harm_of(by, found[i], whole) / static_cast<double>(N);
+  }
+  std::vector<std::size_t> order(heads.size());
+  std::iota(order.begin(), order.end(), std::size_t{0});
+  std::stable_sort(
+      order.begin(), order.end(), [&](std::size_t a, std::size_t b) { return harm[a] < harm[b]; });
+  for (const std::size_t i : order) {
+    out.order.push_back(heads[i]);
+    out.alone.push_back(harm[i]);
+    out.means.push_back(std::move(means[i]));
+  }
+  std::size_t last = heads.size() + 1;
+  for (std::size_t p = 0; p <= points; ++p) {
+    const std::size_t gone = p * heads.size() / std::max<std::size_t>(1, points);
+    if (gone == last) continue;
+    last = gone;
+    out.points.push_back({heads.size() - gone, harm_without(model, texts, out, gone, instead)});
+  }
+  return out;
+}
+
+double harm_without(const Model& model,
+                    std::span<const Tokens> texts,
+                    const Curve& curve,
+                    std::size_t gone,
+                    Instead instead) {
+  const Judge by = judge_of(model);
+  double sum = 0.0;
+  for (const Tokens& text : texts) {
+    const Baseline base(model, copy_of(text));
+    std::vector<Edit> edits;
+    for (std::size_t i = 0; i < gone; ++i)
+      edits.push_back(gone_edit(curve.order[i], curve.means[i], base.rows(), instead));
+    Resume whole;
+    whole.end = base.layers();
+    RunOptions options;
+    options.outputs = false;
+    options.edits = std::move(edits);
+    options.resume = &whole;
+    const Run run = model.run(base.copies(1), options);
+    sum += harm_of(by, judge(base, by, run.last_hidden_state).front(), judge(base, by));
+  }
+  return sum / static_cast<double>(texts.size());
+}
+
+std::size_t gone_within(const Model& model,
+                        std::span<const Tokens> texts,
+                        const Curve& curve,
+                        double budget,
+                        Instead instead) {
+  // The furthest point within the budget, and the one behind it.
+  std::size_t low = 0;
+  std::size_t high = curve.order.size() + 1;
+  for (const Curve::Point& point : curve.points) {
+    const std::size_t gone = curve.order.size() - point.kept;
+    if (point.harm <= budget) low = std::max(low, gone);
+  }
+  for (const Curve::Point& point : curve.points) {
+    const std::size_t gone = curve.order.size() - point.kept;
+    if (gone > low) high = std::min(high, gone);
+  }
+  while (low + 1 < high) {
+    const std::size_t middle = low + (high - low) / 2;
+    (harm_without(model, texts, curve, middle, instead) <= budget ? low : high) = middle;
+  }
+  return low;
+}
+
+void write_pruned(const Model& model,
+                  const Curve& curve,
+                  std::size_t gone,
+                  Instead instead,
+                  const fs::path& folder) {
+  const models::Place place = models::find(model.folder().string());
+  fs::path partial = folder;
+  partial += ".partial";
+  std::error_code ignored;
+  fs::remove_all(partial, ignored);
+  try {
+    fs::create_directories(partial);
+    const bool gguf = place.weights.extension() == ".gguf";
+    if (gguf)
+      models::convert_to_folder(place.weights, partial, DType::kF32);
+    else
+      copy_others(place.folder, partial);
+    {
+      const Safetensors file =
+          Safetensors::open(gguf ? partial / "model.safetensors" : place.weights);
+      std::map<std::string, AnyView, std::less<>> views(file.tensors().begin(),
+                                                        file.tensors().end());
+      Rewriter rewriter(model, views);
+      for (std::size_t i = 0; i < gone; ++i)
+        rewriter.remove(curve.order[i], curve.means[i], instead);
+      write_safetensors(partial / "model.safetensors", views, {{"format", "pt"}});
+    }
+    fs::rename(partial, folder);
+  } catch (...) {
+    fs::remove_all(partial, ignored);
+    throw;
+  }
+}
+
+}  // namespace headscope::doctor

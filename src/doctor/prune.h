@@ -1,0 +1,63 @@
+#pragma once
+
+#include <filesystem>
+#include <span>
+#include <vector>
+
+#include "doctor/baseline.h"
+
+/// How many heads a model needs, and the model without the others.
+namespace headscope::doctor {
+
+/// What stands in the place of a head that is gone.
+enum class Instead : std::uint8_t {
+  kZero,
+  kMean,  ///< its mean over the texts, which joins the bias of `output`
+};
+
+/// Heads by the harm that each does when it alone is gone, and what happens when more and more of them go, the least
+/// harmful ones first.
+struct Curve {
+  struct Point {
+    std::size_t kept = 0;
+    double harm = 0.0;  ///< rise of the loss in nats; of models that embed 1 - cosine
+  };
+  double base = 0.0;          ///< loss of the whole model; 0 where embeddings are compared
+  std::vector<HeadId> order;  ///< least harmful first
+  std::vector<double> alone;  ///< harm of each, in that order
+  std::vector<Tensor> means;  ///< [Dv] of each, in that order
+  std::vector<Point> points;  ///< from all heads down to none
+};
+
+/// Cost  a sweep of each text, and a run of each text a point.
+Curve prune_curve(const Model& model,
+                  std::span<const Tokens> texts,
+                  Instead instead,
+                  std::size_t points = 12,
+                  const Told& told = {});
+
+/// Harm when the first `gone` heads of the curve's order are gone together.
+double harm_without(const Model& model,
+                    std::span<const Tokens> texts,
+                    const Curve& curve,
+                    std::size_t gone,
+                    Instead instead);
+/// The most heads that may go while the harm stays within `budget`, by bisection between the points of the curve.
+std::size_t gone_within(const Model& model,
+                        std::span<const Tokens> texts,
+                        const Curve& curve,
+                        double budget,
+                        Instead instead);
+
+/// The model of `name` as a folder in Hugging Face layout in which the first `gone` heads add nothing but their mean:
+/// their columns of `output` are 0. Shapes stay, so that every program that reads the family reads it. A GGUF file becomes
+/// a folder of f32. Written whole or not at all.
+/// Errors: kUnsupported (kMean where the family's file has no bias of `output`; GGUF and layouts without a name for it),
+/// kIo, those of Model::load.
+void write_pruned(const Model& model,
+                  const Curve& curve,
+                  std::size_t gone,
+                  Instead instead,
+                  const std::filesystem::path& folder);
+
+}  // namespace headscope::doctor

@@ -1,0 +1,203 @@
+// `headscope doctor` over the planted council: what it says, and how it refuses.
+#include "cli/doctor.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <fstream>
+#include <nlohmann/json.hpp>
+
+#include "cli/app.h"
+#include "formats/scratch.h"
+#include "headscope/safetensors.h"
+
+namespace headscope::cli {
+namespace {
+
+using nlohmann::json;
+
+struct Said {
+  int status = 0;
+  std::string out, complaint;
+};
+
+Said say_to(std::vector<std::string> arguments) {
+  arguments.insert(arguments.end(), {"--lang", "en"});
+  Said said;
+  said.status = run(arguments, said.out, said.complaint);
+  return said;
+}
+
+const std::string& planted() {
+  static const std::string path = std::string(HEADSCOPE_BINARY_DIR) + "/models/planted";
+  return path;
+}
+
+TEST(Doctor, RolesNamesWhatTheCouncilWasMadeFor) {
+  const Said said = say_to({"doctor", "roles", planted(), "--json"});
+  ASSERT_EQ(said.status, 0) << said.complaint;
+  const json all = json::parse(said.out);
+  ASSERT_EQ(all.at("heads").size(), 8U);
+  const auto has = [&](std::size_t head, const char* label) {
+    const json& labels = all["heads"][head]["labels"];
+    return std::find(labels.begin(), labels.end(), label) != labels.end();
+  };
+  const std::vector<const char*> made = {"previous", "next", "first", "self", "duplicate"};
+  for (std::size_t m = 0; m < made.size(); ++m) {
+    for (std::size_t h = 0; h < 8; ++h) EXPECT_EQ(has(h, made[m]), h == m) << made[m] << " " << h;
+  }
+  EXPECT_GT(all["heads"][0]["scores"]["previous"]["n"], 10);
+}
+
+TEST(Doctor, RolesPageHoldsEveryHead) {
+  const Scratch scratch;
+  const std::string page = (scratch / "roles.html").string();
+  const Said said = say_to({"doctor", "roles", planted(), "--html", page});
+  ASSERT_EQ(said.status, 0) << said.complaint;
+  EXPECT_NE(said.out.find("the token before"), said.out.npos);
+  const std::string html = read_file(page);
+  for (int h = 0; h < 8; ++h)
+    EXPECT_NE(html.find("data-h=\"0." + std::to_string(h) + '"'), html.npos) << h;
+  EXPECT_EQ(html.find("http"), html.npos);  // nothing is fetched
+}
+
+TEST(Doctor, RankOfAnEmbeddingNamesHeadsThatMoveIt) {
+  const Scratch scratch;
+  const std::string data = (scratch / "data.txt").string();
+  std::ofstream(data) << "The old king gave the young prince a sharp sword.\n";
+  const Said said = say_to({"doctor", "rank", planted(), "--data", data, "--json"});
+  ASSERT_EQ(said.status, 0) << said.complaint;
+  const json all = json::parse(said.out);
+  EXPECT_EQ(all.at("judged_by"), "embedding_cosine");
+  ASSERT_EQ(all.at("heads").size(), 8U);
+  for (const json& head : all["heads"]) EXPECT_GE(head.at("zero").get<double>(), -1e-6);
+}
+
+TEST(Doctor, CheckNamesTheHeadThatWasExchangedForNoise) {
+  const Said same = say_to({"doctor", "check", planted(), "--against", planted(), "--json"});
+  ASSERT_EQ(same.status, 0) << same.complaint;
+  EXPECT_TRUE(json::parse(same.out).at("ranking").empty());
+  // The council with head 5's queries in disorder.
+  const Scratch scratch;
+  std::filesystem::copy(planted(), scratch / "broken");
+  const Safetensors file = Safetensors::open(planted() + "/model.safetensors");
+  std::map<std::string, AnyView, std::less<>> views;
+  for (const auto& [name, view] : file.tensors()) views.emplace(name, view);
+  const std::string name = "encoder.layer.0.attention.self.query.weight";
+  Tensor query = Tensor::copy_of(views.at(name));
+  auto rows = query.span<f16>();
+  std::reverse(rows.begin() + 5 * 96 * 768, rows.begin() + 6 * 96 * 768);
+  views[name] = query.any();
+  std::filesystem::remove(scratch / "broken" / "model.safetensors");
+  write_safetensors(scratch / "broken" / "model.safetensors", views);
+  const Said said =
+      say_to({"doctor", "check", (scratch / "broken").string(), "--against", planted(), "--json"});
+  ASSERT_EQ(said.status, 0) << said.complaint;
+  const json found = json::parse(said.out);
+  ASSERT_FALSE(found.at("ranking").empty());
+  EXPECT_EQ(found["ranking"][0]["layer"], 0);
+  EXPECT_EQ(found["ranking"][0]["head"], 5);
+  EXPECT_EQ(found["ranking"][0]["reason"], "looks_elsewhere");
+  EXPECT_GT(found["ranking"][0]["score"], 0.99);
+  EXPECT_EQ(found["ranking"].size(), 1U);
+  const Said table =
+      say_to({"doctor", "check", (scratch / "broken").string(), "--against", planted()});
+  EXPECT_NE(table.out.find("0.5"), table.out.npos);
+}
+
+TEST(Doctor, PruneWritesAModelThatLoads) {
+  const Scratch scratch;
+  const std::string out = (scratch / "smaller").string();
+  const Said said =
+      say_to({"doctor", "prune", planted(), "-o", out, "--heads", "5", "--by", "mean", "--json"});
+  ASSERT_EQ(said.status, 0) << said.complaint;
+  const json all = json::parse(said.out);
+  EXPECT_EQ(all.at("gone"), 3);
+  EXPECT_EQ(all.at("order").size(), 8U);
+  EXPECT_EQ(scratch.files(), 1);  // nothing half written lies beside it
+  const Said again = say_to({"doctor", "roles", out, "--json"});
+  EXPECT_EQ(again.status, 0) << again.complaint;
+}
+
+TEST(Doctor, RefusesInOneLine) {
+  const std::vector<std::pair<std::vector<std::string>, const char*>> cases = {
+      {{"doctor"}, "[doctor] expected roles"},
+      {{"doctor", "heal"}, "found heal"},
+      {{"doctor", "roles"}, "[doctor roles] expected one model, found 0"},
+      {{"doctor", "roles", "a", "b"}, "found 2"},
+      {{"doctor", "roles", planted(), "--pieces", "0"}, "--pieces"},
+      {{"doctor", "roles", planted(), "--data", "no-such-file.txt"}, "no-such-file.txt"},
+      {{"doctor", "rank", planted()}, "--prompt | --data"},
+      {{"doctor", "rank", planted(), "--right", "x"}, "--prompt"},
+      {{"doctor",
+        "rank",
+        planted(),
+        "--prompt",
+        "king",
+        "--right",
+        "king",
+        "--wrong",
+        "unheardofword thing"},
+       "--wrong to be one token"},
+      {{"doctor", "rank", planted(), "--prompt", "king", "--right", "king", "--wrong", "prince"},
+       "foretells the next token"},
+      {{"doctor",
+        "rank",
+        planted(),
+        "--prompt",
+        "king",
+        "--right",
+        "unheardofword",
+        "--wrong",
+        "king"},
+       "--right to be one token"},
+      {{"doctor", "patch", planted(), "--clean", "king"}, "--corrupt"},
+      {{"doctor",
+        "patch",
+        planted(),
+        "--clean",
+        "king",
+        "--corrupt",
+        "the king",
+        "--right",
+        "king",
+        "--wrong",
+        "prince"},
+       "they part at token 1"},
+      {{"doctor", "patch", planted(), "--by", "query"}, "--"},
+      {{"doctor", "check", planted(), "--top", "x"}, "--top"},
+      {{"doctor", "prune", planted(), "-o", "out"}, "one of --heads, --share and --loss, found 0"},
+      {{"doctor", "prune", planted(), "--heads", "1", "--loss", "1"}, "found 2"},
+      {{"doctor", "prune", planted(), "--heads", "9"}, "from 0 to 8"},
+      {{"doctor", "prune", planted(), "--share", "2"}, "--share"},
+      {{"doctor", "prune", planted(), "--heads", "4", "-o", planted()}, "not there yet"},
+  };
+  for (const auto& [arguments, part] : cases) {
+    const Said said = say_to(arguments);
+    EXPECT_NE(said.status, 0) << arguments.back();
+    EXPECT_NE(said.complaint.find(part), said.complaint.npos) << said.complaint;
+    EXPECT_EQ(said.complaint.find('\n'), said.complaint.npos);
+    EXPECT_EQ(said.out, "");
+  }
+}
+
+TEST(Doctor, HelpIsThereInBothLanguagesAndFits) {
+  for (const char* verb : {"", "roles", "rank", "patch", "check", "prune"}) {
+    for (const char* lang : {"en", "ru"}) {
+      std::vector<std::string> arguments{"doctor"};
+      if (*verb != '\0') arguments.emplace_back(verb);
+      arguments.insert(arguments.end(), {"--help", "--lang", lang});
+      Said said;
+      EXPECT_EQ(run(arguments, said.out, said.complaint), 0) << said.complaint;
+      EXPECT_NE(said.out.find("\n  headscope doctor "), said.out.npos) << verb;
+      for (std::size_t at = 0; at < said.out.size();) {
+        const std::size_t end = said.out.find('\n', at);
+        EXPECT_LE(columns(said.out.substr(at, end - at)), 84) << said.out.substr(at, end - at);
+        at = end + 1;
+      }
+    }
+  }
+}
+
+}  // namespace
+}  // namespace headscope::cli
