@@ -30,6 +30,7 @@ PUBLIC = {
     "sampler.h": "models",
     "generate.h": "models",
     "report.h": "report",
+    "train.h": "train",
     "headscope.h": "front door",
 }
 # Who may use every room: nothing may use these.

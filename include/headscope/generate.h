@@ -20,8 +20,9 @@ struct GenerateOptions {
   std::int64_t block = 512;    ///< tokens of a prompt that are read at once
   std::int64_t positions = 0;  ///< tokens that fit, prompt and answer; 0: as the model says
   bool stop_at_end = true;     ///< end an answer where the model says that it ends
-  DType cache = DType::kF32;   ///< of keys and values: f32, or bf16 for half the memory
-  std::vector<Edit> edits{};   ///< made in every step, in prompt and answer
+  bool slide = false;  ///< when no position is left: forget the middle and go on, see Generator
+  DType cache = DType::kF32;  ///< of keys and values: f32, or bf16 for half the memory
+  std::vector<Edit> edits{};  ///< made in every step, in prompt and answer
   const Sight* sight =
       nullptr;  ///< record this of every step (one sequence alone); nullptr: nothing
 };
@@ -35,6 +36,12 @@ enum class Ended : std::uint8_t {
 };
 
 /// Sequences that grow together, each with keys and values of its own. The model must outlive it.
+/// With GenerateOptions::slide a sequence whose positions are full is read anew: its first token (of
+/// encoder-decoders: what answers begin with) and its last tokens, half of the positions in all. What comes next is
+/// what a run of these tokens alone foretells.
+/// Cost    a run of half of the positions, once every half of the positions.
+/// Why     many heads rest on the first token, and without it they break down.
+/// Source  Xiao 2023, Efficient Streaming Language Models with Attention Sinks, s3.
 class Generator {
  public:
   /// Makes the caches; nothing is computed yet. Errors: kUnsupported (a model whose tokens see those behind
@@ -67,6 +74,9 @@ class Generator {
   [[nodiscard]] const Sighting& sighting() const { return sighting_; }
   /// Tokens that are in, prompt and answer.
   [[nodiscard]] std::int64_t length(std::size_t n = 0) const;
+  /// Number, among all tokens that were read and answered, of the token that is now at position i. They differ
+  /// once the sequence has slid on.
+  [[nodiscard]] std::int64_t number_of(std::int64_t i, std::size_t n = 0) const;
   [[nodiscard]] std::int64_t positions() const { return positions_; }
   /// Memory of keys and values.
   [[nodiscard]] std::size_t bytes() const;
@@ -75,17 +85,21 @@ class Generator {
   struct Sequence {
     KvCache cache;
     std::vector<std::int32_t>
-        ids;  ///< all that was read and answered; the last one may not be in the cache
+        ids;  ///< read and answered, but what slid out; the last one may not be in the cache
     std::vector<std::int32_t> answer;
     std::optional<Sampler> sampler;
     Tensor logits;
     Ended ended = Ended::kNot;
+    std::int64_t forgotten = 0;  ///< tokens behind the first that slid out
   };
   void advance(std::span<Sequence* const> who, const Tensor& ids, const Tokens* input = nullptr);
   void read_rows(std::span<const std::int32_t> ids, std::size_t n, const Tokens* input);
   void forbid(Sequence& sequence) const;
   void take(Sequence& sequence) const;
   void keep(Sequence& sequence, std::size_t first) const;
+  void fill(Sequence& sequence, std::span<const std::int32_t> ids, const Tokens* input);
+  [[nodiscard]] std::int64_t first_kept() const;
+  void slide(Sequence& sequence);
 
   const Model* model_;
   GenerateOptions options_;

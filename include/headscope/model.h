@@ -26,6 +26,11 @@ struct Tokens {
   Tensor type_ids;        ///< i32; empty: all 0
   Tensor position_ids;    ///< i32; empty: as the family counts them
 
+  /// i32 [N+1], with B = 1: N sequences lie one behind the other, the n-th in cu_seqlens[n], ...,
+  /// cu_seqlens[n+1]-1, as in FocusOptions: no row is spent on padding. Such a run gives hidden states alone, and
+  /// takes no mask, cache or Sight.
+  Tensor cu_seqlens = {};
+
   /// Encoder-decoders: the tokens above (or `features`) are what the encoder reads, these what the decoder
   /// has said so far. Without them it says what it always begins with. With a cache that has a memory, these
   /// alone go on.
@@ -219,8 +224,14 @@ class Model {
   [[nodiscard]] Sighting see(std::string_view text) const;
 
   /// One vector a sequence, made as the model's files say (Sentence Transformers' pooling; else the mean,
-  /// of length 1). Shapes  [B,T,C] -> [B,C].
+  /// of length 1); of an encoder-decoder the encoder's. Shapes  [B,T,C] -> [B,C].
   [[nodiscard]] Tensor embedding(const Run& run, const Tensor& attention_mask = {}) const;
+
+  /// One vector for each text, as embedding() makes it of a run of that text alone. Shapes  N texts -> [N,C].
+  /// Cost    rows of real tokens only: texts are run packed one behind the other, or, in families whose attention
+  ///         cannot be packed (relative buckets, say), together with others of their length.
+  /// Errors  those of tokens(); with `truncate` long texts are cut.
+  [[nodiscard]] Tensor embed(std::span<const std::string> texts, bool truncate = false) const;
 
   /// Weight of `output` of a layer, [C, H*Dv] f32, and its bias [C] (zeros when there is none).
   [[nodiscard]] Tensor output_weight(int layer) const;
@@ -230,6 +241,7 @@ class Model {
   struct Parts;
 
  private:
+  [[nodiscard]] bool packs() const;
   explicit Model(std::unique_ptr<const Parts> parts);
   std::unique_ptr<const Parts> parts_;
 };

@@ -66,29 +66,35 @@ std::string render(const Call& call, const Model& model, const std::vector<Messa
 }
 
 // The tokens of a prompt that fit with room for an answer.
-std::vector<std::int32_t> tokens_of(const Call& call,
+std::vector<std::int32_t> shortened(const Call& call,
                                     const Model& model,
-                                    const std::string& prompt,
+                                    Encoding encoding,
                                     const RunWishes& wishes,
                                     std::int64_t positions) {
-  // A template writes its special tokens itself.
-  std::vector<std::int32_t> ids = model.tokenizer().encode(prompt, !wishes.chat).ids;
+  std::vector<std::int32_t> ids = std::move(encoding.ids);
   if (ids.empty()) throw Error(ErrorCode::kInput, say(call.screen.lang, Word::kRunEmpty));
   const auto most = static_cast<std::size_t>(positions);
   if (ids.size() <= most) return ids;
-  if (!wishes.truncate) {
+  if (!wishes.truncate && !wishes.window) {
     throw Error(ErrorCode::kInput,
                 say(call.screen.lang, Word::kRunTooLong, positions, ids.size(), ids.size() - most));
   }
-  const std::size_t room =
-      most - std::min(most / 2, static_cast<std::size_t>(wishes.generate.most));
-  ids.erase(ids.begin(), ids.end() - static_cast<std::ptrdiff_t>(room));
+  // An encoder-decoder's answer takes no room of the prompt. A token that begins all texts stays.
+  const std::size_t answer =
+      model.encoder_layers() > 0
+          ? 0
+          : std::min(most / 2, static_cast<std::size_t>(wishes.generate.most));
+  const auto room = static_cast<std::ptrdiff_t>(most - answer);
+  const std::ptrdiff_t first = room > 1 && (wishes.window || encoding.special.front() != 0) ? 1 : 0;
+  ids.erase(ids.begin() + first, ids.end() - (room - first));
   return ids;
 }
 
 // Of an encoder-decoder: where its cross attention looked, in the prompt.
-std::vector<Look> looks_of(const Sighting& sighting, std::int64_t length) {
+std::vector<Look> looks_of(const Generator& generator) {
   constexpr std::size_t kMost = 3;
+  const Sighting& sighting = generator.sighting();
+  const std::int64_t length = generator.length();
   std::vector<Look> all;
   const bool across = sighting.encoder_layers > 0;
   const int before = sighting.encoder_layers + sighting.decoder_layers;
@@ -104,7 +110,7 @@ std::vector<Look> looks_of(const Sighting& sighting, std::int64_t length) {
         const std::int64_t key = keys(0, slot, row, n) + first;
         if (keys(0, slot, row, n) < 0 || (!across && (key == 0 || key == length - 1))) continue;
         all.push_back({{static_cast<int>(l), record.heads[static_cast<std::size_t>(slot)]},
-                       key,
+                       across ? key : generator.number_of(key),
                        weights(0, slot, row, n)});
         break;
       }
@@ -151,7 +157,7 @@ Answer generate(const Model& model,
     if (!generator.step()) break;
     const std::int32_t id = generator.answer().back();
     Token token{id, std::string(stream.push(id)), {}};
-    if (wishes.look) token.looks = looks_of(generator.sighting(), generator.length());
+    if (wishes.look) token.looks = looks_of(generator);
     give(token.text);
     out.tokens.push_back(std::move(token));
   }
@@ -263,12 +269,13 @@ int answer(const Call& call,
   messages.push_back({"user", prompt});
   const Sight sight = looking();
   Generator generator = generator_for(model, wishes, sight);
-  const std::vector<std::int32_t> ids =
-      tokens_of(call,
-                model,
-                wishes.chat ? render(call, model, messages) : prompt,
-                wishes,
-                model.encoder_layers() > 0 ? model.positions() : generator.positions());
+  // A template writes its special tokens itself.
+  const std::vector<std::int32_t> ids = shortened(
+      call,
+      model,
+      model.tokenizer().encode(wishes.chat ? render(call, model, messages) : prompt, !wishes.chat),
+      wishes,
+      model.encoder_layers() > 0 ? model.positions() : generator.positions());
   const Answer found = generate(model, generator, ids, wishes, [&](std::string_view piece) {
     if (!call.json) print(piece);
   });
@@ -298,25 +305,22 @@ int talk(const Call& call, const Model& model, const RunWishes& wishes) {
     if (!std::getline(std::cin, line) || line == "/exit") break;
     if (line.find_first_not_of(" \t\r") == std::string::npos) continue;
     messages.push_back({"user", line});
-    std::vector<std::int32_t> ids;
+    Encoding encoding;
     while (true) {  // The oldest exchange goes when the talk no longer fits.
-      ids = model.tokenizer().encode(render(call, model, messages), false).ids;
+      encoding = model.tokenizer().encode(render(call, model, messages), false);
       const auto room =
           generator.positions() - std::min(wishes.generate.most, generator.positions() / 4);
-      if (static_cast<std::int64_t>(ids.size()) <= room || messages.size() < fixed + 3) break;
+      if (static_cast<std::int64_t>(encoding.ids.size()) <= room || messages.size() < fixed + 3)
+        break;
       messages.erase(messages.begin() + static_cast<std::ptrdiff_t>(fixed),
                      messages.begin() + static_cast<std::ptrdiff_t>(fixed) + 2);
       std::fprintf(stderr, "%s\n", std::string(text(lang, Word::kRunForgets)).c_str());
     }
-    if (static_cast<std::int64_t>(ids.size()) > generator.positions()) {
-      std::fprintf(stderr,
-                   "headscope: %s\n",
-                   say(lang,
-                       Word::kRunTooLong,
-                       generator.positions(),
-                       ids.size(),
-                       static_cast<std::int64_t>(ids.size()) - generator.positions())
-                       .c_str());
+    std::vector<std::int32_t> ids;
+    try {
+      ids = shortened(call, model, std::move(encoding), wishes, generator.positions());
+    } catch (const Error& error) {
+      std::fprintf(stderr, "headscope: %s\n", clean(error.what()).c_str());
       messages.pop_back();
       continue;
     }

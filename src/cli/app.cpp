@@ -4,13 +4,12 @@
 #include <array>
 #include <filesystem>
 #include <new>
-#include <numeric>
-#include <vector>
 
 #include "cli/screen.h"
 #include "cli/see.h"
 #include "cli/verify.h"
 #include "cli/walk.h"
+#include "formats/edit_distance.h"
 #include "headscope/error.h"
 
 namespace headscope::cli {
@@ -42,25 +41,10 @@ const Verb* find_verb(std::string_view name) {
   return nullptr;
 }
 
-// Letters to insert, remove or change to make one word the other.
-std::size_t edits_between(std::string_view a, std::string_view b) {
-  std::vector<std::size_t> row(b.size() + 1);
-  std::iota(row.begin(), row.end(), std::size_t{0});
-  for (std::size_t i = 0; i < a.size(); ++i) {
-    std::size_t diagonal = row[0]++;
-    for (std::size_t j = 0; j < b.size(); ++j) {
-      const std::size_t changed = diagonal + (a[i] == b[j] ? 0 : 1);
-      diagonal = row[j + 1];
-      row[j + 1] = std::min({row[j] + 1, diagonal + 1, changed});
-    }
-  }
-  return row.back();
-}
-
 [[noreturn]] void unknown_verb(Lang lang, const std::string& word) {
   constexpr std::size_t kClose = 2;
   for (const Verb& verb : kVerbs) {
-    if (word.size() > kClose && word.size() < 16 && edits_between(word, verb.name) <= kClose) {
+    if (word.size() > kClose && word.size() < 16 && edit_distance(word, verb.name) <= kClose) {
       throw Error(ErrorCode::kUsage, say(lang, Word::kUnknownVerbNear, clean(word), verb.name));
     }
   }

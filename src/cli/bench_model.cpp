@@ -99,7 +99,7 @@ void bench_model(const Call& call, const std::string& name, bool quick, std::str
   const Model model = Model::load(name, Linear::Compute::kFast);
   if (!model.generates()) {
     throw Error(ErrorCode::kUnsupported,
-                say(call.screen.lang, Word::kRunNoTalk, clean(model.name())));
+                say(call.screen.lang, Word::kRunNoTalk, "bench", clean(model.name())));
   }
   std::vector<Row> rows;
   Progress progress(say(call.screen.lang, Word::kRunning, clean(model.name())));

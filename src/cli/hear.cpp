@@ -2,8 +2,11 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 #include <chrono>
 #include <cstdio>
+#include <filesystem>
+#include <fstream>
 
 #include "cli/json_writer.h"
 #include "cli/progress.h"
@@ -11,6 +14,18 @@
 #include "headscope/transcribe.h"
 
 namespace headscope::cli {
+
+bool is_sound(const std::string& path) {
+  std::error_code ignored;
+  if (!std::filesystem::is_regular_file(path, ignored)) return false;
+  std::array<char, 12> begin{};
+  std::ifstream(path, std::ios::binary).read(begin.data(), begin.size());
+  const std::string_view found(begin.data(), begin.size());
+  const bool riff =
+      found.starts_with("RIFF") || found.starts_with("RIFX") || found.starts_with("RF64");
+  return (riff && found.substr(8) == "WAVE") || found.starts_with("fLaC") ||
+         found.starts_with("OggS") || found.starts_with("ID3");
+}
 
 int hear(const Call& call,
          const Model& model,

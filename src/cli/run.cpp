@@ -21,8 +21,8 @@ struct Options {
   std::vector<std::string> words, zero, mean, scale, stops;
   std::string edits, tokens, temperature, top_k, top_p, min_p, penalty, seed, context, system,
       language;
-  bool chat = false, truncate = false, look = false, exact = false, perplexity = false,
-       embed = false, translate = false;
+  bool chat = false, truncate = false, window = false, look = false, exact = false,
+       perplexity = false, embed = false, translate = false;
 };
 
 void declare(Parser& parser, Options& o) {
@@ -43,6 +43,7 @@ void declare(Parser& parser, Options& o) {
   parser.repeated("--scale", o.scale);
   parser.flag("--chat", o.chat);
   parser.flag("--truncate", o.truncate);
+  parser.flag("--window", o.window);
   parser.flag("--look", o.look);
   parser.flag("--exact", o.exact);
   parser.flag("--perplexity", o.perplexity);
@@ -81,6 +82,7 @@ RunWishes read_wishes(const Call& call, const Options& o) {
   out.system = o.system;
   out.chat = o.chat;
   out.truncate = o.truncate;
+  out.window = g.slide = o.window;
   out.look = o.look;
   out.language = o.language;
   out.translate = o.translate;
@@ -211,6 +213,43 @@ int judge(const Call& call,
   return 0;
 }
 
+// Options that a model of this kind has no use for are refused: nobody should wait for what does not come.
+void check_wishes(const Call& call, const Model& model, const Options& o) {
+  const Lang lang = call.screen.lang;
+  const std::string name = clean(model.name());
+  const std::pair<bool, const char*> on_text[] = {{o.chat, "--chat"},
+                                                  {o.perplexity, "--perplexity"},
+                                                  {o.look, "--look"},
+                                                  {o.window, "--window"},
+                                                  {!o.stops.empty(), "--stop"},
+                                                  {!o.system.empty(), "--system"}};
+  if (model.hears()) {
+    const auto refuse = [&](std::string_view found) {
+      throw Error(ErrorCode::kUsage, say(lang, Word::kRunHears, name, found));
+    };
+    for (const auto& [given, option] : on_text) {
+      if (given) refuse(option);
+    }
+    if (o.embed) refuse("--embed");
+    if (o.words.size() != 2)
+      refuse(
+          clip(clean(fmt::format("{}", fmt::join(o.words.begin() + 1, o.words.end(), " "))), 60));
+    return;
+  }
+  const bool speech = o.translate || !o.language.empty();
+  const bool sound = o.words.size() == 2 && is_sound(o.words[1]);
+  if (speech || sound) {
+    const std::string what =
+        sound ? clean(o.words[1]) : std::string(o.translate ? "--translate" : "--language");
+    throw Error(ErrorCode::kUsage, say(lang, Word::kRunNotHearing, what, name));
+  }
+  const bool goes_on = model.generates() && !o.embed;
+  for (const auto& [given, option] : on_text) {
+    if (given && (!goes_on || (o.perplexity && model.encoder_layers() > 0)))
+      throw Error(ErrorCode::kUnsupported, say(lang, Word::kRunNoTalk, option, name));
+  }
+}
+
 }  // namespace
 
 std::vector<Edit> read_edits(const std::string& path) {
@@ -265,17 +304,13 @@ int run_model(std::span<const std::string> arguments, Lang lang, std::string& ou
   const auto compute = o.exact ? Linear::Compute::kExact : Linear::Compute::kFast;
   Model model = Model::load(o.words[0], compute);
   progress.reset();
-  if (model.hears() && o.words.size() == 2) {
-    for (const Edit& edit : wishes.generate.edits) check_head(call, model, {edit.layer, edit.head});
-    return hear(call, model, o.words[1], wishes, out);
-  }
-  const std::string prompt = talks ? "" : read_input(call, std::span(o.words).subspan(1));
+  check_wishes(call, model, o);
   for (const Edit& edit : wishes.generate.edits) check_head(call, model, {edit.layer, edit.head});
+  if (model.hears()) return hear(call, model, o.words[1], wishes, out);
+  const std::string prompt = talks ? "" : read_input(call, std::span(o.words).subspan(1));
   if (o.perplexity) return perplexity(call, model, prompt, wishes, out);
   if (!o.embed && model.generates())
     return talks ? talk(call, model, wishes) : answer(call, model, prompt, wishes, out);
-  if (o.chat)
-    throw Error(ErrorCode::kUnsupported, say(lang, Word::kRunNoTalk, clean(model.name())));
   const Subject subject = prepare(call, std::move(model), o.words[0], prompt, o.truncate);
   return judge(call, subject, wishes, o.embed, out);
 }

@@ -20,6 +20,7 @@ struct RunWishes {
   bool translate = false;          ///< speech into English
   bool chat = false;
   bool truncate = false;  ///< a prompt that is too long loses its beginning
+  bool window = false;    ///< the same, and the answer goes on when the context is full
   bool look = false;      ///< say where heads looked at every token
 };
 
@@ -35,6 +36,8 @@ int hear(const Call& call,
          const std::string& path,
          const RunWishes& wishes,
          std::string& out);
+/// Whether a file begins as sounds do: WAV, FLAC, Ogg, MP3 with a tag.
+bool is_sound(const std::string& path);
 /// A talk, line by line from standard input, until it ends or says /exit.
 int talk(const Call& call, const Model& model, const RunWishes& wishes);
 

@@ -90,13 +90,16 @@ void check_layer(const Call& call, const Model& model, std::int64_t layer) {
 }
 
 void check_head(const Call& call, const Model& model, HeadId id) {
-  if (id.layer >= 0 && id.layer < model.layers() && id.head >= 0 && id.head < model.heads()) return;
+  // Layers may differ: each stack of an encoder-decoder has heads of its own.
+  const bool layer = id.layer >= 0 && id.layer < model.layers();
+  const int heads = layer ? model.heads(id.layer) : model.heads();
+  if (layer && id.head >= 0 && id.head < heads) return;
   throw Error(ErrorCode::kRange,
               say(call.screen.lang,
                   Word::kNoSuchHead,
                   call.verb,
                   model.layers() - 1,
-                  model.heads() - 1,
+                  heads - 1,
                   id.name()));
 }
 

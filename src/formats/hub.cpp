@@ -316,7 +316,10 @@ std::vector<File> choose(const Listing& listing,
         ErrorCode::kUnsupported,
         fmt::format("[{}] expected weights as .safetensors or .gguf, found {}",
                     name,
-                    pickled ? "only Python pickles (--file fetches one all the same)" : "none"));
+                    pickled ? "only Python pickles; --revision takes a branch of it that has them "
+                              "(refs/pr/1, say), or from_pretrained and then save_pretrained of "
+                              "Transformers write them"
+                            : "none"));
   }
   std::string all;
   for (const File& file : gguf) all += (all.empty() ? "" : ", ") + file.path;

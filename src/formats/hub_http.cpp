@@ -123,15 +123,15 @@ struct Http::Parts {
 Http::Http(std::string endpoint, std::string token, int stall_s) {
   static std::once_flag once;
   std::call_once(once, [] { curl_global_init(CURL_GLOBAL_DEFAULT); });
-  parts_ = std::make_unique<Parts>(
-      Parts{origin_of(endpoint), std::move(token), stall_s, curl_easy_init()});
-  if (parts_->curl == nullptr) throw Error(ErrorCode::kResources, "[pull] libcurl cannot start");
-  if (parts_->origin.empty() ||
-      !(endpoint.starts_with("http://") || endpoint.starts_with("https://"))) {
+  std::string origin = origin_of(endpoint);
+  if (origin.empty() || !(endpoint.starts_with("http://") || endpoint.starts_with("https://"))) {
     throw Error(ErrorCode::kUsage,
                 fmt::format("[HF_ENDPOINT] expected http:// or https:// and a host, found {}",
                             json::quote(endpoint)));
   }
+  parts_ = std::make_unique<Parts>(
+      Parts{std::move(origin), std::move(token), stall_s, curl_easy_init()});
+  if (parts_->curl == nullptr) throw Error(ErrorCode::kResources, "[pull] libcurl cannot start");
 }
 
 Http::~Http() {

@@ -168,8 +168,17 @@ Safetensors Safetensors::open(const fs::path& path) {
   }
   if (fs::exists(path / kFile, ignored)) return open_file(path / kFile);
   if (fs::exists(path / kIndex, ignored)) return open_index(path / kIndex);
+  // Pickles may run any code while they are read.
+  const bool pickled = fs::exists(path / "pytorch_model.bin", ignored) ||
+                       fs::exists(path / "pytorch_model.bin.index.json", ignored);
   throw Error(ErrorCode::kNotFound,
-              fmt::format("[{}] expected {} or {}, found neither", path.string(), kFile, kIndex));
+              fmt::format("[{}] expected {} or {}, found {}",
+                          path.string(),
+                          kFile,
+                          kIndex,
+                          pickled ? "only Python's pytorch_model.bin; from_pretrained and then "
+                                    "save_pretrained of Transformers write it as safetensors"
+                                  : "neither"));
 }
 
 const AnyView* Safetensors::find(std::string_view name) const {

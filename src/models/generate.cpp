@@ -18,12 +18,13 @@ Tensor row_of(std::span<const std::int32_t> ids) {
   return row;
 }
 
+void least(std::int64_t x, std::int64_t limit, const char* what) {
+  if (x >= limit) return;
+  throw Error(ErrorCode::kRange,
+              fmt::format("[generate] expected {} of at least {}, found {}", what, limit, x));
+}
+
 GenerateOptions checked(GenerateOptions options, std::size_t sequences) {
-  const auto least = [](std::int64_t x, std::int64_t limit, const char* what) {
-    if (x >= limit) return;
-    throw Error(ErrorCode::kRange,
-                fmt::format("[generate] expected {} of at least {}, found {}", what, limit, x));
-  };
   least(static_cast<std::int64_t>(sequences), 1, "a number of sequences");
   least(options.most, 0, "a number of tokens");
   least(options.block, 1, "a block");
@@ -40,8 +41,9 @@ GenerateOptions checked(GenerateOptions options, std::size_t sequences) {
 Generator::Generator(const Model& model, GenerateOptions options, std::size_t sequences)
     : model_(&model), options_(checked(std::move(options), sequences)) {
   positions_ = options_.positions == 0 ? model.answer_positions() : options_.positions;
+  if (options_.slide) least(positions_, 2, "positions to slide on");
   for (std::size_t n = 0; n < sequences; ++n) {
-    sequences_.push_back({model.cache(options_.cache, positions_), {}, {}, {}, {}, Ended::kNot});
+    sequences_.push_back({model.cache(options_.cache, positions_), {}, {}, {}, {}, Ended::kNot, 0});
   }
 }
 
@@ -53,6 +55,16 @@ std::span<const float> Generator::logits(std::size_t n) const {
 }
 
 std::int64_t Generator::length(std::size_t n) const { return sequences_.at(n).cache.length(); }
+
+// Tokens at the beginning that stay when a sequence slides on.
+std::int64_t Generator::first_kept() const {
+  const auto begun = static_cast<std::int64_t>(model_->generation().begin.size());
+  return std::min(std::max<std::int64_t>(1, begun), positions_ / 2);
+}
+
+std::int64_t Generator::number_of(std::int64_t i, std::size_t n) const {
+  return i < first_kept() ? i : i + sequences_.at(n).forgotten;
+}
 
 std::size_t Generator::bytes() const {
   std::size_t sum = 0;
@@ -150,6 +162,15 @@ void Generator::read_rows(std::span<const std::int32_t> ids, std::size_t n, cons
   keep(s, static_cast<std::size_t>(same.second - ids.begin()));
   s.answer.clear();
   s.ended = Ended::kNot;
+  s.forgotten = 0;
+  fill(s, ids, input);
+  SamplingOptions sampling = options_.sampling;
+  sampling.seed += n;
+  s.sampler.emplace(sampling, s.ids);
+}
+
+// Runs what `ids` hold beyond the sequence, in blocks.
+void Generator::fill(Sequence& s, std::span<const std::int32_t> ids, const Tokens* input) {
   Sequence* const who[] = {&s};
   while (s.ids.size() < ids.size()) {
     const std::size_t at = s.ids.size();
@@ -158,9 +179,20 @@ void Generator::read_rows(std::span<const std::int32_t> ids, std::size_t n, cons
     advance(who, row_of(part), at == 0 ? input : nullptr);
     s.ids.insert(s.ids.end(), part.begin(), part.end());
   }
-  SamplingOptions sampling = options_.sampling;
-  sampling.seed += n;
-  s.sampler.emplace(sampling, s.ids);
+}
+
+// The positions are full: the beginning and the last tokens are read anew, but for the last token, which is yet to
+// be run.
+void Generator::slide(Sequence& s) {
+  const auto first = static_cast<std::ptrdiff_t>(first_kept());
+  const auto kept = static_cast<std::ptrdiff_t>(positions_ / 2);
+  std::vector<std::int32_t> ids(s.ids.begin(), s.ids.begin() + first);
+  ids.insert(ids.end(), s.ids.end() - (kept - first) - 1, s.ids.end() - 1);
+  const std::int32_t last = s.ids.back();
+  s.forgotten += static_cast<std::int64_t>(s.ids.size() - ids.size()) - 1;
+  keep(s, 0);
+  fill(s, ids, nullptr);
+  s.ids.push_back(last);
 }
 
 // The token that follows, from the logits at hand; it is not run yet.
@@ -188,9 +220,10 @@ bool Generator::step() {
     if (s.answer.empty()) continue;
     if (static_cast<std::int64_t>(s.answer.size()) >= options_.most) {
       s.ended = Ended::kMost;
-    } else if (s.cache.length() >= positions_) {
+    } else if (s.cache.length() >= positions_ && !options_.slide) {
       s.ended = Ended::kFull;
     } else {
+      if (s.cache.length() >= positions_) slide(s);
       who.push_back(&s);
       ids.push_back(s.answer.back());
     }

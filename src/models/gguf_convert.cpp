@@ -1,6 +1,7 @@
 #include "models/gguf_convert.h"
 
 #include <fmt/format.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <array>
@@ -8,6 +9,7 @@
 #include <system_error>
 #include <utility>
 
+#include "formats/files.h"
 #include "formats/json.h"
 #include "headscope/gguf.h"
 #include "models/gguf_config.h"
@@ -229,6 +231,42 @@ TensorSource in_dtype(const AnyView& view, DType dtype) {
           }};
 }
 
+/// Files that come into a folder all together: they are written beside its own, so that a full disk leaves what
+/// was there as it was, and nothing of theirs.
+class NewFiles {
+ public:
+  explicit NewFiles(fs::path to) : to_(std::move(to)) {
+    std::error_code error;
+    made_ = fs::create_directories(to_, error);
+    if (error) files::fail(to_, "make this folder", error.value());
+    folder_ = to_ / fmt::format(".convert-{}", ::getpid());
+    fs::create_directory(folder_, error);
+    if (!error) return;
+    if (made_) fs::remove(to_);
+    files::fail(to_, "write", error.value());
+  }
+  NewFiles(const NewFiles&) = delete;
+  NewFiles& operator=(const NewFiles&) = delete;
+  ~NewFiles() {
+    std::error_code ignored;
+    fs::remove_all(folder_, ignored);
+    if (made_)
+      fs::remove(to_, ignored);  // which fails, as it should, when there is something in it
+  }
+  [[nodiscard]] const fs::path& folder() const { return folder_; }
+  void commit() const {
+    for (const auto& entry : fs::directory_iterator(folder_)) {
+      std::error_code error;
+      fs::rename(entry.path(), to_ / entry.path().filename(), error);
+      if (error) files::fail(to_ / entry.path().filename(), "write", error.value());
+    }
+  }
+
+ private:
+  fs::path to_, folder_;
+  bool made_ = false;
+};
+
 /// tokenizer.json and what belongs to it, where the file has a vocabulary.
 void write_tokenizer(const Gguf& file, const fs::path& folder) {
   const json::Value& metadata = file.metadata();
@@ -292,18 +330,11 @@ void convert_to_folder(const fs::path& gguf,
     throw Error(ErrorCode::kNotFound,
                 fmt::format("[{}] expected tensors of a model, found none", file.name()));
   }
-  const bool made = fs::create_directories(folder);
-  try {
-    stream_safetensors(folder / "model.safetensors", sources, {{"format", "pt"}});
-    write_file(folder / "config.json", model.config.dump(2) + "\n");
-    write_tokenizer(file, folder);
-  } catch (...) {  // A full disk leaves nothing behind.
-    std::error_code ignored;
-    for (const char* part : {"model.safetensors", "config.json", "tokenizer.json"})
-      fs::remove(folder / part, ignored);
-    if (made) fs::remove(folder, ignored);
-    throw;
-  }
+  const NewFiles files(folder);
+  stream_safetensors(files.folder() / "model.safetensors", sources, {{"format", "pt"}});
+  write_file(files.folder() / "config.json", model.config.dump(2) + "\n");
+  write_tokenizer(file, files.folder());
+  files.commit();
 }
 
 }  // namespace headscope::models

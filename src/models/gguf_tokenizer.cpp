@@ -2,12 +2,15 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <string>
 #include <system_error>
 #include <unordered_map>
+#include <utility>
 #include <vector>
 
 #include "headscope/safetensors.h"
+#include "tokenizers/gguf_patterns.h"
 
 namespace headscope::models {
 
@@ -60,26 +63,40 @@ bool has_type(const Value& value, const std::string& type) {
   return false;
 }
 
-/// The first regex of a pre-tokeniser.
-std::string regex_in(const Value& value) {
-  if (value.is_object() && value.contains("Regex") && value["Regex"].is_string())
-    return value["Regex"].get<std::string>();
-  for (const Value& inner : value) {
-    if (!inner.is_structured()) continue;
-    if (std::string found = regex_in(inner); !found.empty()) return found;
+/// What a pre-tokeniser splits by, step by step; of steps that split by something else their type.
+void regexes_in(const Value& step, std::vector<std::string>& out) {
+  const auto type = json::require<std::string>(step, "type", kWhere);
+  if (type == "Sequence") {
+    const Value* steps = json::find(step, "pretokenizers", kWhere);
+    for (const Value& one : steps == nullptr ? Value::array() : *steps) regexes_in(one, out);
+  } else if (type == "Split") {
+    const Value* pattern = json::find(step, "pattern", kWhere);
+    const Value* regex = pattern == nullptr ? nullptr : json::find(*pattern, "Regex", kWhere);
+    out.push_back(regex == nullptr ? type : json::as<std::string>(*regex, "a regex", kWhere));
+  } else if (type == "Digits") {
+    out.emplace_back(json::get_or<bool>(step, "individual_digits", false, kWhere) ? "\\p{N}"
+                                                                                  : "\\p{N}+");
+  } else if (type != "ByteLevel") {
+    out.push_back(type);
+  } else if (json::get_or<bool>(step, "use_regex", true, kWhere)) {
+    out.emplace_back(tokenizers::gpt2_regex());
   }
-  return "";
 }
 
-/// The published name of a byte-level pre-tokeniser.
-std::string pre_tokenizer_name(const Value& tokenizer) {
-  const Value* pre = json::find(tokenizer, "pre_tokenizer", kWhere);
-  if (pre == nullptr) return "default";
-  const std::string regex = regex_in(*pre);
-  if (regex.empty()) return has_type(*pre, "Digits") ? "smollm" : "gpt-2";
-  if (regex.find("\\p{N}{1,3}") != std::string::npos) return "llama-bpe";
-  if (regex.find("\\p{N}") != std::string::npos) return "qwen2";
-  return "default";
+/// The published name of a byte-level pre-tokeniser. Errors: kUnsupported: another name would give other tokens.
+std::string pre_tokenizer_name(const Value& tokenizer, const Value& model) {
+  std::vector<std::string> regexes;
+  if (const Value* pre = json::find(tokenizer, "pre_tokenizer", kWhere)) regexes_in(*pre, regexes);
+  const std::string_view found = tokenizers::gguf_pattern_name(
+      regexes, json::get_or<bool>(model, "ignore_merges", false, kWhere));
+  if (!found.empty()) return std::string(found);
+  std::string all;
+  for (const std::string& regex : regexes)
+    all += (all.empty() ? "" : ", ") + json::quote(regex.substr(0, 200));
+  throw Error(ErrorCode::kUnsupported,
+              fmt::format("[{}] expected a way to split texts that GGUF has a name for, found {}",
+                          kWhere,
+                          all.empty() ? "none" : all));
 }
 
 std::vector<std::string> merges_of(const Value& model) {
@@ -210,6 +227,40 @@ void put_special(const Value& config,
   }
 }
 
+/// The post-processor that puts tokens around texts, or null.
+const Value* template_in(const Value& value) {
+  if (value.is_object() && value.contains("type") && value["type"] == "TemplateProcessing")
+    return &value;
+  for (const Value& inner : value) {
+    if (!inner.is_structured()) continue;
+    if (const Value* found = template_in(inner)) return found;
+  }
+  return nullptr;
+}
+
+/// Whether texts begin and end with a token of their own, where tokenizer_config.json says nothing.
+void put_around(const Value& tokenizer, const Vocabulary& vocabulary, Value& metadata) {
+  const auto around = tokenizer.find("post_processor");
+  const Value* pieces = around == tokenizer.end() ? nullptr : template_in(*around);
+  if (pieces != nullptr) pieces = json::find(*pieces, "single", kWhere);
+  const auto id_of = [&](const Value& piece) -> std::int64_t {
+    const Value* special = json::find(piece, "SpecialToken", kWhere);
+    if (special == nullptr) return -1;
+    const auto token = json::require<std::string>(*special, "id", kWhere);
+    const auto found = std::ranges::find(vocabulary.tokens, token);
+    return found == vocabulary.tokens.end() ? -1 : found - vocabulary.tokens.begin();
+  };
+  const bool any = pieces != nullptr && pieces->is_array() && !pieces->empty();
+  const std::pair<const char*, std::int64_t> ends[] = {{"bos", any ? id_of(pieces->front()) : -1},
+                                                       {"eos", any ? id_of(pieces->back()) : -1}};
+  for (const auto& [name, id] : ends) {
+    const std::string add = fmt::format("tokenizer.ggml.add_{}_token", name);
+    if (metadata.contains(add)) continue;
+    metadata[add] = id >= 0;
+    if (id >= 0) metadata[fmt::format("tokenizer.ggml.{}_token_id", name)] = id;
+  }
+}
+
 void put_template(const fs::path& folder, const Value& settings, Value& metadata) {
   std::error_code ignored;
   if (fs::is_regular_file(folder / "chat_template.jinja", ignored)) {
@@ -258,7 +309,7 @@ void put_gguf_tokenizer(const fs::path& folder,
         tokenizer.contains("normalizer") && has_type(tokenizer["normalizer"], "Prepend");
   } else if (type == "BPE") {
     metadata["tokenizer.ggml.model"] = "gpt2";
-    metadata["tokenizer.ggml.pre"] = pre_tokenizer_name(tokenizer);
+    metadata["tokenizer.ggml.pre"] = pre_tokenizer_name(tokenizer, *model);
     metadata["tokenizer.ggml.merges"] = merges_of(*model);
   } else if (type == "WordPiece") {
     metadata["tokenizer.ggml.model"] = "bert";
@@ -273,6 +324,7 @@ void put_gguf_tokenizer(const fs::path& folder,
                             json::quote(type)));
   }
   put_special(config, settings, out, metadata);
+  if (type != "WordPiece") put_around(tokenizer, out, metadata);
   put_template(folder, settings, metadata);
   metadata["tokenizer.ggml.tokens"] = std::move(out.tokens);
   metadata["tokenizer.ggml.token_type"] = std::move(out.types);

@@ -2,6 +2,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <vector>
 
 #include "attention/cached.h"
 #include "attention/edits.h"
@@ -52,11 +53,20 @@ Tensor Transformer::positions_of(const Tokens& tokens, const RunOptions& options
   const auto [B, T] = ids.shape;
   Tensor out(DType::kI64, {B, T});
   const auto to = out.view<std::int64_t, 2>();
+  std::vector<std::uint8_t> begins(static_cast<std::size_t>(T), 0);
+  if (!tokens.cu_seqlens.empty()) {
+    for (const std::int32_t row : tokens.cu_seqlens.span<std::int32_t>())
+      if (row < T) begins[static_cast<std::size_t>(row)] = 1;
+  }
   for (std::int64_t s = 0; s < B; ++s) {
-    const std::int64_t before =
+    std::int64_t before =
         options.caches.empty() ? 0 : options.caches[static_cast<std::size_t>(s)]->length();
     std::int64_t counted = before;
     for (std::int64_t i = 0; i < T; ++i) {
+      if (begins[static_cast<std::size_t>(i)] != 0) {
+        before = -i;
+        counted = 0;
+      }
       const bool shown =
           tokens.attention_mask.empty() || tokens.attention_mask.view<std::uint8_t, 2>()(s, i) != 0;
       const bool pad = b.position_rule == PositionRule::kSkipPadding && ids(s, i) == b.pad_token;
@@ -77,6 +87,49 @@ Tensor Transformer::positions_of(const Tokens& tokens, const RunOptions& options
     }
   }
   return out;
+}
+
+bool Transformer::packs() const {
+  return !convolution_ && std::ranges::all_of(blueprint_.layers, [](const LayerFacts& layer) {
+    const AttentionFacts& a = layer.attention;
+    return !layer.cross && a.relative.table.empty() && !a.disentangled &&
+           !(a.slopes_bf16 && !a.slopes.empty()) && !a.rope.depends_on_length();
+  });
+}
+
+void Transformer::check_packed(const Tokens& tokens, const RunOptions& options) const {
+  if (tokens.cu_seqlens.empty()) return;
+  const auto refuse = [](std::string_view expected, std::string_view found) {
+    throw Error(ErrorCode::kUnsupported,
+                fmt::format("[tokens] expected {} with cu_seqlens, found {}", expected, found));
+  };
+  if (!packs()) refuse("attention that can be packed", blueprint_.family);
+  if (!tokens.attention_mask.empty()) refuse("no attention_mask", "one");
+  if (!options.caches.empty()) refuse("no cache", "one");
+  if (options.sight != nullptr || !options.trace_layers.empty()) refuse("no Sight", "one");
+  const auto [B, T] = tokens.ids.view<std::int32_t, 2>().shape;
+  const Tensor& cu = tokens.cu_seqlens;
+  const bool shape = B == 1 && cu.dtype() == DType::kI32 && cu.shape().size() == 1 && cu.size() > 1;
+  if (!shape || cu.span<std::int32_t>().front() != 0 || cu.span<std::int32_t>().back() != T) {
+    throw Error(ErrorCode::kShape,
+                fmt::format("[tokens] expected cu_seqlens i32 [N+1] from 0 to {} with ids [1,{}], "
+                            "found {} {} with ids [{},{}]",
+                            T,
+                            T,
+                            name(cu.dtype()),
+                            to_string(cu.shape()),
+                            B,
+                            T));
+  }
+  const auto rows = cu.span<std::int32_t>();
+  for (std::size_t n = 0; n + 1 < rows.size(); ++n) {
+    const std::int64_t length = std::int64_t{rows[n + 1]} - rows[n];
+    if (length >= 1 && (blueprint_.position_rows == 0 || length <= blueprint_.positions)) continue;
+    throw Error(ErrorCode::kInput,
+                fmt::format("[tokens] expected sequences of 1 to {} tokens, found {}",
+                            blueprint_.positions,
+                            length));
+  }
 }
 
 void Transformer::check_caches(const Tokens& tokens, const RunOptions& options) const {
@@ -146,7 +199,7 @@ void Transformer::check(const Tokens& tokens, const RunOptions& options) const {
     throw Error(ErrorCode::kInput, "[tokens] expected at least one token, found none");
   // Where padding takes no position, positions_of() knows better.
   if (b.position_rows > 0 && T > b.positions && tokens.position_ids.empty() &&
-      b.position_rule == PositionRule::kIndex) {
+      tokens.cu_seqlens.empty() && b.position_rule == PositionRule::kIndex) {
     throw Error(ErrorCode::kInput,
                 fmt::format("[tokens] expected at most {} tokens, found {}: {} too many",
                             b.positions,
@@ -162,6 +215,7 @@ void Transformer::check(const Tokens& tokens, const RunOptions& options) const {
          b.position_rows > 0 ? b.position_rows - b.position_offset : kFar);
   check_mask(tokens);
   check_caches(tokens, options);
+  check_packed(tokens, options);
   check_resume(tokens, options);
   for (int layer : options.layers) check_layer(layer, layers(), "sight");
   for (std::size_t n = 0; n < options.trace_layers.size(); ++n) {

@@ -101,16 +101,30 @@ std::string Model::label(std::int64_t n) const {
 }
 
 Tensor Model::embedding(const Run& run, const Tensor& attention_mask) const {
-  return pool(run.last_hidden_state, attention_mask, parts_->pooling);
+  const bool pair = !run.encoder_last_hidden_state.empty();
+  return pool(pair ? run.encoder_last_hidden_state : run.last_hidden_state,
+              attention_mask,
+              parts_->pooling);
 }
 
 const Tokenizer& Model::tokenizer() const {
-  if (!parts_->tokenizer) {
-    throw Error(ErrorCode::kNotFound,
-                fmt::format("[model] expected tokenizer.json in {}, found none",
-                            parts_->place.folder.string()));
+  if (parts_->tokenizer) return *parts_->tokenizer;
+  std::string found = "none";
+  for (const char* other : {"source.spm",
+                            "spiece.model",
+                            "sentencepiece.bpe.model",
+                            "tokenizer.model",
+                            "vocab.json",
+                            "vocab.txt"}) {
+    std::error_code ignored;
+    if (!std::filesystem::exists(folder() / other, ignored)) continue;
+    found = fmt::format("only {}; save_pretrained of a fast tokenizer of Transformers writes it",
+                        other);
+    break;
   }
-  return *parts_->tokenizer;
+  throw Error(
+      ErrorCode::kNotFound,
+      fmt::format("[model] expected tokenizer.json in {}, found {}", folder().string(), found));
 }
 
 Tokens Model::tokens(std::string_view text, std::vector<Label>* labels, bool truncate) const {
@@ -162,6 +176,8 @@ Tokens Model::tokens(std::string_view text, std::vector<Label>* labels, bool tru
   if (parts_->network->reader().types < 2) tokens.type_ids = Tensor();
   return tokens;
 }
+
+bool Model::packs() const { return parts_->network->packs(); }
 
 bool Model::hears() const {
   const models::PairBlueprint* pair = parts_->network->pair();

@@ -33,6 +33,8 @@ class Network {
   [[nodiscard]] virtual std::int64_t parameters() const = 0;
   /// Whether it foretells the next token.
   [[nodiscard]] virtual bool generates() const = 0;
+  /// Whether it runs sequences that lie one behind the other (Tokens::cu_seqlens).
+  [[nodiscard]] virtual bool packs() const { return false; }
   /// What Transformers call the weights of an attention: "attentions.3"; some other word where they do not show
   /// them.
   [[nodiscard]] virtual std::string attention_name(std::size_t layer) const {

@@ -89,23 +89,21 @@ Grid Patches::grid(const Tensor& pixels) const {
   return grid;
 }
 
-Tensor Patches::operator()(const Tensor& pixels, const Grid& grid) const {
-  const PatchFacts& f = facts_;
+void unfold(const PatchFacts& f, const Tensor& pixels, const Grid& grid, float* rows) {
   const Shape& s = pixels.shape();
   const std::int64_t B = s[0];
   const std::int64_t frames = f.frames > 0 ? s[1] : 1;
   const std::int64_t H = s[s.size() - 2];
   const std::int64_t W = s.back();
   const View<const float, 5> from(pixels.span<float>().data(), {B, frames, f.channels, H, W});
-  const std::int64_t K = projection_->in();
-  Tensor unfolded(DType::kF32, {B * grid.count(), K});
+  const std::int64_t K = f.channels * f.tubelet * f.patch_height * f.patch_width;
   parallel_for(B * grid.count(), [&](std::int64_t n) {
     const std::int64_t b = n / grid.count();
     const std::int64_t patch = n % grid.count();
     const std::int64_t left = patch % grid.columns * f.patch_width;
     const std::int64_t top = patch / grid.columns % grid.rows * f.patch_height;
     const std::int64_t first = patch / (grid.columns * grid.rows) * f.tubelet;
-    float* to = unfolded.span<float>().data() + n * K;
+    float* to = rows + n * K;
     for (std::int64_t c = 0; c < f.channels; ++c) {
       for (std::int64_t t = 0; t < f.tubelet; ++t) {
         for (std::int64_t y = top; y < top + f.patch_height; ++y) {
@@ -115,6 +113,12 @@ Tensor Patches::operator()(const Tensor& pixels, const Grid& grid) const {
       }
     }
   });
+}
+
+Tensor Patches::operator()(const Tensor& pixels, const Grid& grid) const {
+  const std::int64_t B = pixels.dim(0);
+  Tensor unfolded(DType::kF32, {B * grid.count(), projection_->in()});
+  unfold(facts_, pixels, grid, unfolded.span<float>().data());
   Tensor rows(DType::kF32, {B, grid.count(), projection_->out()});
   (*projection_)(rows_of(std::as_const(unfolded)), rows_of(rows));
   return rows;

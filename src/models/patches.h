@@ -47,6 +47,10 @@ class Patches {
   std::optional<Linear> projection_;
 };
 
+/// The pixels of each patch in a row, channel by channel, frame by frame, row by row. Pixels and grid must fit.
+/// Shapes  to [B * grid.count(), channels*tubelet*patch_height*patch_width].
+void unfold(const PatchFacts& facts, const Tensor& pixels, const Grid& grid, float* to);
+
 /// Pictures as the file of words wants them, or where there is none in the size that the model was trained on as
 /// numbers from -1 to 1. Shapes  rgb [N,H,W,3] -> [N,channels,H',W'], or the frames of one video
 /// [1,N,channels,H',W']. Errors: those of ImageRules::read and pixels_from_rgb, kInput (no picture).

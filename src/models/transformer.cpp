@@ -316,6 +316,9 @@ class Transformer::Pass {
       call.rows = tokens_.attention_mask.view<std::uint8_t, 2>();
       if (options_.caches.empty()) call.options.key_mask = call.rows;
     }
+    if (!tokens_.cu_seqlens.empty())
+      call.options.cu_seqlens_q = call.options.cu_seqlens_k =
+          tokens_.cu_seqlens.view<std::int32_t, 1>();
     if (across) {
       call.caches = memories_;
       call.remembered = !memories_.empty();
@@ -454,7 +457,7 @@ Run Transformer::run(const Tokens& tokens,
     run.hidden_states.push_back(run.last_hidden_state.clone());
   const auto mask = tokens.attention_mask.empty() ? View<const std::uint8_t, 2>()
                                                   : tokens.attention_mask.view<std::uint8_t, 2>();
-  if (options.outputs) run_top(run, tokens, options);
+  if (options.outputs && tokens.cu_seqlens.empty()) run_top(run, tokens, options);
   for (std::size_t b = 0; b < options.caches.size(); ++b) {
     options.caches[b]->advance(leading_rows(mask, static_cast<std::int64_t>(b), tokens.ids.dim(1)));
   }

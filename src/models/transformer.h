@@ -57,6 +57,7 @@ class Transformer final : public Network {
   /// Keys and values of an encoder's rows for cross attention, into the memory of each cache.
   void remember(const Memory& memory, std::span<KvCache* const> caches) const;
   [[nodiscard]] bool generates() const override;
+  [[nodiscard]] bool packs() const override;
 
  private:
   struct Head {
@@ -71,6 +72,7 @@ class Transformer final : public Network {
   void read_embeddings();
   void read_top(const std::string& architecture);
   void check(const Tokens& tokens, const RunOptions& options) const;
+  void check_packed(const Tokens& tokens, const RunOptions& options) const;
   void check_caches(const Tokens& tokens, const RunOptions& options) const;
   void check_resume(const Tokens& tokens, const RunOptions& options) const;
   [[nodiscard]] Tensor embed(const Tokens& tokens,

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <limits>
 #include <utility>
 
 #include "headscope/error.h"
@@ -60,6 +61,11 @@ AddedTokens::AddedTokens(const json::Value& list,
     if (known != tokens_.end()) token.special = token.special || known->second.special;
     if (token.special) specials_.insert(token.content);
     if (token.special) special_ids_.set(static_cast<std::uint32_t>(id), true);
+    // GGUF files list some special tokens twice; the earlier id is as special as the later.
+    const auto own = json::get_or<std::int64_t>(entry, "id", id, where);
+    if (token.special && own != id && own >= 0 && own < std::numeric_limits<std::int32_t>::max() &&
+        vocabulary.token_of(static_cast<std::int32_t>(own)) == token.content)
+      special_ids_.set(static_cast<std::uint32_t>(own), true);
     tokens_[id] = std::move(token);
   }
   std::vector<std::pair<std::u32string, std::int32_t>> raw, normalized;

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <array>
 #include <string>
 
@@ -106,6 +107,19 @@ constexpr std::array<GgufPattern, 16> kPatterns{{
 }};
 
 }  // namespace
+
+std::string_view gpt2_regex() { return kGpt2; }
+
+std::string_view gguf_pattern_name(std::span<const std::string> regexes, bool ignore_merges) {
+  const GgufPattern* best = nullptr;
+  for (const GgufPattern& pattern : kPatterns) {
+    if (!std::ranges::equal(pattern.regexes, regexes)) continue;
+    if (best == nullptr || pattern.ignore_merges == ignore_merges) best = &pattern;
+  }
+  if (best == nullptr) return "";
+  const std::string_view names = best->names.substr(1);
+  return names.substr(0, names.find(' '));
+}
 
 const GgufPattern& gguf_pattern(std::string_view pre, std::string_view where) {
   const std::string word = fmt::format(" {} ", pre);

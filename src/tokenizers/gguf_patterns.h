@@ -1,6 +1,7 @@
 #pragma once
 
 #include <span>
+#include <string>
 #include <string_view>
 
 namespace headscope::tokenizers {
@@ -13,6 +14,11 @@ struct GgufPattern {
   bool ignore_merges = false;
   bool add_bos = false;
 };
+
+/// The name of a way to split: the first of those with exactly these regexes; "" when there is none.
+std::string_view gguf_pattern_name(std::span<const std::string> regexes, bool ignore_merges);
+/// What a ByteLevel pre-tokenizer splits by when it is not told otherwise.
+std::string_view gpt2_regex();
 
 /// Errors: kUnsupported, naming all that are known.
 const GgufPattern& gguf_pattern(std::string_view pre, std::string_view where);

@@ -74,7 +74,9 @@ void Vocabulary::insert(const TokenEntry& entry, std::uint32_t hash, std::string
   Slot& slot = slots_[place(entry.token, hash)];
   const auto id = static_cast<std::int32_t>(entry.id);
   if (slot.index != kNone) {
-    tokens_[slot.index].id = id;
+    Stored& known = tokens_[slot.index];
+    if (known.id != id) older_.push_back(known);
+    known.id = id;
     return;
   }
   slot = {hash, static_cast<std::uint32_t>(tokens_.size())};
@@ -86,19 +88,20 @@ void Vocabulary::insert(const TokenEntry& entry, std::uint32_t hash, std::string
 
 void Vocabulary::index_ids(std::string_view where) {
   std::size_t ids = 0;  // one beyond the largest
-  for (const Stored& token : tokens_) ids = std::max(ids, static_cast<std::size_t>(token.id) + 1);
-  const bool dense = ids <= 2 * tokens_.size() + 1024;
+  for (std::size_t i = 0; i < size(); ++i)
+    ids = std::max(ids, static_cast<std::size_t>(with_id(i).id) + 1);
+  const bool dense = ids <= 2 * size() + 1024;
   if (dense) dense_.assign(ids, kNone);
-  if (!dense) sparse_.reserve(tokens_.size());
-  for (std::size_t i = 0; i < tokens_.size(); ++i) {
-    const auto id = static_cast<std::uint32_t>(tokens_[i].id);
+  if (!dense) sparse_.reserve(size());
+  for (std::size_t i = 0; i < size(); ++i) {
+    const auto id = static_cast<std::uint32_t>(with_id(i).id);
     const std::uint32_t* known = dense ? &dense_[id] : sparse_.find(id);
     if (known != nullptr && *known != kNone) {
       throw Error(ErrorCode::kFormat,
                   fmt::format("[{}] expected one token an id, found \"{}\" and \"{}\" with id {}",
                               where,
-                              text_of(tokens_[*known]),
-                              text_of(tokens_[i]),
+                              text_of(with_id(*known)),
+                              text_of(with_id(i)),
                               id));
     }
     if (dense) {
@@ -141,7 +144,7 @@ std::optional<std::string_view> Vocabulary::token_of(std::int32_t id) const {
   const auto key = static_cast<std::uint32_t>(id);
   const std::uint32_t* index = key < dense_.size() ? &dense_[key] : sparse_.find(key);
   if (index == nullptr || *index == kNone) return std::nullopt;
-  return text_of(tokens_[*index]);
+  return text_of(with_id(*index));
 }
 
 }  // namespace headscope::tokenizers

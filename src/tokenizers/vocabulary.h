@@ -27,18 +27,18 @@ class Vocabulary {
   };
 
   Vocabulary() = default;
-  /// Of equal tokens the last counts; its ids before are nobody's.
+  /// Of equal tokens the last counts; the ids before it are read as the same text, and never given.
   /// Errors: kFormat (an id outside 0..2^31-1, two tokens with one id); kResources (over 4 GiB).
   Vocabulary(const std::vector<TokenEntry>& entries, std::string_view where);
 
-  [[nodiscard]] std::size_t size() const { return tokens_.size(); }
+  [[nodiscard]] std::size_t size() const { return tokens_.size() + older_.size(); }
   /// -1 when there is no such token.
   [[nodiscard]] std::int32_t id_of(std::string_view token) const;
   [[nodiscard]] std::optional<std::string_view> token_of(std::int32_t id) const;
   /// As id_of for many, and several times faster: what they need of memory is called up ahead.
   [[nodiscard]] std::vector<std::int32_t> ids_of(const std::vector<std::string_view>& tokens) const;
 
-  /// Calls take(Token) for all tokens, in the order of the file.
+  /// Calls take(Token) for all tokens, in the order of the file; of equal ones for the last.
   template <typename Take>
   void each(Take take) const {
     for (const Stored& token : tokens_) take(Token{text_of(token), token.id});
@@ -55,6 +55,10 @@ class Vocabulary {
   };
   static constexpr std::uint32_t kNone = 0xFFFFFFFF;
 
+  // All that have an id: tokens_, then older_.
+  [[nodiscard]] const Stored& with_id(std::size_t i) const {
+    return i < tokens_.size() ? tokens_[i] : older_[i - tokens_.size()];
+  }
   [[nodiscard]] std::string_view text_of(const Stored& token) const {
     return std::string_view(text_).substr(token.begin, token.size);
   }
@@ -70,6 +74,7 @@ class Vocabulary {
 
   std::string text_;  // all tokens one behind the other
   std::vector<Stored> tokens_;
+  std::vector<Stored> older_;  // equal to one that came later
   std::vector<Slot> slots_;
   std::vector<std::uint32_t> dense_;              // index by id, when ids have few gaps
   FlatMap<std::uint32_t, std::uint32_t> sparse_;  // index by id, when they have many

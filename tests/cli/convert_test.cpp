@@ -1,6 +1,9 @@
 #include <gtest/gtest.h>
+#include <sys/resource.h>
 
+#include <csignal>
 #include <filesystem>
+#include <map>
 #include <string>
 #include <vector>
 
@@ -77,6 +80,66 @@ TEST(ConvertVerb, GoesThereAndBackAndWritesOverNothing) {
   EXPECT_EQ(nlohmann::json::parse(json.out)["dtype"], "f32");
   EXPECT_EQ(Safetensors::open(back).at("h.0.mlp.c_fc.weight").shape, (Shape{32, 128}));
   EXPECT_EQ(convert_with({gguf, "-o", back}).status, 2);
+}
+
+// A limit on the size of files ends writes as a full disk does.
+class FullDisk {
+ public:
+  FullDisk() : before_(std::signal(SIGXFSZ, SIG_IGN)) {
+    ::getrlimit(RLIMIT_FSIZE, &limit_);
+    rlimit low = limit_;
+    low.rlim_cur = 20000;
+    ::setrlimit(RLIMIT_FSIZE, &low);
+  }
+  FullDisk(const FullDisk&) = delete;
+  FullDisk& operator=(const FullDisk&) = delete;
+  ~FullDisk() {
+    ::setrlimit(RLIMIT_FSIZE, &limit_);
+    std::signal(SIGXFSZ, before_);
+  }
+
+ private:
+  rlimit limit_{};
+  void (*before_)(int);
+};
+
+std::map<std::string, std::string> all_files(const fs::path& folder) {
+  std::map<std::string, std::string> out;
+  for (const auto& entry : fs::recursive_directory_iterator(folder)) {
+    if (entry.is_regular_file()) out[entry.path().string()] = read_file(entry.path(), 1 << 24);
+  }
+  return out;
+}
+
+TEST(ConvertVerb, AFullDiskLeavesEverythingAsItWas) {
+  const Scratch scratch;
+  write_model(scratch / "m");
+  const std::string gguf = (scratch / "m.gguf").string();
+  const std::string back = (scratch / "back").string();
+  ASSERT_EQ(convert_with({(scratch / "m").string(), "-o", gguf}).status, 0);
+  ASSERT_EQ(convert_with({gguf, "-o", back}).status, 0);
+  const auto before = all_files(scratch.path());
+  ASSERT_EQ(before.size(), 5U);  // two folders of config.json and model.safetensors, one GGUF
+  const std::vector<std::vector<std::string>> cases = {
+      {gguf, "-o", back, "--force", "--dtype", "f16"},
+      {gguf, "-o", back + "/new/folder"},
+      {back, "-o", gguf, "--force"},
+      {back, "-o", back + "/new.gguf"}};
+  for (const auto& arguments : cases) {
+    Outcome outcome;
+    {
+      const FullDisk full;
+      outcome = convert_with(arguments);
+    }
+    EXPECT_EQ(outcome.status, 4) << arguments[2];
+    EXPECT_TRUE(outcome.complaint.starts_with('[')) << outcome.complaint;
+    EXPECT_EQ(all_files(scratch.path()), before);
+  }
+  EXPECT_FALSE(fs::exists(back + "/new/folder"));
+  // A file where the folder should be.
+  const Outcome taken = convert_with({gguf, "-o", back + "/config.json/folder"});
+  EXPECT_EQ(taken.status, 3);
+  EXPECT_TRUE(taken.complaint.starts_with('[')) << taken.complaint;
 }
 
 TEST(ConvertVerb, SaysWhatItExpects) {

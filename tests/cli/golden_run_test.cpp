@@ -1,5 +1,6 @@
 #include <gtest/gtest.h>
 
+#include <filesystem>
 #include <nlohmann/json.hpp>
 
 #include "cli/app.h"
@@ -40,18 +41,17 @@ TEST(GoldenRun, StoriesAreToldAsPublished) {
 
 TEST(GoldenRun, RoundedActivationsCostLittle) {
   HEADSCOPE_REQUIRE_MODEL("smollm2-135m");
+  const std::filesystem::path play = golden::data_dir() / "text" / "tinyshakespeare.txt";
+  if (!std::filesystem::exists(play)) GTEST_SKIP() << "no tinyshakespeare.txt beside the goldens";
   const std::string folder = (golden::models_dir() / "smollm2-135m").string();
   const Model exact = Model::load(folder);
   const Model fast = Model::load(folder, Linear::Compute::kFast);
-  const std::string text =
-      "The old king gave the young prince a sharp sword. He had carried it in three wars, and he "
-      "had never once "
-      "drawn it in anger; now his hands shook, and the boy who took it from him was not yet "
-      "fifteen.";
+  const std::string text = read_file(play, std::size_t{1} << 24).substr(0, 6000);
   const auto ids = exact.tokenizer().encode(text).ids;
+  ASSERT_GT(ids.size(), 1500U);
   const double a = foresight(exact, ids).perplexity();
   const double b = foresight(fast, ids).perplexity();
-  EXPECT_NEAR(b / a, 1.0, 0.02) << a << ' ' << b;
+  EXPECT_NEAR(b / a, 1.0, 0.005) << a << ' ' << b;
 }
 
 TEST(GoldenRun, LookingTellsWhereHeadsLooked) {

@@ -35,7 +35,7 @@ TEST(Run, WrongWordsGiveOneLineThatSaysWhatWasExpected) {
       {{"planted", "king", "--tokens", "many"}, "--tokens"},
       {{"planted", "king", "--zero", "0.99"}, "found head 0.99"},
       {{"planted", "king", "--edits", "no-such-file.json"}, "no-such-file.json"},
-      {{"planted", "king", "--chat"}, "foretells tokens"},
+      {{"planted", "king", "--chat"}, "goes on from a text"},
       {{"no-such-model", "king"}, "no-such-model"},
   };
   for (const auto& [words, part] : cases) {

@@ -139,6 +139,66 @@ TEST(Generate, APromptPastThePositionsSaysByHowMuch) {
   EXPECT_EQ(generator.answer().size(), 2U);
 }
 
+TEST(Generate, ASequenceThatSlidesOnIsARunOfWhatItKeeps) {
+  const test::TinyDecoder tiny;
+  const Model model = tiny.load();
+  for (const std::int64_t positions : {2, 3, 7, 10}) {
+    const auto half = static_cast<std::ptrdiff_t>(positions / 2);
+    GenerateOptions options;
+    options.positions = positions;
+    options.slide = true;
+    options.most = 40;
+    Generator generator(model, options);
+    const std::vector<std::int32_t> prompt =
+        first_ids(static_cast<std::size_t>(std::min<std::int64_t>(positions, 6)));
+    generator.read(prompt);
+    std::vector<std::int32_t> all = prompt;
+    std::vector<std::int32_t> kept = prompt;
+    while (generator.step()) {
+      const std::int32_t next = generator.answer().back();
+      ASSERT_EQ(next, greedy(model, kept, 1).front()) << positions << ' ' << all.size();
+      for (std::size_t i = 0; i < kept.size(); ++i) {
+        const auto number =
+            static_cast<std::size_t>(generator.number_of(static_cast<std::int64_t>(i)));
+        ASSERT_EQ(kept[i], all.at(number));
+      }
+      if (static_cast<std::int64_t>(kept.size()) == positions)
+        kept.erase(kept.begin() + 1, kept.end() - (half - 1));
+      kept.push_back(next);
+      all.push_back(next);
+    }
+    EXPECT_EQ(generator.answer().size(), 40U);
+    EXPECT_EQ(generator.ended(), Ended::kMost);
+  }
+  GenerateOptions options;
+  options.positions = 1;
+  options.slide = true;
+  EXPECT_THROW(Generator(model, options), Error);
+}
+
+TEST(Generate, SequencesSlideOnOneByOne) {
+  const test::TinyDecoder tiny;
+  const Model model = tiny.load();
+  GenerateOptions options;
+  options.positions = 9;
+  options.slide = true;
+  options.most = 25;
+  const auto alone = [&](std::size_t n) {
+    Generator one(model, options);
+    one.read(first_ids(n));
+    while (one.step()) {
+    }
+    return one.answer();
+  };
+  Generator both(model, options, 2);
+  both.read(first_ids(7), 0);
+  both.read(first_ids(4), 1);
+  while (both.step()) {
+  }
+  EXPECT_EQ(both.answer(0), alone(7));
+  EXPECT_EQ(both.answer(1), alone(4));
+}
+
 TEST(Generate, ForesightIsTheMeanOfWholeRuns) {
   const test::TinyDecoder tiny;
   const Model model = tiny.load();

@@ -16,6 +16,7 @@
 #include "headscope/gguf.h"
 #include "headscope/model.h"
 #include "headscope/safetensors.h"
+#include "tokenizers/gguf_json.h"
 
 namespace headscope {
 namespace {
@@ -237,6 +238,60 @@ TEST(Convert, ATokenizerTravelsAsGgufKeys) {
       json::parse(read_file(scratch / "back" / "tokenizer_config.json"), "tokenizer_config.json");
   EXPECT_EQ(settings["chat_template"], "{{ x }}");
   EXPECT_EQ(settings["bos_token"], "t1");
+}
+
+// There and back: a text has the same tokens, however it was split.
+TEST(Convert, WaysToSplitKeepTheirNames) {
+  const Scratch scratch;
+  const SmallLlama small(scratch / "hf");
+  for (const char* pre : {"default",
+                          "gpt-2",
+                          "smollm",
+                          "falcon",
+                          "llama-bpe",
+                          "dbrx",
+                          "qwen2",
+                          "qwen35",
+                          "gpt-4o",
+                          "tekken",
+                          "seed-coder",
+                          "bloom",
+                          "viking",
+                          "deepseek-v3",
+                          "deepseek-llm",
+                          "deepseek-coder"}) {
+    for (const bool around : {false, true}) {
+      Value tokens = Value::array();
+      for (int i = 0; i < kWords; ++i) tokens.push_back(std::string(1, static_cast<char>('A' + i)));
+      const Value metadata = {{"tokenizer.ggml.model", "gpt2"},
+                              {"tokenizer.ggml.pre", pre},
+                              {"tokenizer.ggml.tokens", tokens},
+                              {"tokenizer.ggml.merges", {"A B", "B C"}},
+                              {"tokenizer.ggml.bos_token_id", 3},
+                              {"tokenizer.ggml.eos_token_id", 4},
+                              {"tokenizer.ggml.add_bos_token", around},
+                              {"tokenizer.ggml.add_eos_token", around}};
+      write_file(scratch / "hf" / "tokenizer.json",
+                 tokenizers::gguf_json(metadata, "m.gguf").dump());
+      models::convert_to_gguf(scratch / "hf", scratch / "m.gguf", DType::kF16);
+      const Value m = Gguf::open(scratch / "m.gguf").metadata();
+      EXPECT_EQ(m["tokenizer.ggml.pre"], pre);
+      EXPECT_EQ(m["tokenizer.ggml.add_bos_token"], around) << pre;
+      EXPECT_EQ(m["tokenizer.ggml.add_eos_token"], around) << pre;
+      if (around) {
+        EXPECT_EQ(m["tokenizer.ggml.bos_token_id"], 3) << pre;
+        EXPECT_EQ(m["tokenizer.ggml.eos_token_id"], 4) << pre;
+      }
+    }
+  }
+  Value other = json::parse(read_file(scratch / "hf" / "tokenizer.json"), "tokenizer.json");
+  other["pre_tokenizer"] = {
+      {"type", "Split"}, {"pattern", {{"Regex", "x+"}}}, {"behavior", "Isolated"}};
+  write_file(scratch / "hf" / "tokenizer.json", other.dump());
+  EXPECT_EQ(
+      outcome([&] { models::convert_to_gguf(scratch / "hf", scratch / "n.gguf", DType::kF16); }),
+      "unsupported");
+  EXPECT_FALSE(fs::exists(scratch / "n.gguf"));
 }
 
 TEST(Convert, WhatGgufCannotHoldIsRefusedAndNothingIsWritten) {

@@ -12,6 +12,7 @@
 #include <optional>
 #include <sstream>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "golden/golden.h"
@@ -24,6 +25,14 @@ namespace {
 using Json = nlohmann::json;
 using Path = std::filesystem::path;
 using Pairs = std::vector<std::array<std::size_t, 2>>;
+
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+constexpr bool kSanitized = true;
+#elif defined(__has_feature)
+constexpr bool kSanitized = __has_feature(address_sanitizer) || __has_feature(thread_sanitizer);
+#else
+constexpr bool kSanitized = false;
+#endif
 
 std::string read_plain(const Path& file) {
   std::ifstream in(file, std::ios::binary);
@@ -63,9 +72,12 @@ std::optional<Tokenizer> find_tokenizer(const std::string& name) {
   }
   for (const Path& folder :
        {golden::models_dir() / name, golden::models_dir() / (name + "-135m")}) {
-    if (!std::filesystem::exists(folder / "model.gguf")) continue;
-    const Gguf file = Gguf::open(folder / "model.gguf");
-    return Tokenizer::from_gguf(file.metadata(), file.name());
+    if (std::filesystem::exists(folder / "tokenizer.json")) return Tokenizer::load(folder);
+    for (const char* gguf : {"model.gguf", "stories260K.gguf"}) {
+      if (!std::filesystem::exists(folder / gguf)) continue;
+      const Gguf file = Gguf::open(folder / gguf);
+      return Tokenizer::from_gguf(file.metadata(), file.name());
+    }
   }
   return std::nullopt;
 }
@@ -167,6 +179,44 @@ TEST(GoldenTokenizers, VocabulariesOfGgufFilesLoadInATenthOfASecond) {
   EXPECT_EQ(tokenizer.vocabulary_size(), 49152);
   RecordProperty("milliseconds", std::to_string(passed.count() * 1e3));
   EXPECT_LT(passed.count(), 2.0);  // 0.1 on a machine that nobody else uses
+}
+
+// One second on a machine that nobody else uses; anything quadratic would take minutes.
+TEST(GoldenTokenizers, AMegabyteWithoutSpacesEndsInThreeSeconds) {
+  constexpr std::size_t kSize = 1'000'000;
+  std::uint64_t state = 7;
+  const auto random = [&state](std::uint64_t n) {
+    state = state * 6364136223846793005ULL + 1442695040888963407ULL;
+    return static_cast<char>((state >> 40) % n);
+  };
+  std::string letters, cyrillic, digits, marks, bytes;
+  while (letters.size() < kSize) letters += static_cast<char>('a' + random(26));
+  while (cyrillic.size() < kSize)
+    cyrillic += std::string("\xD0") + static_cast<char>(0xB0 + random(16));
+  while (digits.size() < kSize) digits += static_cast<char>('0' + random(10));
+  while (marks.size() < kSize) marks += "!?#$%&*+-=/"[static_cast<std::size_t>(random(11))];
+  while (bytes.size() < kSize)
+    bytes += std::string("\xF0\x9F\x98") + static_cast<char>(0x80 + random(64));
+  const std::pair<const char*, std::string> words[] = {{"one letter", std::string(kSize, 'a')},
+                                                       {"letters", letters},
+                                                       {"cyrillic", cyrillic},
+                                                       {"digits", digits},
+                                                       {"marks", marks},
+                                                       {"emoji", bytes}};
+  std::size_t checked = 0;
+  for (const char* name : {"bert", "qwen3", "whisper", "smollm2", "stories260k", "minilm-l6"}) {
+    const auto tokenizer = find_tokenizer(name);
+    if (!tokenizer) continue;
+    ++checked;
+    for (const auto& [kind, word] : words) {
+      const auto begin = std::chrono::steady_clock::now();
+      EXPECT_FALSE(tokenizer->encode(word, false).ids.empty()) << name;
+      const std::chrono::duration<double> passed = std::chrono::steady_clock::now() - begin;
+      RecordProperty(std::string(name) + " " + kind + " ms", std::to_string(passed.count() * 1e3));
+      EXPECT_LT(passed.count(), kSanitized ? 60.0 : 3.0) << name << ' ' << kind;
+    }
+  }
+  if (checked == 0) GTEST_SKIP() << "no tokenizer beside the goldens (or no xz)";
 }
 
 TEST(GoldenTokenizers, SentencePieceOfAGgufFileGivesTextsBack) {

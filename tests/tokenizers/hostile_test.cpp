@@ -2,6 +2,7 @@
 // that do: linear time.
 #include <gtest/gtest.h>
 
+#include <array>
 #include <chrono>
 #include <functional>
 #include <nlohmann/json.hpp>
@@ -163,6 +164,36 @@ TEST(HostileTokenizers, GgufMetadataIsChecked) {
     j[key("model")] = "gpt2";
     j[key("merges")] = {"ab"};
   });
+}
+
+// Published files have them: <pad> under several ids, say.
+TEST(HostileTokenizers, EqualTokensOfAGgufFileAllKeepTheirText) {
+  for (const char* kind : {"llama", "t5", "gpt2", "bert"}) {
+    Json json = gguf_metadata();
+    json["tokenizer.ggml.model"] = kind;
+    json["tokenizer.ggml.tokens"] = {
+        "<unk>", "[SEP]", "\u2581a", "[CLS]", "\u2581a", "[SEP]", "a", "a"};
+    json["tokenizer.ggml.scores"] = {0.0, 0.0, -1.0, -2.0, -1.5, -3.0, -4.0, -5.0};
+    json["tokenizer.ggml.token_type"] = {2, 3, 1, 3, 1, 3, 1, 1};
+    json["tokenizer.ggml.pre"] = "gpt-2";
+    json["tokenizer.ggml.merges"] = Json::array();
+    json["tokenizer.ggml.cls_token_id"] = 3;
+    json["tokenizer.ggml.seperator_token_id"] = 5;
+    json["tokenizer.ggml.unknown_token_id"] = 0;
+    json["tokenizer.ggml.eos_token_id"] = 5;
+    const Tokenizer tokenizer = Tokenizer::from_gguf(json, kind);
+    EXPECT_EQ(tokenizer.vocabulary_size(), 8) << kind;
+    for (const auto& [earlier, later] : {std::pair{2, 4}, std::pair{6, 7}}) {
+      EXPECT_EQ(tokenizer.token_of(earlier), tokenizer.token_of(later)) << kind;
+      EXPECT_EQ(tokenizer.decode(std::array{earlier}), tokenizer.decode(std::array{later})) << kind;
+      EXPECT_NE(tokenizer.decode(std::array{earlier}), "") << kind;
+      EXPECT_EQ(tokenizer.id_of(tokenizer.token_of(earlier)), later) << kind;
+    }
+    EXPECT_EQ(tokenizer.decode(std::array{1, 2, 3, 5}, true), tokenizer.decode(std::array{2}, true))
+        << kind;
+    for (const std::int32_t id : tokenizer.encode("a", false).ids)
+      EXPECT_TRUE(id != 2 && id != 6) << kind << ' ' << id;
+  }
 }
 
 TEST(HostileTokenizers, EveryNamedPatternCompiles) {

@@ -1,0 +1,125 @@
+#include "train/products.h"
+
+#include <fmt/format.h>
+#include <oneapi/dnnl/dnnl.h>
+
+#include <algorithm>
+#include <vector>
+
+#include "headscope/error.h"
+#include "headscope/threads.h"
+#include "kernels/one_thread.h"
+
+namespace headscope::train {
+
+namespace {
+
+// Tiles of one result.
+struct Cut {
+  std::int64_t M = 0, N = 0;
+  std::int64_t tall = 0, wide = 0;
+  std::int64_t down = 0, across = 0;
+};
+
+// Large tiles read little twice; at least kTasks of them keep many cores busy, unless they get too small.
+Cut cut(std::int64_t M, std::int64_t N) {
+  constexpr std::int64_t kTasks = 16;
+  Cut c{M, N, 256, 384, 0, 0};
+  for (;;) {
+    c.down = (M + c.tall - 1) / c.tall;
+    c.across = (N + c.wide - 1) / c.wide;
+    if (c.down * c.across >= kTasks || (c.tall <= 64 && c.wide <= 96)) return c;
+    const bool rows = c.tall > 64 && (c.wide <= 96 || 3 * c.tall > 2 * c.wide);
+    (rows ? c.tall : c.wide) /= 2;
+  }
+}
+
+void check(const Sum& sum) {
+  const Matrix& a = sum.terms.front().a;
+  const Matrix& b = sum.terms.front().b;
+  for (const Term& t : sum.terms) {
+    const bool steps =
+        (t.a.row_step == 1 || t.a.column_step == 1) && (t.b.row_step == 1 || t.b.column_step == 1);
+    if (t.a.rows == a.rows && t.b.columns == b.columns && t.a.columns == t.b.rows && steps)
+      continue;
+    throw Error(ErrorCode::kShape,
+                fmt::format("[train] expected a product [{},K] x [K,{}], found [{},{}] x [{},{}]",
+                            a.rows,
+                            b.columns,
+                            t.a.rows,
+                            t.a.columns,
+                            t.b.rows,
+                            t.b.columns));
+  }
+}
+
+// A tile of one term, by the calling thread alone.
+void tile(const Term& t,
+          std::int64_t row,
+          std::int64_t rows,
+          std::int64_t column,
+          std::int64_t columns,
+          float beta,
+          float* c,
+          std::int64_t step) {
+  const bool a_turned = t.a.column_step != 1;
+  const bool b_turned = t.b.column_step != 1;
+  const std::int64_t K = t.a.columns;
+  const auto lead = [](const Matrix& m, bool turned) {
+    return std::max<std::int64_t>(turned ? m.column_step : m.row_step, turned ? m.rows : m.columns);
+  };
+  const dnnl_status_t status = dnnl_sgemm(a_turned ? 'T' : 'N',
+                                          b_turned ? 'T' : 'N',
+                                          rows,
+                                          columns,
+                                          K,
+                                          1.0F,
+                                          t.a.data + row * t.a.row_step,
+                                          lead(t.a, a_turned),
+                                          t.b.data + column * t.b.column_step,
+                                          lead(t.b, b_turned),
+                                          beta,
+                                          c,
+                                          step);
+  if (status == dnnl_success) return;
+  throw Error(status == dnnl_out_of_memory ? ErrorCode::kResources : ErrorCode::kInternal,
+              fmt::format("[train] oneDNN: a product failed with status {}", int{status}));
+}
+
+void run(const Sum& sum, const Cut& cut, std::int64_t task) {
+  const std::int64_t row = task / cut.across * cut.tall;
+  const std::int64_t column = task % cut.across * cut.wide;
+  const std::int64_t rows = std::min(cut.tall, cut.M - row);
+  const std::int64_t columns = std::min(cut.wide, cut.N - column);
+  float* c = sum.c + row * sum.step + column;
+  bool add = sum.add;
+  if (sum.bias != nullptr && !add) {
+    for (std::int64_t i = 0; i < rows; ++i)
+      std::copy_n(sum.bias + column, columns, c + i * sum.step);
+    add = true;
+  }
+  const kernels::OneThread one;
+  for (const Term& term : sum.terms) {
+    tile(term, row, rows, column, columns, add ? 1.0F : 0.0F, c, sum.step);
+    add = true;
+  }
+}
+
+}  // namespace
+
+void multiply(std::span<const Sum> sums) {
+  std::vector<Cut> cuts;
+  std::vector<std::int64_t> first{0};
+  for (const Sum& sum : sums) {
+    check(sum);
+    cuts.push_back(cut(sum.terms.front().a.rows, sum.terms.front().b.columns));
+    first.push_back(first.back() + cuts.back().down * cuts.back().across);
+  }
+  parallel_for(first.back(), [&](std::int64_t task) {
+    std::size_t n = 0;
+    while (task >= first[n + 1]) ++n;
+    run(sums[n], cuts[n], task - first[n]);
+  });
+}
+
+}  // namespace headscope::train

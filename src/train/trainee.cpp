@@ -1,0 +1,128 @@
+#include <fmt/format.h>
+
+#include <cmath>
+
+#include "models/families.h"
+#include "models/finite.h"
+#include "models/model_files.h"
+#include "models/vision.h"
+#include "train/network.h"
+
+namespace headscope::train {
+
+namespace {
+
+constexpr std::size_t kMostParameters = std::size_t{1} << 15;
+constexpr std::size_t kMostConfig = std::size_t{16} << 20;
+
+Tensor stored_as(const Tensor& value, DType dtype) {
+  if (dtype == DType::kF32) return value.clone();
+  Tensor t(dtype, value.shape());
+  const auto from = value.span<float>();
+  if (dtype == DType::kF16) {
+    for (std::size_t i = 0; i < from.size(); ++i) t.span<f16>()[i] = to_f16(from[i]);
+  } else {
+    for (std::size_t i = 0; i < from.size(); ++i) t.span<bf16>()[i] = to_bf16(from[i]);
+  }
+  return t;
+}
+
+void check(const StepOptions& o) {
+  const auto share = [](float x) { return x >= 0.0F && x < 1.0F; };
+  if (share(o.dropout) && share(o.label_smoothing) && std::isfinite(o.scale)) return;
+  throw Error(ErrorCode::kRange,
+              fmt::format("[train] expected dropout and label smoothing 0 to below 1 and a finite "
+                          "scale, found {}, {} and {}",
+                          o.dropout,
+                          o.label_smoothing,
+                          o.scale));
+}
+
+}  // namespace
+
+struct Trainee::Parts {
+  std::string text;  // of config.json
+  std::string family;
+  std::vector<Parameter> parameters;
+  std::unique_ptr<Network> network;
+  Tape tape;
+
+  Parts(std::string_view config, const models::Weights* file, std::uint64_t seed)
+      : Parts(config, json::parse(config, "config.json", {.bytes = kMostConfig}), file, seed) {}
+  Parts(std::string_view config_text,
+        const json::Value& config,
+        const models::Weights* file,
+        std::uint64_t seed)
+      : text(config_text), family(json::require<std::string>(config, "model_type", "config.json")) {
+    parameters.reserve(kMostParameters);  // the network points into it
+    network = vision_network(config, file, seed, parameters);
+    if (network == nullptr)
+      network = text_network(config, file, seed, models::read_blueprint(config), parameters);
+  }
+};
+
+Trainee::Trainee(std::unique_ptr<Parts> parts) : parts_(std::move(parts)) {}
+Trainee::Trainee(Trainee&&) noexcept = default;
+Trainee& Trainee::operator=(Trainee&&) noexcept = default;
+Trainee::~Trainee() = default;
+
+Trainee Trainee::fresh(std::string_view config, std::uint64_t seed) {
+  return Trainee(std::make_unique<Parts>(config, nullptr, seed));
+}
+
+Trainee Trainee::load(const std::filesystem::path& folder) {
+  const std::string text = read_file(folder / "config.json", kMostConfig);
+  const json::Value config = json::parse(text, "config.json", {.bytes = kMostConfig});
+  models::Tensors tensors = models::Tensors::of(Safetensors::open(folder));
+  models::check_finite(tensors);
+  const auto vision = models::read_vision(config, models::architecture_of(config));
+  const models::Blueprint b = vision ? vision->body : models::read_blueprint(config);
+  const models::Weights weights(std::move(tensors), b.prefixes, b.matrices);
+  return Trainee(std::make_unique<Parts>(text, config, &weights, 0));
+}
+
+const std::string& Trainee::family() const { return parts_->family; }
+std::int64_t Trainee::vocabulary() const { return parts_->network->blueprint().vocabulary; }
+std::int64_t Trainee::positions() const { return parts_->network->positions(); }
+std::int64_t Trainee::classes() const { return parts_->network->classes(); }
+std::vector<Parameter>& Trainee::parameters() { return parts_->parameters; }
+const std::vector<Parameter>& Trainee::parameters() const { return parts_->parameters; }
+
+Loss Trainee::step(const Batch& batch, const StepOptions& options) {
+  check(options);
+  Tape& tape = parts_->tape;
+  tape.begin(options);
+  const Loss loss = parts_->network->loss(tape, batch);
+  if (options.train && loss.count > 0) tape.backward();
+  return loss;
+}
+
+Tensor Trainee::logits(const Batch& batch) {
+  parts_->tape.begin({.train = false});
+  return parts_->network->logits(parts_->tape, batch);
+}
+
+std::size_t Trainee::buffer_bytes() const { return parts_->tape.bytes(); }
+
+void Trainee::save(const std::filesystem::path& folder, DType dtype) const {
+  if (dtype != DType::kF32 && dtype != DType::kF16 && dtype != DType::kBF16) {
+    throw Error(ErrorCode::kDType,
+                fmt::format("[train] expected to save f32, f16 or bf16, found {}", name(dtype)));
+  }
+  std::error_code error;
+  std::filesystem::create_directories(folder, error);
+  if (error) {
+    throw Error(ErrorCode::kIo,
+                fmt::format("[{}] cannot make the folder: {}", folder.string(), error.message()));
+  }
+  std::map<std::string, Tensor> kept;
+  std::map<std::string, AnyView, std::less<>> views;
+  for (const Parameter& p : parts_->parameters) {
+    if (dtype != DType::kF32) kept.emplace(p.name, stored_as(p.value, dtype));
+    views.emplace(p.name, dtype == DType::kF32 ? p.value.any() : kept.at(p.name).any());
+  }
+  write_safetensors(folder / "model.safetensors", views, {{"format", "pt"}});
+  write_file(folder / "config.json", std::string_view(parts_->text));
+}
+
+}  // namespace headscope::train
