@@ -41,6 +41,10 @@ Tensor pixels_from_rgb(View<const std::uint8_t, 3> rgb,
                        const ImageRules& rules,
                        std::int64_t channels = 3);
 
+/// The part of a picture that resizing and cropping leave, in its own proportions, made smaller where a side is
+/// longer than `most_side`. Shapes  [H,W,3] -> [h,w,3], at least one pixel. Errors: as pixels_from_rgb.
+Tensor seen_part(View<const std::uint8_t, 3> rgb, const ImageRules& rules, std::int64_t most_side);
+
 /// The picture in another size, in bytes. Shapes [H,W,N] -> [height,width,N].
 Tensor resize(View<const std::uint8_t, 3> picture,
               std::int64_t height,

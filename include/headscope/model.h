@@ -208,6 +208,11 @@ class Model {
   /// numbers from -1 to 1). Shapes  rgb [N,H,W,3] -> Tokens::pixels [N,channels,H',W'], or the frames of one
   /// video: [1,N,channels,H',W']. Errors: kUnsupported when it reads none; those of pixels_from_rgb.
   [[nodiscard]] Tokens pixels(View<const std::uint8_t, 4> rgb) const;
+  /// Frames of the videos that it was trained on; 0: it reads pictures one by one, or none.
+  [[nodiscard]] std::int64_t frames() const;
+  /// The part of pictures that it sees, small enough for people: see seen_part. Shapes [N,H,W,3] -> [N,h,w,3].
+  /// Errors: kUnsupported when it reads none; those of resize.
+  [[nodiscard]] Tensor seen(View<const std::uint8_t, 4> rgb, std::int64_t most_side) const;
   /// What the keys of sequence b in the record of a layer are: "patch 3,0" (row, column), "frame 2 patch 3,0",
   /// "[CLS]", "register 1", "filling" (of a window beyond the edge). Empty where they are the tokens of a text.
   /// Errors: kRange; those of run() for the pixels.

@@ -17,7 +17,7 @@ struct Report {
   const std::vector<AttentionTrace>* traces = nullptr;
   int layer = 0;  ///< what is selected when the page opens
   int head = 0;
-  std::string view = "head";    ///< "head" or "walk"
+  std::string view = "head";    ///< "head" or "walk"; of pictures, music and tables also "media"
   std::string language = "en";  ///< "en" or "ru"; the reader can switch
 };
 

@@ -2,21 +2,15 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "headscope/attention.h"
+#include "headscope/scene.h"
+#include "headscope/sequence.h"
 
 namespace headscope {
-
-/// One element of the sequence as a person reads it.
-struct Label {
-  std::string text;        ///< "молодо", "##му", "[CLS]"
-  std::int64_t begin = 0;  ///< bytes [begin, end) of the input text; equal: not from the text
-  std::int64_t end = 0;
-  std::int64_t word = -1;  ///< which word of the text it is a piece of; -1: none (special)
-  bool special = false;
-};
 
 /// Which of two ways a mip level was pooled.
 enum class Pool { kMean, kMax };
@@ -29,6 +23,10 @@ struct Sighting {
   std::string text;           ///< the input as given
   std::vector<Label> labels;  ///< [T]
   std::vector<FocusRecord> layers;
+  Scene scene;  ///< what the labels lie in, when that is no text
+  /// Of layers that look at parts of a picture apart (windows, frames) or at a coarser grid: what the keys of all B
+  /// sequences are, one sequence behind the other. No such layer, or empty: as labels.
+  std::vector<std::vector<Label>> layer_labels;
 
   /// Of an encoder-decoder: what the decoder said, and how many layers the encoder and the decoder have. The
   /// decoder's rows are these tokens; its cross attention asks the labels above.
@@ -43,6 +41,16 @@ struct Sighting {
     const bool own = layer >= encoder_layers && layer < encoder_layers + decoder_layers;
     return own ? answer : labels;
   }
+
+  /// What key j of sequence b is; nullptr where nobody said.
+  [[nodiscard]] const Label* key_label(int layer, std::int64_t b, std::int64_t j) const;
+  /// Where the light of one row falls in a picture or video: its weights, each in its patch; without a row the mean
+  /// over all rows. Shapes  [frames,rows,columns]; what falls on [CLS] and its like is left out.
+  /// Errors: as row; kUsage when the labels lie in no picture.
+  [[nodiscard]] Tensor light(int layer,
+                             int head,
+                             std::optional<std::int64_t> i = {},
+                             std::int64_t b = 0) const;
 
   /// Side of a tile.
   static constexpr std::int64_t kTile = 256;

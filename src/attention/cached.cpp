@@ -37,12 +37,13 @@ FocusOptions options_of(const AttentionCall& call,
   FocusOptions o = call.options;
   const std::int64_t first = call.caches[static_cast<std::size_t>(b)]->first(call.layer);
   o.key_mask = {};
+  o.prefix = std::max<std::int64_t>(0, o.prefix - first);  // it counts keys from position 0
   if (!call.remembered) o.query_offset = kept - rows;
   if (o.bias.data == nullptr) return o;
   if (o.bias.shape[0] > 1) o.bias.data += b * o.bias.stride[0];
   o.bias.shape[0] = 1;
   o.bias.shape[2] = std::min(o.bias.shape[2], rows);
-  // It counts keys from position 0; a window has dropped some.
+  // So does it; a window has dropped some.
   o.bias.data += first;
   o.bias.shape[3] = std::min(o.bias.shape[3] - first, kept);
   return o;

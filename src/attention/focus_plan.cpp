@@ -33,6 +33,13 @@ void check_axis(const char* what, std::int64_t stride, std::int64_t size) {
   }
 }
 
+void check_data(const char* what, const void* data, const Sizes& shape) {
+  if (data != nullptr || std::find(shape.begin(), shape.end(), 0) != shape.end()) return;
+  throw Error(
+      ErrorCode::kShape,
+      fmt::format("[focus] expected {} {} to be given, found no data", what, to_string(shape)));
+}
+
 // An axis of the bias may be 1: the same for all.
 bool spreads(std::int64_t size, std::int64_t full) { return size == 1 || size == full; }
 
@@ -161,10 +168,14 @@ void check_focus(const FocusInputOf<T>& in, const FocusOutputOf<T>* out, const S
   check_axis("q", in.q.stride[3], D);
   check_axis("k", in.k.stride[3], D);
   check_axis("v", in.v.stride[3], Dv);
+  check_data("q", in.q.data, in.q.shape);
+  check_data("k", in.k.data, in.k.shape);
+  check_data("v", in.v.data, in.v.shape);
   if (out != nullptr) {
     if (out->out.shape != Sizes{B, H, Tq, Dv})
       shape_error("out", Sizes{B, H, Tq, Dv}, out->out.shape);
     check_axis("out", out->out.stride[3], Dv);
+    check_data("out", out->out.data, out->out.shape);
     const std::array<std::int64_t, 3> rows{B, H, Tq};
     if (out->lse.data != nullptr && out->lse.shape != rows)
       shape_error("lse", rows, out->lse.shape);

@@ -29,6 +29,8 @@ constexpr Verb kVerbs[] = {
     {"pull", pull, Word::kHelpPull},
     {"models", models, Word::kHelpModels},
     {"convert", convert, Word::kHelpConvert},
+    {"train", train, Word::kHelpTrain},
+    {"syntax", syntax, Word::kHelpSyntax},
     {"doctor", doctor_verb, Word::kHelpDoctor},
     {"cpu", cpu, Word::kHelpCpu},
     {"bench", bench, Word::kHelpBench},

@@ -17,6 +17,8 @@ int bench(std::span<const std::string> arguments, Lang lang, std::string& out);
 int pull(std::span<const std::string> arguments, Lang lang, std::string& out);
 int doctor_verb(std::span<const std::string> arguments, Lang lang, std::string& out);
 int convert(std::span<const std::string> arguments, Lang lang, std::string& out);
+int train(std::span<const std::string> arguments, Lang lang, std::string& out);
+int syntax(std::span<const std::string> arguments, Lang lang, std::string& out);
 int models(std::span<const std::string> arguments, Lang lang, std::string& out);
 
 }  // namespace headscope::cli

@@ -63,8 +63,10 @@ bool means_a_file(std::string_view word) {
   for (const std::string_view begin : {"/", "./", "../", "~"}) {
     if (word.size() > begin.size() && word.starts_with(begin)) return true;
   }
-  static constexpr std::array<std::string_view, 8> kEndings = {
-      ".txt", ".md", ".text", ".csv", ".json", ".html", ".log", ".rst"};
+  static constexpr std::array<std::string_view, 24> kEndings = {
+      ".txt", ".md",   ".text", ".csv", ".json", ".html", ".log", ".rst",
+      ".jpg", ".jpeg", ".png",  ".gif", ".bmp",  ".webp", ".avi", ".mp4",
+      ".mkv", ".webm", ".mov",  ".mid", ".midi", ".wav",  ".mp3", ".tsv"};
   for (const std::string_view ending : kEndings) {
     if (word.size() > ending.size() && word.ends_with(ending)) return true;
   }
@@ -86,14 +88,6 @@ std::string read_standard_input(const Call& call) {
   return out;
 }
 
-// As a shell does with the output of a command: the line end of the last line is no part of the
-// text.
-std::string without_line_end(std::string text) {
-  if (text.starts_with("\xEF\xBB\xBF")) text.erase(0, 3);
-  if (text.ends_with('\n')) text.pop_back();
-  if (text.ends_with('\r')) text.pop_back();
-  return text;
-}
 }  // namespace
 
 std::int64_t parse_integer(const Call& call,
@@ -165,20 +159,33 @@ std::vector<Edit> parse_edits(const Call& call,
   return out;
 }
 
-std::string read_input(const Call& call, std::span<const std::string> words) {
-  if (words.size() == 1 && words[0] == "-") return without_line_end(read_standard_input(call));
+void check_input(const Call& call, std::span<const std::string> words) {
+  std::error_code ignored;
+  if (words.size() != 1 || words[0] == "-" || !means_a_file(words[0])) return;
+  if (std::filesystem::exists(words[0], ignored) &&
+      !std::filesystem::is_directory(words[0], ignored))
+    return;
+  throw Error(ErrorCode::kNotFound,
+              say(call.screen.lang, Word::kNoSuchFile, call.verb, clean(words[0])));
+}
+
+// As a shell does with the output of a command: the line end of the last line is no part of the
+// text.
+std::string as_text(std::string text) {
+  if (text.starts_with("\xEF\xBB\xBF")) text.erase(0, 3);
+  if (text.ends_with('\n')) text.pop_back();
+  if (text.ends_with('\r')) text.pop_back();
+  return text;
+}
+
+std::string read_bytes(const Call& call, std::span<const std::string> words) {
+  if (words.size() == 1 && words[0] == "-") return read_standard_input(call);
   if (words.size() == 1) {
     std::error_code ignored;
     const std::filesystem::path path(words[0]);
-    const auto kind = std::filesystem::status(path, ignored).type();
-    if (kind != std::filesystem::file_type::directory &&
-        kind != std::filesystem::file_type::not_found && kind != std::filesystem::file_type::none) {
-      return without_line_end(read_file(path, kMostText));
-    }
-    if (means_a_file(words[0])) {
-      throw Error(ErrorCode::kNotFound,
-                  say(call.screen.lang, Word::kNoSuchFile, call.verb, clean(words[0])));
-    }
+    if (std::filesystem::exists(path, ignored) && !std::filesystem::is_directory(path, ignored))
+      return read_file(path, kMostText);
+    check_input(call, words);
   }
   std::string out;
   for (const std::string& word : words) {
@@ -186,6 +193,14 @@ std::string read_input(const Call& call, std::span<const std::string> words) {
     out += word;
   }
   return out;
+}
+
+std::string read_input(const Call& call, std::span<const std::string> words) {
+  std::error_code ignored;
+  const bool file = words.size() == 1 &&
+                    (words[0] == "-" || std::filesystem::exists(words[0], ignored)) &&
+                    !std::filesystem::is_directory(words[0], ignored);
+  return file ? as_text(read_bytes(call, words)) : read_bytes(call, words);
 }
 
 void check_writable(const Call& call, const std::filesystem::path& path) {

@@ -70,6 +70,12 @@ std::vector<Edit> parse_edits(const Call& call,
 /// is the text itself, words joined by spaces.
 /// Errors: kNotFound for a word that can only be meant as a file, kResources past 64 MB, kIo.
 std::string read_input(const Call& call, std::span<const std::string> words);
+/// The same as bytes: nothing is taken off a file's beginning or end.
+std::string read_bytes(const Call& call, std::span<const std::string> words);
+/// Bytes as read_input gives them: without a BOM and the last line's end.
+std::string as_text(std::string bytes);
+/// That a word which can only be meant as a file names one. Errors: kNotFound.
+void check_input(const Call& call, std::span<const std::string> words);
 
 /// That a file could be written there. Errors: kIo naming the path, kUsage for a folder.
 void check_writable(const Call& call, const std::filesystem::path& path);

@@ -11,6 +11,7 @@
 #include "cli/json_writer.h"
 #include "cli/progress.h"
 #include "cli/run.h"
+#include "headscope/media.h"
 #include "headscope/transcribe.h"
 
 namespace headscope::cli {
@@ -32,7 +33,7 @@ int hear(const Call& call,
          const std::string& path,
          const RunWishes& wishes,
          std::string& out) {
-  const Audio audio = read_wav(path);
+  const Audio audio = read_audio(path);
   TranscribeOptions options;
   options.language = wishes.language;
   options.translate = wishes.translate;

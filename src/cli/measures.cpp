@@ -166,6 +166,12 @@ Links::Links(const Sighting& sighting)
     : words_(sighting.words()), links_(one_a_head<std::vector<Link>>(sighting)) {
   const bool exact = static_cast<std::int64_t>(sighting.labels.size()) <= kExact;
   for_heads(sighting, [&](HeadId id) {
+    // Layers that look at parts of a picture have other rows than the words that are shown.
+    const FocusRecord& record = sighting.layers[static_cast<std::size_t>(id.layer)];
+    if (record.batch != 1 || record.rows != record.keys ||
+        record.rows != static_cast<std::int64_t>(sighting.labels.size())) {
+      return;
+    }
     const bool every =
         exact || sighting.layers[static_cast<std::size_t>(id.layer)].top_keys.empty();
     auto links = every ? all_links(sighting, id, words_) : top_links(sighting, id, words_);

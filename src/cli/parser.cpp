@@ -102,6 +102,9 @@ Call Parser::parse(std::span<const std::string> arguments) {
     throw Error(ErrorCode::kUsage, say(lang, Word::kBadOption, call.verb, clean(error.what())));
   }
   call.screen.colour = wants_colour(call, parts_->colour);
+  const char* deep = std::getenv("COLORTERM");
+  const std::string_view kind = deep == nullptr ? "" : deep;
+  call.screen.deep = call.screen.colour && (kind == "truecolor" || kind == "24bit");
   call.screen.width = parts_->width.empty()
                           ? terminal_width()
                           : static_cast<int>(parse_integer(

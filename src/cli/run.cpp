@@ -7,6 +7,7 @@
 #include <numeric>
 
 #include "cli/app.h"
+#include "cli/input.h"
 #include "cli/json_writer.h"
 #include "cli/progress.h"
 #include "cli/subject.h"
@@ -181,7 +182,9 @@ int judge(const Call& call,
   options.edits = wishes.generate.edits;
   const Run run = model.run(subject.tokens, options);
   std::vector<Choice> found;
-  if (!embed && !run.logits.empty()) found = choices(model, subject, run);
+  const bool picture = !subject.layers.empty();
+  if (!embed && !run.logits.empty() && (!picture || run.logits.shape().size() == 2))
+    found = choices(model, subject, run);
   JsonWriter json;
   json.begin_object().field("headscope", HEADSCOPE_VERSION).field("verb", "run");
   json.field("model", model.name());
@@ -200,7 +203,10 @@ int judge(const Call& call,
     }
     json.end_array();
   } else {
-    const Tensor embedding = model.embedding(run, subject.tokens.attention_mask);
+    const auto joint = run.more.find("image_embeds");  // two towers have one for each
+    const Tensor embedding = picture && joint != run.more.end()
+                                 ? joint->second.clone()
+                                 : model.embedding(run, subject.tokens.attention_mask);
     json.array<float>("embedding", embedding.span<float>());
     if (!call.json) {
       for (std::size_t c = 0; const float x : embedding.span<float>())
@@ -305,6 +311,15 @@ int run_model(std::span<const std::string> arguments, Lang lang, std::string& ou
   Model model = Model::load(o.words[0], compute);
   progress.reset();
   check_wishes(call, model, o);
+  if (model.sees() && !o.perplexity && o.words.size() == 2) {
+    Subject subject(std::move(model), "");
+    if (prepare_other(call, std::span(o.words).subspan(1), {}, subject)) {
+      for (const Edit& edit : wishes.generate.edits)
+        check_head(call, subject.model, {edit.layer, edit.head});
+      return judge(call, subject, wishes, o.embed, out);
+    }
+    model = std::move(subject.model);
+  }
   for (const Edit& edit : wishes.generate.edits) check_head(call, model, {edit.layer, edit.head});
   if (model.hears()) return hear(call, model, o.words[1], wishes, out);
   const std::string prompt = talks ? "" : read_input(call, std::span(o.words).subspan(1));

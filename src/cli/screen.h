@@ -15,7 +15,8 @@ namespace headscope::cli {
 struct Screen {
   Lang lang = Lang::kEn;
   bool colour = false;
-  int width = 80;  ///< columns
+  bool deep = false;  ///< 24 bits of it; else the 256 colours of old
+  int width = 80;     ///< columns
 };
 
 /// Columns that UTF-8 text takes on a terminal: wide characters two, combining marks none; colour

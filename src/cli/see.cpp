@@ -7,9 +7,11 @@
 #include <functional>
 
 #include "cli/arguments.h"
+#include "cli/input.h"
 #include "cli/progress.h"
 #include "cli/signals.h"
 #include "cli/subject.h"
+#include "cli/walk.h"
 #include "headscope/report.h"
 
 namespace headscope::cli {
@@ -22,8 +24,8 @@ constexpr int kRepeats = 3;
 constexpr std::int64_t kSmallTraces = std::int64_t{8} << 20;
 
 struct Options {
-  std::vector<std::string> words, heads, zero, mean, scale, outputs;
-  std::string html, sight, layer, top;
+  std::vector<std::string> words, heads, zero, mean, scale, outputs, columns;
+  std::string html, sight, layer, top, row, as;
   bool truncate = false, table = false, maps = false;
 };
 
@@ -45,6 +47,9 @@ void declare(Parser& parser, Options& o) {
   parser.repeated("--mean", o.mean);
   parser.repeated("--scale", o.scale);
   parser.option("--top", o.top);
+  parser.option("--row", o.row);
+  parser.option("--as", o.as);
+  parser.repeated("--column", o.columns);
   parser.flag("--table", o.table);
   parser.flag("--truncate", o.truncate);
   parser.flag("--maps", o.maps);
@@ -72,6 +77,8 @@ void sort_outputs(const Call& call, Options& o) {
 
 Wanted read_options(const Call& call, Options& o) {
   sort_outputs(call, o);
+  if (!o.as.empty() && o.as != "bytes")
+    throw Error(ErrorCode::kUsage, say(call.screen.lang, Word::kUnknownAs, call.verb, clean(o.as)));
   Wanted out;
   out.heads = parse_heads(call, "--head", o.heads);
   if (!o.layer.empty()) {
@@ -88,9 +95,16 @@ Wanted read_options(const Call& call, Options& o) {
   return out;
 }
 
-void check_ranges(const Call& call, const Model& model, const Wanted& wanted) {
-  if (wanted.layer) check_layer(call, model, *wanted.layer);
-  for (const HeadId id : wanted.heads) check_head(call, model, id);
+void check_ranges(const Call& call, const Subject& subject, const Wanted& wanted) {
+  const Model& model = subject.model;
+  if (wanted.layer) {
+    check_layer(call, model, *wanted.layer);
+    check_passed(call, subject, *wanted.layer);
+  }
+  for (const HeadId id : wanted.heads) {
+    check_head(call, model, id);
+    check_passed(call, subject, id.layer);
+  }
   for (const Edit& edit : wanted.edits) check_head(call, model, {edit.layer, edit.head});
 }
 
@@ -121,6 +135,24 @@ void measure_looking(const Subject& subject, const RunOptions& options, Seen& se
 
 Changed compare(const Subject& subject, const Run& edited, const Run& plain) {
   Changed out;
+  if (plain.last_hidden_state.empty()) {  // two towers give an embedding each
+    const auto found = plain.more.find("image_embeds");
+    if (found == plain.more.end()) return out;
+    const auto x = edited.more.at("image_embeds").span<float>();
+    const auto y = found->second.span<float>();
+    double dot = 0.0, xx = 0.0, yy = 0.0;
+    for (std::size_t i = 0; i < x.size(); ++i) {
+      const double a = static_cast<double>(x[i]);
+      const double b = static_cast<double>(y[i]);
+      dot += a * b;
+      xx += a * a;
+      yy += b * b;
+      out.largest = std::max(out.largest, std::abs(a - b));
+    }
+    out.cosine = dot / std::sqrt(std::max(xx * yy, 1e-300));
+    out.token = "image_embeds";
+    return out;
+  }
   const Tensor a = mean_embedding(edited.last_hidden_state, subject.tokens.attention_mask);
   const Tensor b = mean_embedding(plain.last_hidden_state, subject.tokens.attention_mask);
   out.cosine = 0.0;
@@ -134,7 +166,8 @@ Changed compare(const Subject& subject, const Run& edited, const Run& plain) {
     const double change = std::abs(static_cast<double>(x[i]) - static_cast<double>(y[i]));
     if (change > out.largest || std::isnan(change)) {
       out.largest = change;
-      out.token = subject.labels.at(i / width).text;
+      const std::size_t at = i / width;
+      out.token = at < subject.labels.size() ? subject.labels[at].text : std::to_string(at);
     }
   }
   return out;
@@ -152,9 +185,10 @@ std::vector<int> layers_to_trace(const Subject& subject, const Wanted& wanted) {
   std::vector<int> all;
   const int layers = layers_shown(subject.model);
   for (int l = 0; l < layers; ++l) all.push_back(l);
-  if (one * layers <= kSmallTraces) return all;
+  if (!subject.layers.empty()) all = subject.layers;
+  if (one * static_cast<std::int64_t>(all.size()) <= kSmallTraces) return all;
   if (wanted.layer) return {*wanted.layer};
-  return {wanted.heads.empty() ? 0 : wanted.heads.front().layer};
+  return {wanted.heads.empty() ? all.front() : wanted.heads.front().layer};
 }
 
 Seen facts_of(const Subject& subject, const Wanted& wanted, const Options& o, const Call& call) {
@@ -168,8 +202,10 @@ Seen facts_of(const Subject& subject, const Wanted& wanted, const Options& o, co
   seen.positions = model.positions();
   seen.parameters = model.parameters();
   seen.roles = model.roles();
-  const auto ids = subject.tokens.ids.span<std::int32_t>();
-  seen.ids.assign(ids.begin(), ids.end());
+  if (!subject.tokens.ids.empty()) {
+    const auto ids = subject.tokens.ids.span<std::int32_t>();
+    seen.ids.assign(ids.begin(), ids.end());
+  }
   seen.unknown = subject.unknown;
   seen.tokens_before_cut = subject.tokens_before_cut;
   seen.edits = wanted.edits;
@@ -198,7 +234,8 @@ void write_files(const Call& call,
   report.sighting = &run.sighting;
   report.trace_layers = options.trace_layers;
   report.traces = &run.traces;
-  HeadId selected{wanted.layer.value_or(0), 0};
+  const int first = subject.layers.empty() ? 0 : subject.layers.front();
+  HeadId selected{wanted.layer.value_or(first), 0};
   for (const Role& role : subject.model.roles()) {  // open on the first head with a job among words
     if (role.shape != "square" || (wanted.layer && *wanted.layer != role.layer)) continue;
     selected = {role.layer, role.head};
@@ -207,6 +244,8 @@ void write_files(const Call& call,
   if (!wanted.heads.empty()) selected = wanted.heads.front();
   report.layer = selected.layer;
   report.head = selected.head;
+  const Scene::Kind kind = run.sighting.scene.kind;
+  if (kind != Scene::Kind::kText && kind != Scene::Kind::kBytes) report.view = "media";
   report.language = call.screen.lang == Lang::kRu ? "ru" : "en";
   const Writing writing;
   write_report(report, wanted.html);
@@ -223,8 +262,8 @@ int see(std::span<const std::string> arguments, Lang lang, std::string& out) {
     return 0;
   }
   const Wanted wanted = read_options(call, o);
-  const Subject subject = prepare(call, o.words, o.truncate);
-  check_ranges(call, subject.model, wanted);
+  Subject subject = prepare(call, o.words, InputWishes{o.as, o.columns, o.truncate});
+  check_ranges(call, subject, wanted);
   Seen seen = facts_of(subject, wanted, o, call);
   const bool maps = o.maps;
   if (maps && static_cast<std::int64_t>(subject.labels.size()) > kMostMapTokens) {
@@ -247,6 +286,11 @@ int see(std::span<const std::string> arguments, Lang lang, std::string& out) {
   run.sighting.model = subject.model.name();
   run.sighting.text = subject.text;
   run.sighting.labels = subject.labels;
+  if (subject.scene.kind != Scene::Kind::kText) {
+    run.sighting.scene = std::move(subject.scene);
+    if (!subject.layers.empty()) label_layers(subject.model, subject.tokens, run.sighting);
+    if (!o.row.empty()) seen.row = find_row(call.screen, run.sighting, o.row);
+  }
   if (!call.json) measure_looking(subject, options, seen);
   if (!wanted.edits.empty())
     seen.changed = compare(subject, run, subject.model.run(subject.tokens));

@@ -38,12 +38,13 @@ struct Seen {
   std::optional<double> looking_ms;    ///< of that, what looking added; measured
   std::vector<Edit> edits;
   std::optional<Changed> changed;
-  std::vector<HeadId> large;   ///< heads to show large
-  std::optional<int> layer;    ///< only this layer
-  bool table = false;          ///< one line a head, for all heads
-  std::size_t links = 0;       ///< links a line; 0: as many as fit
-  std::string model_argument;  ///< as typed, for the commands under "next"
-  std::string input_argument;  ///< likewise
+  std::vector<HeadId> large;        ///< heads to show large
+  std::optional<int> layer;         ///< only this layer
+  std::optional<std::int64_t> row;  ///< of an input that is no text: the one whose view is drawn
+  bool table = false;               ///< one line a head, for all heads
+  std::size_t links = 0;            ///< links a line; 0: as many as fit
+  std::string model_argument;       ///< as typed, for the commands under "next"
+  std::string input_argument;       ///< likewise
 };
 
 /// The screen. Lines end in '\n' and keep to screen.width columns.

@@ -100,7 +100,9 @@ std::string note(const Screen& screen, const std::string& words) {
 std::vector<int> shown_layers(const Seen& seen) {
   if (seen.layer) return {*seen.layer};
   std::vector<int> out;
-  for (std::size_t l = 0; l < seen.sighting->layers.size(); ++l) out.push_back(static_cast<int>(l));
+  for (std::size_t l = 0; l < seen.sighting->layers.size(); ++l) {
+    if (!seen.sighting->layers[l].heads.empty()) out.push_back(static_cast<int>(l));
+  }
   return out;
 }
 
@@ -116,7 +118,8 @@ std::string render_measured(const Screen& screen,
     return label.special ? say(screen.lang, special, clip(clean(label.text), 8))
                          : say(screen.lang, plain);
   };
-  const std::int64_t same = summaries.front().front().same_rows;
+  const std::int64_t same =
+      layers.empty() ? 0 : summaries[static_cast<std::size_t>(layers.front())].front().same_rows;
   std::vector<Measure> measures = {
       {say(screen.lang, Word::kPrevious),
        [](const Summary& s) { return s.previous_mass; },

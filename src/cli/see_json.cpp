@@ -23,7 +23,11 @@ void write_tokens(JsonWriter& json, const Seen& seen) {
     json.begin_object().field("text", label.text);
     if (i < seen.ids.size()) json.field("id", seen.ids[i]);
     json.field("begin", label.begin).field("end", label.end).field("word", label.word);
-    json.field("special", label.special).end_object();
+    json.field("special", label.special);
+    if (label.frame >= 0) json.field("frame", label.frame);
+    if (label.row >= 0) json.field("row", label.row);
+    if (label.column >= 0) json.field("column", label.column);
+    json.end_object();
   }
   json.end_array();
   json.key("words").begin_array();
@@ -35,6 +39,16 @@ void write_tokens(JsonWriter& json, const Seen& seen) {
     json.field("special", word.special).end_object();
   }
   json.end_array();
+}
+
+void write_scene(JsonWriter& json, const Scene& scene) {
+  if (scene.kind == Scene::Kind::kText) return;
+  json.key("scene").begin_object().field("kind", name(scene.kind)).field("source", scene.source);
+  json.key("values").begin_array();
+  for (const double x : scene.values) json.value(x);
+  json.end_array().key("names").begin_array();
+  for (const std::string& one : scene.names) json.value(one);
+  json.end_array().end_object();
 }
 
 void write_roles(JsonWriter& json, const Seen& seen) {
@@ -162,6 +176,7 @@ std::string see_json(const Seen& seen, bool maps) {
   if (seen.tokens_before_cut > 0) json.field("tokens_before_cut", seen.tokens_before_cut);
   if (seen.run_ms) json.field("run_ms", *seen.run_ms);
   write_tokens(json, seen);
+  write_scene(json, seen.sighting->scene);
   json.key("unknown_words").begin_array();
   for (const std::string& word : seen.unknown) json.value(word);
   json.end_array();

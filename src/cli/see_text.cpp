@@ -3,6 +3,7 @@
 #include "cli/draw.h"
 #include "cli/maps.h"
 #include "cli/see_parts.h"
+#include "cli/see_scene.h"
 
 namespace headscope::cli {
 
@@ -42,6 +43,11 @@ std::string common_source(const Screen& screen, const std::vector<Role>& roles) 
 
 std::string render_grid(const Screen& screen, const Seen& seen) {
   const auto layers = shown_layers(seen);
+  if (in_pictures(*seen.sighting)) {
+    std::string out = '\n' + title(screen, "  " + say(screen.lang, Word::kGridTitle));
+    return out + note(screen, say(screen.lang, Word::kMosaicNote)) +
+           light_grid(screen, *seen.sighting, layers);
+  }
   const auto tokens = static_cast<std::int64_t>(seen.sighting->labels.size());
   const int side = grid_side(screen, *seen.sighting);
   std::string out = '\n' + title(screen, "  " + say(screen.lang, Word::kGridTitle));
@@ -56,6 +62,21 @@ std::string render_grid(const Screen& screen, const Seen& seen) {
   return out + grid(screen, *seen.sighting, layers);
 }
 
+// Links of an input that is no text, one a line: its labels are long.
+std::string scene_links(const Screen& screen, const Links& links, HeadId id, std::size_t most) {
+  const auto found = links.strongest(id, most > 0 ? most : 12);
+  if (found.empty()) return "";
+  std::string out = '\n' + title(screen, "  " + say(screen.lang, Word::kSceneLinks));
+  const auto& words = links.words();
+  const int room = (screen.width - 14) / 2;
+  for (const Link& link : found) {
+    out += "  " + share(link.weight) + "  " + bar(link.weight, 6) + ' ' +
+           clip(clean(words[link.from].text), room) + " → " +
+           clip(clean(words[link.to].text), room) + '\n';
+  }
+  return out;
+}
+
 std::string render_large(const Screen& screen, const Seen& seen, const Links& links) {
   std::string out;
   for (const HeadId id : seen.large) {
@@ -66,7 +87,14 @@ std::string render_large(const Screen& screen, const Seen& seen, const Links& li
                 "  (" + score_of(screen, role) + ')';
       }
     }
-    out += '\n' + title(screen, "  " + clip(name, screen.width - 2));
+    const bool scene = seen.sighting->scene.kind != Scene::Kind::kText;
+    const bool named = name != say(screen.lang, Word::kHeadTitle, id.name());
+    if (!scene || named) out += '\n' + title(screen, "  " + clip(name, screen.width - 2));
+    if (scene) {
+      out += render_scene(screen, seen, id);
+      out += scene_links(screen, links, id, seen.links);
+      continue;
+    }
     out += arcs(screen, links, id);
     out += '\n' + dim(screen, "  " + say(screen.lang, Word::kTableTitle));
     out += word_table(screen, *seen.sighting, id);
@@ -103,7 +131,9 @@ HeadId suggested(const Seen& seen, const Links& links) {
     if (here(role)) return {role.layer, role.head};
   }
   const auto found = links.surprising(1, seen.layer);
-  return found.empty() ? HeadId{seen.layer.value_or(0), 0} : found.front().head;
+  if (!found.empty()) return found.front().head;
+  const std::vector<int> layers = shown_layers(seen);
+  return {layers.empty() ? 0 : layers.front(), 0};
 }
 
 std::string render_next(const Screen& screen, const Seen& seen, const Links& links) {
@@ -158,6 +188,7 @@ std::string render_header(const Screen& screen, const Seen& seen) {
                           counted(screen.lang, Word::kLayers, seen.layers),
                           counted(screen.lang, Word::kHeads, seen.heads)) +
                       "  " + counted(screen.lang, Word::kTokens, tokens);
+  const bool other = seen.sighting->scene.kind != Scene::Kind::kText;
   if (seen.run_ms) facts += "  " + milliseconds(*seen.run_ms);
   if (seen.looking_ms) {
     facts += *seen.looking_ms > 0.0
@@ -165,7 +196,9 @@ std::string render_header(const Screen& screen, const Seen& seen) {
                  : say(screen.lang, Word::kLookingFree);
   }
   std::string out = title(screen, clip(facts, screen.width));
-  out += "«" + clip(clean(seen.sighting->text), screen.width - 2) + "»\n";
+  std::string input = "«" + clip(clean(seen.sighting->text), screen.width - 2) + "»";
+  if (other) input = clip(input + "  " + scene_facts(screen, *seen.sighting), screen.width);
+  out += input + '\n';
   if (seen.tokens_before_cut > 0) {
     out += note(screen, say(screen.lang, Word::kCut, tokens, seen.tokens_before_cut));
   }
@@ -220,6 +253,8 @@ std::string render_see(const Screen& screen, const Seen& seen) {
   const Links links(*seen.sighting);
   const auto summaries = summarise(*seen.sighting);
   std::string out = render_header(screen, seen) + render_changed(screen, seen);
+  if (seen.sighting->scene.kind != Scene::Kind::kText && seen.large.empty())
+    out += render_scene(screen, seen, {});
   if (!seen.large.empty()) {
     out += render_large(screen, seen, links);
   } else {

@@ -46,4 +46,6 @@ Writing::~Writing() {
   if (--writing == 0 && pending.load() != 0) leave(pending.load());
 }
 
+bool signal_waits() { return pending.load() != 0; }
+
 }  // namespace headscope::cli

@@ -15,4 +15,7 @@ class Writing {
   Writing& operator=(const Writing&) = delete;
 };
 
+/// Whether a signal waits: what takes long should come to an end.
+bool signal_waits();
+
 }  // namespace headscope::cli

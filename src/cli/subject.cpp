@@ -1,5 +1,8 @@
 #include "cli/subject.h"
 
+#include <algorithm>
+
+#include "cli/input.h"
 #include "cli/progress.h"
 #include "headscope/error.h"
 
@@ -74,11 +77,19 @@ Subject prepare(const Call& call,
   return out;
 }
 
-Subject prepare(const Call& call, std::span<const std::string> words, bool truncate) {
+Subject prepare(const Call& call, std::span<const std::string> words, const InputWishes& wishes) {
   need_words(call, words);
-  std::string text = read_input(call, words.subspan(1));
+  const auto input = words.subspan(1);
+  check_input(call, input);
   const Progress progress(say(call.screen.lang, Word::kLoading, clean(words[0])));
-  Subject out = prepare(call, Model::load(words[0]), words[0], std::move(text), truncate);
+  Subject out(Model::load(words[0]), "");
+  if (prepare_other(call, input, wishes, out)) {
+    out.model_argument = words[0];
+    out.input_argument = input.size() == 1 ? input[0] : out.text;
+    return out;
+  }
+  std::string text = out.text.empty() ? read_input(call, input) : as_text(std::move(out.text));
+  out = prepare(call, std::move(out.model), words[0], std::move(text), wishes.truncate);
   if (words.size() == 2) out.input_argument = words[1];
   return out;
 }
@@ -87,6 +98,14 @@ void check_layer(const Call& call, const Model& model, std::int64_t layer) {
   if (layer >= 0 && layer < model.layers()) return;
   throw Error(ErrorCode::kRange,
               say(call.screen.lang, Word::kNoSuchLayer, call.verb, model.layers() - 1, layer));
+}
+
+void check_passed(const Call& call, const Subject& subject, int layer) {
+  const auto& passed = subject.layers;
+  if (passed.empty() || std::find(passed.begin(), passed.end(), layer) != passed.end()) return;
+  throw Error(
+      ErrorCode::kRange,
+      say(call.screen.lang, Word::kNotPassed, call.verb, passed.front(), passed.back(), layer));
 }
 
 void check_head(const Call& call, const Model& model, HeadId id) {

@@ -10,6 +10,13 @@
 /// What `see` and `walk` begin with: a model, a text, its tokens.
 namespace headscope::cli {
 
+/// How an input is to be read, where its content leaves it open.
+struct InputWishes {
+  std::string as;                    ///< "bytes", or "" : as it is
+  std::vector<std::string> columns;  ///< of a table
+  bool truncate = false;             ///< cut what is too long: the end, of a table the beginning
+};
+
 struct Subject {
   Subject(Model m, std::string t) : model(std::move(m)), text(std::move(t)) {}
 
@@ -17,15 +24,18 @@ struct Subject {
   std::string text;
   Tokens tokens;
   std::vector<Label> labels;
+  Scene scene;                         ///< when the input is no text
+  std::vector<int> layers;             ///< attentions that it goes through; empty: all
   std::vector<std::string> unknown;    ///< words that became the unknown token
   std::int64_t tokens_before_cut = 0;  ///< 0: nothing was cut
   std::string model_argument;
   std::string input_argument;
 };
 
-/// `words` are MODEL and the text. Errors: kUsage with an example when one is missing; those of
-/// Model::load and Model::tokens, with the way out where there is one.
-Subject prepare(const Call& call, std::span<const std::string> words, bool truncate);
+/// `words` are MODEL and the input: text or a file that the model reads. Errors: kUsage with an example when one is
+/// missing; those of Model::load and Model::tokens, with the way out where there is one; kInput for a file that the
+/// model cannot read.
+Subject prepare(const Call& call, std::span<const std::string> words, const InputWishes& wishes);
 
 /// The same for a model and a text at hand.
 Subject prepare(const Call& call,
@@ -37,5 +47,7 @@ Subject prepare(const Call& call,
 /// Errors: kRange naming the limits.
 void check_layer(const Call& call, const Model& model, std::int64_t layer);
 void check_head(const Call& call, const Model& model, HeadId id);
+/// That the input goes through a layer: of two towers a picture passes one.
+void check_passed(const Call& call, const Subject& subject, int layer);
 
 }  // namespace headscope::cli

@@ -180,9 +180,10 @@ int walk(std::span<const std::string> arguments, Lang lang, std::string& out) {
     return 0;
   }
   const Wanted wanted = read_options(call, o);
-  const Subject subject = prepare(call, o.words, o.truncate);
+  const Subject subject = prepare(call, o.words, InputWishes{{}, {}, o.truncate});
   check_layer(call, subject.model, wanted.head.layer);
   check_head(call, subject.model, wanted.head);
+  check_passed(call, subject, wanted.head.layer);
 
   const Progress progress(
       say(lang,
@@ -195,8 +196,10 @@ int walk(std::span<const std::string> arguments, Lang lang, std::string& out) {
   Run run = subject.model.run(subject.tokens, options);
   run.sighting.text = subject.text;
   run.sighting.labels = subject.labels;
+  if (!subject.layers.empty())  // of a layer that looks at parts of a picture: its first part
+    run.sighting.labels = subject.model.labels(subject.tokens, wanted.head.layer);
   run.sighting.model = subject.model.name();
-  const auto middle = static_cast<std::int64_t>(subject.labels.size()) / 2;
+  const auto middle = static_cast<std::int64_t>(run.sighting.labels.size()) / 2;
   const std::int64_t row = o.row.empty() ? middle : find_row(call.screen, run.sighting, o.row);
   const AttentionTrace& trace = run.traces.at(0);
   const Contributions parts = contributions(subject.model, wanted.head.layer, trace);

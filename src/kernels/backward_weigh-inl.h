@@ -48,20 +48,6 @@ HWY_INLINE V within(V x) {
 /// e^x for any x that an lse of these scores can leave.
 HWY_INLINE V weight(V x) { return exp_from_least(within(x)); }
 
-/// tanh(x), relative error 2e-7: a soft-cap of 50 would make 5e-6 of a score out of an absolute 1e-7.
-/// Below 5/8 by a polynomial. Source: Moshier, Cephes 1992, tanhf.
-HWY_INLINE V tanh_near(V x) {
-  const D d;
-  const V z = hn::Mul(x, x);
-  V p = hn::Set(d, -5.70498872745e-3F);
-  p = hn::MulAdd(p, z, hn::Set(d, 2.06390887954e-2F));
-  p = hn::MulAdd(p, z, hn::Set(d, -5.37397155531e-2F));
-  p = hn::MulAdd(p, z, hn::Set(d, 1.33314422036e-1F));
-  p = hn::MulAdd(p, z, hn::Set(d, -3.33332819422e-1F));
-  const V small = hn::MulAdd(hn::Mul(p, z), x, x);
-  return hn::IfThenElse(hn::Lt(hn::Abs(x), hn::Set(d, 0.625F)), small, tanh(x));
-}
-
 // Vectors of a line that are weighed together.
 inline constexpr std::int64_t kAtOnce = 4;
 static_assert(kKeys % (kAtOnce * static_cast<std::int64_t>(kLanes)) == 0);

@@ -152,12 +152,17 @@ struct alignas(64) Ending {
   double above[kRows];   // lse - top
 };
 
+// A sink of -inf takes nothing: as if there were none.
+inline const float* sink_of(const HeadTask& head) {
+  return head.sink != nullptr && *head.sink == kNone ? nullptr : head.sink;
+}
+
 template <std::size_t kRows>
 void end_sums(Rows<kRows>& rows, const Lanes<kRows>& lanes, Ending<kRows>& e) {
   alignas(64) double total[kRows];
   for (std::size_t i = 0; i < rows.used; ++i) {
     const bool blind = lanes.sum[i] == 0.0F;
-    const float* sink = rows.head[i]->sink;
+    const float* sink = sink_of(*rows.head[i]);
     double top = static_cast<double>(lanes.max[i]);
     double scale = blind ? 0.0 : 1.0;
     double sink_part = 0.0;
@@ -175,11 +180,12 @@ void end_sums(Rows<kRows>& rows, const Lanes<kRows>& lanes, Ending<kRows>& e) {
   logs(total, rows.used, e.above);
   for (std::size_t i = 0; i < rows.used; ++i) {
     const bool blind = lanes.sum[i] == 0.0F;
-    const bool none = blind && rows.head[i]->sink == nullptr;
+    const bool none = blind && sink_of(*rows.head[i]) == nullptr;
     const double lse = static_cast<double>(e.top[i]) + e.above[i];
     const float found = none ? kNone : static_cast<float>(lse);
     if (static_cast<std::int64_t>(i) < rows.count) rows.head[i]->lse[rows.at[i]] = found;
-    rows.lse[i] = blind ? -kLowest : found;
+    rows.top[i] = e.top[i];
+    rows.inverse[i] = e.inverse[i];
   }
 }
 

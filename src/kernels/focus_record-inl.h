@@ -351,7 +351,7 @@ void add_cell(const Rows<kRows>& rows,
   }
 }
 
-// The weights of n keys from q, k and lse, when there was no room to keep them.
+// The weights of n keys, not yet times rows.inverse, from q and k when there was no room to keep them.
 template <class P>
 void weigh_again(const FocusTask& t,
                  const Rows<P::kRows>& rows,
@@ -365,10 +365,10 @@ void weigh_again(const FocusTask& t,
   if (!as_it_is) bend(t, rows, j0, n, p);
   const V factor = hn::Set(d, as_it_is ? t.scale : 1.0F);
   for (std::size_t lane = 0; lane < rows.used; lane += kLanes) {
-    const V lse = hn::Load(d, rows.lse + lane);
+    const V top = hn::Load(d, rows.top + lane);
     for (std::int64_t m = 0; m < n; ++m) {
       float* at = p + static_cast<std::size_t>(m) * P::kRows + lane;
-      hn::Store(exp(hn::MulSub(hn::Load(d, at), factor, lse)), d, at);
+      hn::Store(exp(hn::MulSub(hn::Load(d, at), factor, top)), d, at);
     }
   }
 }
@@ -397,9 +397,11 @@ void map_weights(const FocusTask& t, const Rows<P::kRows>& rows, const Scratch<P
     else
       weigh_again<P>(t, rows, j0, n, scratch.q, p);
     for (std::size_t lane = 0; lane < rows.used; lane += kLanes) {
-      const V lse = hn::Load(d, rows.lse + lane);
-      const float* at = scratch.block_max + static_cast<std::size_t>(block) * kRows + lane;
-      const V f = scratch.strip ? exp(hn::Sub(hn::Load(d, at), lse)) : hn::Set(d, 1.0F);
+      V f = hn::Load(d, rows.inverse + lane);
+      if (scratch.strip) {
+        const float* at = scratch.block_max + static_cast<std::size_t>(block) * kRows + lane;
+        f = hn::Mul(f, exp(hn::Sub(hn::Load(d, at), hn::Load(d, rows.top + lane))));
+      }
       // Lanes without a row repeat one: they count for nothing.
       const V lanes_here = hn::Iota(d, static_cast<float>(lane));
       const auto there = hn::Lt(lanes_here, hn::Set(d, static_cast<float>(rows.count)));

@@ -138,7 +138,8 @@ void maps(const FocusTask& t) noexcept {
   set_rows(t, t.row_begin, t.row_end - t.row_begin, rows);
   for (std::size_t i = 0; i < P::kRows; ++i) {
     const float lse = rows.head[i]->lse[rows.at[i]];
-    rows.lse[i] = lse == kNone ? -kLowest : lse;
+    rows.top[i] = lse == kNone ? 0.0F : lse;
+    rows.inverse[i] = lse == kNone ? 0.0F : 1.0F;
   }
   load_block(t, rows, scratch);
   map_weights<P>(t, rows, scratch);

@@ -71,7 +71,9 @@ struct alignas(64) Rows {
   std::int32_t begin[kRows];  // keys it may see by causality and windows
   std::int32_t end[kRows];
   float slope[kRows];
-  float lse[kRows];  // +3e38 for rows without weights, so that e^(s - lse) is 0
+  // Weights are e^(s - top) * inverse, which keeps digits that top + ln(sum) has lost in a large lse.
+  float top[kRows];
+  float inverse[kRows];  // 0 for rows without weights
   std::int32_t segment[kRows];
   std::int64_t at[kRows];  // row of its head
   const HeadTask* head[kRows];
@@ -144,7 +146,7 @@ void cap_scores(const FocusTask& t, const Rows<kRows>& rows, std::int64_t n, flo
     float* line = s + static_cast<std::size_t>(m) * kRows;
     for (std::size_t lane = 0; lane < rows.used; lane += kLanes) {
       const V x = hn::Load(d, line + lane);
-      const V y = t.softcap > 0.0F ? hn::Mul(cap, tanh(hn::Mul(x, turn))) : hn::Mul(x, scale);
+      const V y = t.softcap > 0.0F ? hn::Mul(cap, tanh_near(hn::Mul(x, turn))) : hn::Mul(x, scale);
       hn::Store(y, d, line + lane);
     }
   }

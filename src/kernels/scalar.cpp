@@ -73,8 +73,8 @@ void record_stats(const FocusTask& t,
       arg = static_cast<std::int32_t>(j);
     }
   }
-  if (head.sink != nullptr)
-    entropy += std::exp(*head.sink - lse) * (lse - static_cast<double>(*head.sink));
+  const double sink = head.sink != nullptr ? static_cast<double>(*head.sink) : kMinusInf;
+  if (sink != kMinusInf) entropy += std::exp(sink - lse) * (lse - sink);
   mean = sum > 0.0 ? mean / sum : 0.0;
   double var = 0.0;
   for (std::int64_t j = 0; j < t.keys; ++j) {

@@ -148,7 +148,55 @@ void check_rules(const ImageRules& rules, std::int64_t channels) {
   }
 }
 
+// Height and width after resizing.
+std::pair<std::int64_t, std::int64_t> resized_to(std::int64_t H,
+                                                 std::int64_t W,
+                                                 const ImageRules& rules) {
+  if (!rules.resize) return {H, W};
+  if (rules.shortest <= 0) return {rules.height, rules.width};
+  const double factor = static_cast<double>(rules.shortest);
+  const auto other = static_cast<std::int64_t>(factor * static_cast<double>(std::max(H, W)) /
+                                               static_cast<double>(std::min(H, W)));
+  return H <= W ? std::pair(rules.shortest, other) : std::pair(other, rules.shortest);
+}
+
+// Half of what is too much, rounded down: also where there is too little.
+std::int64_t half(std::int64_t surplus) { return (surplus - (surplus < 0 ? 1 : 0)) / 2; }
+
+// Pixels of one axis that cropping leaves: from, count, both of the picture before it was resized.
+std::pair<std::int64_t, std::int64_t> left_of(std::int64_t size,
+                                              std::int64_t resized,
+                                              std::int64_t crop) {
+  const std::int64_t from = std::max<std::int64_t>(half(resized - crop), 0);
+  const std::int64_t to = std::min(from + crop, resized);
+  const std::int64_t first = std::min(from * size / resized, size - 1);
+  return {first, std::max<std::int64_t>((to * size + resized - 1) / resized - first, 1)};
+}
+
 }  // namespace
+
+Tensor seen_part(View<const std::uint8_t, 3> rgb, const ImageRules& rules, std::int64_t most_side) {
+  const auto [H, W, N] = rgb.shape;
+  check_size(H, W, N);
+  const auto [height, width] = resized_to(H, W, rules);
+  check_size(height, width, N);
+  View<const std::uint8_t, 3> part = rgb;
+  if (rules.crop) {
+    const auto [top, rows] = left_of(H, height, rules.crop_height);
+    const auto [left, columns] = left_of(W, width, rules.crop_width);
+    part.data += top * rgb.stride[0] + left * rgb.stride[1];
+    part.shape[0] = rows;
+    part.shape[1] = columns;
+  }
+  const std::int64_t longest = std::max(part.shape[0], part.shape[1]);
+  const std::int64_t most = std::max<std::int64_t>(most_side, 1);
+  if (longest <= most) return copied(part);
+  const auto shorter = [&](std::int64_t side) {
+    return std::max<std::int64_t>((side * most + longest / 2) / longest, 1);
+  };
+  return resize(
+      part, shorter(part.shape[0]), shorter(part.shape[1]), ImageRules::Filter::kBilinear);
+}
 
 Tensor resize(View<const std::uint8_t, 3> picture,
               std::int64_t height,
@@ -176,15 +224,7 @@ Tensor pixels_from_rgb(View<const std::uint8_t, 3> rgb,
                 fmt::format("[image] expected a picture [H,W,3], found {}", to_string(rgb.shape)));
   }
   check_size(H, W, N);
-  std::int64_t height = rules.height;
-  std::int64_t width = rules.width;
-  if (rules.shortest > 0) {
-    const double factor = static_cast<double>(rules.shortest);
-    const std::int64_t other = static_cast<std::int64_t>(
-        factor * static_cast<double>(std::max(H, W)) / static_cast<double>(std::min(H, W)));
-    height = H <= W ? rules.shortest : other;
-    width = H <= W ? other : rules.shortest;
-  }
+  auto [height, width] = resized_to(H, W, rules);
   Tensor resized;
   View<const std::uint8_t, 3> picture = rgb;
   if (rules.resize) {
@@ -194,8 +234,6 @@ Tensor pixels_from_rgb(View<const std::uint8_t, 3> rgb,
   height = rules.crop ? rules.crop_height : picture.shape[0];
   width = rules.crop ? rules.crop_width : picture.shape[1];
   check_size(height, width, channels);
-  // Half of what is too much, rounded down: also where there is too little.
-  const auto half = [](std::int64_t surplus) { return (surplus - (surplus < 0 ? 1 : 0)) / 2; };
   const std::int64_t top = rules.crop ? half(picture.shape[0] - height) : 0;
   const std::int64_t left = rules.crop ? half(picture.shape[1] - width) : 0;
 

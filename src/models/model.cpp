@@ -223,6 +223,29 @@ Tokens Model::pixels(View<const std::uint8_t, 4> rgb) const {
   return tokens;
 }
 
+std::int64_t Model::frames() const {
+  const models::PatchFacts* facts = parts_->network->pictures();
+  return facts == nullptr ? 0 : facts->frames;
+}
+
+Tensor Model::seen(View<const std::uint8_t, 4> rgb, std::int64_t most_side) const {
+  const models::PatchFacts* facts = parts_->network->pictures();
+  if (facts == nullptr) {
+    throw Error(ErrorCode::kUnsupported,
+                fmt::format("[seen] expected a model that reads pictures, found {}", family()));
+  }
+  const ImageRules rules = models::rules_for(*facts, folder() / "preprocessor_config.json");
+  Tensor out;
+  for (std::int64_t n = 0; n < rgb.shape[0]; ++n) {
+    const Tensor one = seen_part(rgb[n], rules, most_side);
+    if (n == 0) out = Tensor(DType::kU8, {rgb.shape[0], one.dim(0), one.dim(1), 3});
+    std::copy_n(one.span<std::uint8_t>().begin(),
+                one.size(),
+                out.span<std::uint8_t>().begin() + n * one.size());
+  }
+  return out;
+}
+
 std::vector<Label> Model::labels(const Tokens& tokens, int layer, std::int64_t b) const {
   (void)heads(layer);  // throws
   return parts_->network->labels(tokens, static_cast<std::size_t>(layer), b);

@@ -124,17 +124,22 @@ Tensor Patches::operator()(const Tensor& pixels, const Grid& grid) const {
   return rows;
 }
 
-Tensor pixels_for(const PatchFacts& facts,
-                  View<const std::uint8_t, 4> rgb,
-                  const std::filesystem::path& preprocessor_config) {
-  const std::int64_t N = rgb.shape[0];
-  if (N < 1) throw Error(ErrorCode::kInput, "[pixels] expected at least one picture, found none");
+ImageRules rules_for(const PatchFacts& facts, const std::filesystem::path& preprocessor_config) {
   ImageRules rules;
   rules.height = facts.height;
   rules.width = facts.width;
   std::error_code ignored;
   if (std::filesystem::exists(preprocessor_config, ignored))
     rules = ImageRules::read(preprocessor_config, rules);
+  return rules;
+}
+
+Tensor pixels_for(const PatchFacts& facts,
+                  View<const std::uint8_t, 4> rgb,
+                  const std::filesystem::path& preprocessor_config) {
+  const std::int64_t N = rgb.shape[0];
+  if (N < 1) throw Error(ErrorCode::kInput, "[pixels] expected at least one picture, found none");
+  const ImageRules rules = rules_for(facts, preprocessor_config);
   Tensor pixels;
   for (std::int64_t n = 0; n < N; ++n) {
     const Tensor one = pixels_from_rgb(rgb[n], rules, facts.channels);

@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "headscope/image.h"
 #include "headscope/linear.h"
 #include "models/weights.h"
 
@@ -50,6 +51,10 @@ class Patches {
 /// The pixels of each patch in a row, channel by channel, frame by frame, row by row. Pixels and grid must fit.
 /// Shapes  to [B * grid.count(), channels*tubelet*patch_height*patch_width].
 void unfold(const PatchFacts& facts, const Tensor& pixels, const Grid& grid, float* to);
+
+/// What the file of words says is done to pictures, or where there is none: to the size that the model was trained
+/// on, as numbers from -1 to 1. Errors: those of ImageRules::read.
+ImageRules rules_for(const PatchFacts& facts, const std::filesystem::path& preprocessor_config);
 
 /// Pictures as the file of words wants them, or where there is none in the size that the model was trained on as
 /// numbers from -1 to 1. Shapes  rgb [N,H,W,3] -> [N,channels,H',W'], or the frames of one video

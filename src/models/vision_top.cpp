@@ -215,7 +215,10 @@ std::vector<Label> Vision::labels(const Tokens& tokens, std::size_t layer, std::
       const std::int64_t patch = patch_by_patch ? n / grid.frames : n % space;
       std::int64_t frame = patch_by_patch ? n % grid.frames : n / space;
       if (facts_.frames_apart) frame = b % frames;
-      label.text = fmt::format("patch {},{}", patch / grid.columns, patch % grid.columns);
+      label.frame = static_cast<int>(frame);
+      label.row = static_cast<int>(patch / grid.columns);
+      label.column = static_cast<int>(patch % grid.columns);
+      label.text = fmt::format("patch {},{}", label.row, label.column);
       if (facts_.patches.frames > 0) label.text = fmt::format("frame {} {}", frame, label.text);
       label.word = n;
     }

@@ -24,17 +24,6 @@ json options_json(const FocusRecord& record) {
           {"softcap", o.softcap}};
 }
 
-json layer_json(const FocusRecord& record) {
-  if (record.rows < 1 || record.heads.empty()) return nullptr;
-  return {{"heads", record.heads},
-          {"queryHeads", record.query_heads},
-          {"groups", record.groups},
-          {"rows", record.rows},
-          {"keys", record.keys},
-          {"width", record.width},
-          {"options", options_json(record)}};
-}
-
 json walk_json(const Walk& walk) {
   const AttentionTrace& t = *walk.trace;
   return {{"layer", walk.layer},
@@ -65,7 +54,56 @@ json label_json(const Label& label) {
           {"begin", label.begin},
           {"end", label.end},
           {"word", label.word},
-          {"special", label.special}};
+          {"special", label.special},
+          {"frame", label.frame},
+          {"row", label.row},
+          {"column", label.column}};
+}
+
+json layer_json(const Sighting& sighting, std::size_t n) {
+  const FocusRecord& record = sighting.layers[n];
+  if (record.rows < 1 || record.heads.empty()) return nullptr;
+  json labels = nullptr;
+  if (n < sighting.layer_labels.size() && !sighting.layer_labels[n].empty()) {
+    labels = json::array();
+    for (std::size_t j = 0; j < static_cast<std::size_t>(record.keys); ++j)
+      labels.push_back(label_json(sighting.layer_labels[n].at(j)));
+  }
+  return {{"heads", record.heads},
+          {"batch", record.batch},
+          {"labels", std::move(labels)},
+          {"queryHeads", record.query_heads},
+          {"groups", record.groups},
+          {"rows", record.rows},
+          {"keys", record.keys},
+          {"width", record.width},
+          {"options", options_json(record)}};
+}
+
+/// What the labels lie in; null for a text.
+json media_json(const Page& page, const Numbers& numbers) {
+  const Scene& scene = page.sighting->scene;
+  if (scene.kind == Scene::Kind::kText) return nullptr;
+  json values = json::array();
+  for (const double x : scene.values) values.push_back(std::isfinite(x) ? json(x) : json(nullptr));
+  json grids = json::array();
+  for (std::size_t n = 0; n < page.sighting->layers.size(); ++n) {
+    json grid = nullptr;
+    for (const Stored& s : numbers.tensors) {  // [S,frames,rows,columns]
+      if (s.name == std::to_string(n) + ".light") grid = Shape(s.shape.begin() + 1, s.shape.end());
+    }
+    grids.push_back(std::move(grid));
+  }
+  return {{"kind", name(scene.kind)},
+          {"source", scene.source},
+          {"seconds", scene.seconds},
+          {"values", std::move(values)},
+          {"names", scene.names},
+          {"rows", scene.rows},
+          {"stepsPerBeat", scene.steps_per_beat},
+          {"beatsPerBar", scene.beats_per_bar},
+          {"beatSeconds", scene.beat_seconds},
+          {"grids", std::move(grids)}};
 }
 
 /// Inside a script element only `<` can end the JSON early; the others are for careless readers.
@@ -110,9 +148,9 @@ std::string describe(const Page& page, const Numbers& numbers) {
                 {"language", page.language}}}};
   for (const char* list : {"labels", "layers", "roles", "walks"}) out[list] = json::array();
   for (const Label& label : page.sighting->labels) out["labels"].push_back(label_json(label));
-  for (const FocusRecord& record : page.sighting->layers) {
-    out["layers"].push_back(layer_json(record));
-  }
+  for (std::size_t n = 0; n < page.sighting->layers.size(); ++n)
+    out["layers"].push_back(layer_json(*page.sighting, n));
+  out["media"] = media_json(page, numbers);
   for (const Role& role : page.roles) out["roles"].push_back(role_json(role));
   for (const Walk& walk : page.walks) out["walks"].push_back(walk_json(walk));
   // Tokens of byte-level vocabularies may be pieces of letters: shown with U+FFFD, never refused.

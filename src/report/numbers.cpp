@@ -110,8 +110,17 @@ void add_options(Collector& numbers, int layer, const FocusOptions& options) {
 /// A layer that was left out of the recording has no numbers at all and is shown as such.
 bool recorded(const FocusRecord& record) { return record.rows > 0 && !record.heads.empty(); }
 
+/// Whether all keys of the first sequence may see each other: most windows of a picture are whole.
+bool whole(const View<const std::int32_t, 2>& segments) {
+  if (segments.data == nullptr) return true;
+  for (std::int64_t j = 1; j < segments.shape[1]; ++j) {
+    if (segments(0, j) != segments(0, 0)) return false;
+  }
+  return true;
+}
+
 void check_record(int layer, const FocusRecord& record) {
-  if (record.options.segments.data != nullptr || record.options.cu_seqlens_q.data != nullptr) {
+  if (!whole(record.options.segments) || record.options.cu_seqlens_q.data != nullptr) {
     throw Error(ErrorCode::kUnsupported,
                 "[report] expected one sequence in layer " + std::to_string(layer) +
                     ", found several packed into one: record them one by one");
@@ -194,6 +203,27 @@ void add_walk(Collector& numbers, const Page& page, const Walk& walk) {
   numbers.whole(name("bo"), *walk.output_bias);
 }
 
+/// The pictures, and where the light of each head falls on them when all rows are taken together.
+void add_scene(Collector& numbers, const Sighting& sighting) {
+  const Scene& scene = sighting.scene;
+  if (scene.kind != Scene::Kind::kImage && scene.kind != Scene::Kind::kVideo) return;
+  if (!scene.pictures.empty()) numbers.whole("pictures", scene.pictures);
+  for (std::size_t l = 0; l < sighting.layers.size(); ++l) {
+    const FocusRecord& record = sighting.layers[l];
+    if (!recorded(record) || record.column_mass.empty()) continue;
+    const int layer = static_cast<int>(l);
+    std::vector<float> all;
+    Shape shape;
+    for (const int head : record.heads) {
+      const Tensor light = sighting.light(layer, head);
+      shape = light.shape();
+      all.insert(all.end(), light.span<float>().begin(), light.span<float>().end());
+    }
+    shape.insert(shape.begin(), static_cast<std::int64_t>(record.heads.size()));
+    numbers.add(named(layer, "light"), DType::kF32, shape, std::as_bytes(std::span(all)), false);
+  }
+}
+
 Collector collect_as(const Page& page, bool rounded) {
   Collector numbers(rounded);
   const auto& layers = page.sighting->layers;
@@ -208,6 +238,7 @@ Collector collect_as(const Page& page, bool rounded) {
                 "[report] expected a sighting with q, k and lse, found one without any layer");
   }
   for (const Walk& walk : page.walks) add_walk(numbers, page, walk);
+  add_scene(numbers, *page.sighting);
   return numbers;
 }
 

@@ -12,23 +12,13 @@ namespace {
 
 /// The page's script, in an order that lets no module run before what it uses.
 std::string script() {
-  return join_modules({assets::web_words_mjs,
-                       assets::web_dom_mjs,
-                       assets::web_colour_mjs,
-                       assets::web_data_mjs,
-                       assets::web_measure_mjs,
-                       assets::web_shown_mjs,
-                       assets::web_state_mjs,
-                       assets::web_badge_mjs,
-                       assets::web_grid_mjs,
-                       assets::web_arcs_mjs,
-                       assets::web_heat_mjs,
-                       assets::web_head_mjs,
-                       assets::web_matrix_mjs,
-                       assets::web_walk_mjs,
-                       assets::web_inspect_mjs,
-                       assets::web_export_mjs,
-                       assets::web_main_mjs});
+  return join_modules({assets::web_words_mjs,   assets::web_dom_mjs,     assets::web_colour_mjs,
+                       assets::web_data_mjs,    assets::web_measure_mjs, assets::web_shown_mjs,
+                       assets::web_state_mjs,   assets::web_badge_mjs,   assets::web_grid_mjs,
+                       assets::web_arcs_mjs,    assets::web_heat_mjs,    assets::web_head_mjs,
+                       assets::web_matrix_mjs,  assets::web_walk_mjs,    assets::web_places_mjs,
+                       assets::web_scene_mjs,   assets::web_picture_mjs, assets::web_roll_mjs,
+                       assets::web_inspect_mjs, assets::web_export_mjs,  assets::web_main_mjs});
 }
 
 std::string shape_text(const Shape& shape) {
@@ -59,8 +49,12 @@ void check(const Page& page) {
     throw Error(code, "[report] expected " + what);
   };
   if (page.sighting == nullptr) fail(ErrorCode::kUsage, "a sighting, found none");
-  if (page.view != "head" && page.view != "walk") {
-    fail(ErrorCode::kUsage, "view head or walk, found " + page.view);
+  const Scene::Kind kind = page.sighting->scene.kind;
+  const bool scene = kind != Scene::Kind::kText && kind != Scene::Kind::kBytes;
+  if (page.view != "head" && page.view != "walk" && !(scene && page.view == "media")) {
+    fail(ErrorCode::kUsage,
+         std::string("view head") + (scene ? ", walk or media" : " or walk") + ", found " +
+             page.view);
   }
   if (page.language != "en" && page.language != "ru") {
     fail(ErrorCode::kUsage, "language en or ru, found " + page.language);

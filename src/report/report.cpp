@@ -1,5 +1,6 @@
 #include "headscope/report.h"
 
+#include <algorithm>
 #include <string>
 #include <vector>
 
@@ -24,7 +25,8 @@ std::string report_html(const Report& report) {
   page.model = model.name();
   page.family = model.family();
   page.layers = model.layers();
-  page.heads = model.heads();
+  for (int layer = 0; layer < model.layers(); ++layer)
+    page.heads = std::max(page.heads, model.heads(layer));
   page.width = model.width();
   page.parameters = model.parameters();
   page.roles = model.roles();

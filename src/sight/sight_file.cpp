@@ -2,6 +2,7 @@
 // that reads safetensors reads a Sighting.
 #include <fmt/format.h>
 
+#include <cmath>
 #include <map>
 
 #include "attention/focus_plan.h"
@@ -17,6 +18,7 @@ using json::Value;
 
 constexpr int kVersion = 1;
 constexpr const char* kKey = "headscope.sight";
+constexpr const char* kPictures = "scene.pictures";
 
 // The tensors of a record that a file may hold, by name; axes after [B,S] that must fit.
 struct Field {
@@ -71,13 +73,32 @@ Value describe_layer(const FocusRecord& r) {
 Value describe_labels(const std::vector<Label>& labels) {
   Value out = Value::array();
   for (const Label& l : labels) {
-    out.push_back({{"text", l.text},
-                   {"begin", l.begin},
-                   {"end", l.end},
-                   {"word", l.word},
-                   {"special", l.special}});
+    Value one = {{"text", l.text},
+                 {"begin", l.begin},
+                 {"end", l.end},
+                 {"word", l.word},
+                 {"special", l.special}};
+    if (l.frame >= 0) one["frame"] = l.frame;
+    if (l.row >= 0) one["row"] = l.row;
+    if (l.column >= 0) one["column"] = l.column;
+    out.push_back(std::move(one));
   }
   return out;
+}
+
+Value describe_scene(const Scene& scene) {
+  Value values = Value::array();
+  for (const double x : scene.values)
+    values.push_back(std::isfinite(x) ? Value(x) : Value(nullptr));
+  return {{"kind", name(scene.kind)},
+          {"source", scene.source},
+          {"seconds", scene.seconds},
+          {"values", std::move(values)},
+          {"names", scene.names},
+          {"rows", scene.rows},
+          {"steps_per_beat", scene.steps_per_beat},
+          {"beats_per_bar", scene.beats_per_bar},
+          {"beat_seconds", scene.beat_seconds}};
 }
 
 Value describe(const Sighting& s) {
@@ -89,6 +110,12 @@ Value describe(const Sighting& s) {
              {"text", s.text},
              {"labels", describe_labels(s.labels)},
              {"layers", std::move(layers)}};
+  if (s.scene.kind != Scene::Kind::kText) v["scene"] = describe_scene(s.scene);
+  if (!s.layer_labels.empty()) {
+    Value all = Value::array();
+    for (const std::vector<Label>& labels : s.layer_labels) all.push_back(describe_labels(labels));
+    v["layer_labels"] = std::move(all);
+  }
   if (s.encoder_layers > 0) {
     v["encoder_layers"] = s.encoder_layers;
     v["decoder_layers"] = s.decoder_layers;
@@ -122,8 +149,12 @@ void check_labels(const Sighting& s, const std::string& where) {
   for (std::size_t n = 0; n < s.layers.size(); ++n) {
     const FocusRecord& r = s.layers[n];
     const std::vector<Label>& labels = s.row_labels(static_cast<int>(n));
-    if (r.batch > 0 && !labels.empty() && static_cast<std::int64_t>(labels.size()) != r.rows) {
-      bad(where, fmt::format("expected {} labels, found {}", r.rows, labels.size()));
+    const bool own = n < s.layer_labels.size() && !s.layer_labels[n].empty();
+    // A probe that pools a picture has one row; its keys are the patches.
+    const std::int64_t wanted = s.scene.kind == Scene::Kind::kText ? r.rows : r.keys;
+    if (r.batch > 0 && !own && !labels.empty() &&
+        static_cast<std::int64_t>(labels.size()) != wanted) {
+      bad(where, fmt::format("expected {} labels, found {}", wanted, labels.size()));
     }
   }
 }
@@ -136,7 +167,57 @@ void read_labels(const Value& from, const std::string& file, std::vector<Label>&
     label.end = json::require<std::int64_t>(one, "end", file);
     label.word = json::require<std::int64_t>(one, "word", file);
     label.special = json::require<bool>(one, "special", file);
+    const auto place = [&](const char* key) {
+      const auto n = json::get_or<std::int64_t>(one, key, -1, file);
+      if (n < -1 || n >= (1 << 20))
+        bad(file, fmt::format("expected {} of a label below 2^20, found {}", key, n));
+      return static_cast<int>(n);
+    };
+    label.frame = place("frame");
+    label.row = place("row");
+    label.column = place("column");
     to.push_back(std::move(label));
+  }
+}
+
+void read_scene(const Value& from, const Safetensors& file, Scene& scene) {
+  const std::string& name = file.name();
+  scene.kind = scene_kind(json::require<std::string>(from, "kind", name));
+  scene.source = json::require<std::string>(from, "source", name);
+  scene.seconds = json::require<std::vector<double>>(from, "seconds", name);
+  for (const Value& x : json::require<Value>(from, "values", name)) {
+    if (!x.is_null() && !x.is_number()) bad(name, "expected values to be numbers or null");
+    scene.values.push_back(x.is_null() ? std::nan("") : x.get<double>());
+  }
+  scene.names = json::require<std::vector<std::string>>(from, "names", name);
+  scene.rows = json::require<std::vector<std::string>>(from, "rows", name);
+  scene.steps_per_beat = json::require<int>(from, "steps_per_beat", name);
+  scene.beats_per_bar = json::require<int>(from, "beats_per_bar", name);
+  scene.beat_seconds = json::require<double>(from, "beat_seconds", name);
+  if (scene.steps_per_beat < 1 || scene.beats_per_bar < 1 || !(scene.beat_seconds > 0.0))
+    bad(name, "expected steps, beats and seconds above 0 in the scene");
+  const AnyView* pictures = file.find(kPictures);
+  if (pictures == nullptr) return;
+  if (pictures->dtype != DType::kU8 || pictures->shape.size() != 4 || pictures->shape[3] != 3)
+    bad(name, "expected pictures u8 [N,H,W,3], found " + to_string(pictures->shape));
+  scene.pictures = Tensor::copy_of(*pictures);
+}
+
+// There are labels for every key of every sequence of a layer that has its own.
+void check_layer_labels(const Sighting& s, const std::string& where) {
+  if (s.layer_labels.empty()) return;
+  if (s.layer_labels.size() != s.layers.size()) {
+    bad(where,
+        fmt::format(
+            "expected labels of {} layers, found {}", s.layers.size(), s.layer_labels.size()));
+  }
+  for (std::size_t n = 0; n < s.layers.size(); ++n) {
+    const FocusRecord& r = s.layers[n];
+    const std::size_t found = s.layer_labels[n].size();
+    if (found != 0 && static_cast<std::int64_t>(found) != r.batch * r.keys) {
+      bad(where,
+          fmt::format("expected {} x {} labels of layer {}, found {}", r.batch, r.keys, n, found));
+    }
   }
 }
 
@@ -253,6 +334,7 @@ AnyView any(const View<const T, N>& view) {
 
 void Sighting::save(const std::filesystem::path& path) const {
   check_labels(*this, "sight");
+  check_layer_labels(*this, "sight");
   // A token may be a part of a character: what is not UTF-8 is shown as U+FFFD.
   const std::string about = describe(*this).dump(-1, ' ', false, Value::error_handler_t::replace);
   std::map<std::string, AnyView, std::less<>> tensors;
@@ -272,6 +354,7 @@ void Sighting::save(const std::filesystem::path& path) const {
     if (r.options.cu_seqlens_q.data != nullptr) put("cu_seqlens_q", any(r.options.cu_seqlens_q));
     if (r.options.cu_seqlens_k.data != nullptr) put("cu_seqlens_k", any(r.options.cu_seqlens_k));
   }
+  if (!scene.pictures.empty()) tensors.emplace(kPictures, scene.pictures.any());
   write_safetensors(path, tensors, {{kKey, about}});
 }
 
@@ -294,6 +377,10 @@ Sighting Sighting::load(const std::filesystem::path& path) {
   s.decoder_layers = json::get_or<int>(v, "decoder_layers", 0, file.name());
   if (s.encoder_layers > 0)
     read_labels(json::require<Value>(v, "answer", file.name()), file.name(), s.answer);
+  if (const Value* scene = json::find(v, "scene", file.name())) read_scene(*scene, file, s.scene);
+  if (const Value* all = json::find(v, "layer_labels", file.name())) {
+    for (const Value& one : *all) read_labels(one, file.name(), s.layer_labels.emplace_back());
+  }
   const Value layers = json::require<Value>(v, "layers", file.name());
   if (!layers.is_array()) bad(file.name(), "expected layers to be an array");
   for (const Value& one : layers) {
@@ -316,6 +403,7 @@ Sighting Sighting::load(const std::filesystem::path& path) {
     }
     check_packing(o, r.batch, r.rows, r.keys);
   }
+  check_layer_labels(s, file.name());
   check_labels(s, file.name());
   return s;
 }

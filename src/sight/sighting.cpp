@@ -108,6 +108,55 @@ Tensor Sighting::map(int layer, int head, std::int64_t b) const {
   return out;
 }
 
+const Label* Sighting::key_label(int layer, std::int64_t b, std::int64_t j) const {
+  const auto l = static_cast<std::size_t>(layer);
+  const bool own = l < layer_labels.size() && !layer_labels[l].empty();
+  const std::vector<Label>& all = own ? layer_labels[l] : key_labels(layer);
+  const std::int64_t at = own ? b * layer_of(*this, layer).keys + j : j;
+  const bool there = at >= 0 && at < static_cast<std::int64_t>(all.size());
+  return there ? &all[static_cast<std::size_t>(at)] : nullptr;
+}
+
+Tensor Sighting::light(int layer, int head, std::optional<std::int64_t> i, std::int64_t b) const {
+  const FocusRecord& record = layer_of(*this, layer);
+  std::int64_t frames = 0, rows = 0, columns = 0;
+  for (std::int64_t n = 0; n < record.batch; ++n) {
+    for (std::int64_t j = 0; j < record.keys; ++j) {
+      const Label* label = key_label(layer, n, j);
+      if (label == nullptr || label->frame < 0) continue;
+      frames = std::max<std::int64_t>(frames, label->frame + 1);
+      rows = std::max<std::int64_t>(rows, label->row + 1);
+      columns = std::max<std::int64_t>(columns, label->column + 1);
+    }
+  }
+  if (frames == 0)
+    throw Error(ErrorCode::kUsage, "[light] expected labels in a picture, found none");
+  Tensor out = Tensor::zeros(DType::kF32, {frames, rows, columns});
+  const auto to = out.view<float, 3>();
+  const auto add = [&](std::int64_t n, std::int64_t j, float weight) {
+    const Label* label = key_label(layer, n, j);
+    if (label != nullptr && label->frame >= 0)
+      to(label->frame, label->row, label->column) += weight;
+  };
+  if (i) {
+    const Tensor weights = row(layer, head, *i, b);
+    for (std::int64_t j = 0; j < record.keys; ++j)
+      add(b, j, weights.span<float>()[static_cast<std::size_t>(j)]);
+    return out;
+  }
+  const std::int64_t slot = record.slot(head);
+  if (slot < 0 || record.column_mass.empty()) {
+    throw Error(ErrorCode::kUsage,
+                fmt::format("[light] expected head {} with its column mass, found none", head));
+  }
+  const auto mass = record.column_mass.view<float, 3>();
+  const auto all = static_cast<float>(record.batch * record.rows);
+  for (std::int64_t n = 0; n < record.batch; ++n) {
+    for (std::int64_t j = 0; j < record.keys; ++j) add(n, j, mass(n, slot, j) / all);
+  }
+  return out;
+}
+
 std::vector<Sighting::Word> Sighting::words() const {
   std::vector<Word> words;
   for (std::size_t i = 0; i < labels.size(); ++i) {

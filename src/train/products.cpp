@@ -6,7 +6,7 @@
 #include <algorithm>
 #include <vector>
 
-#include "headscope/error.h"
+#include "headscope/tensor.h"
 #include "headscope/threads.h"
 #include "kernels/one_thread.h"
 
@@ -53,6 +53,23 @@ void check(const Sum& sum) {
   }
 }
 
+std::int64_t lead(const Matrix& m, bool turned) {
+  return std::max<std::int64_t>(turned ? m.column_step : m.row_step, turned ? m.rows : m.columns);
+}
+
+// Rows [row, row + rows) of a turned matrix, which are its columns in memory, close together. oneDNN reads them where
+// they lie: at steps of 3072 numbers they fall on the same lines of the cache, at half the speed.
+Matrix close_together(const Matrix& a, std::int64_t row, std::int64_t rows) {
+  constexpr std::int64_t kApart = 16;  // so that no step is a power of two
+  thread_local Tensor scratch;
+  const std::int64_t step = rows + kApart;
+  if (scratch.size() < a.columns * step) scratch = Tensor(DType::kF32, {a.columns * step});
+  float* to = scratch.span<float>().data();
+  for (std::int64_t k = 0; k < a.columns; ++k)
+    std::copy_n(a.data + row + k * a.column_step, rows, to + k * step);
+  return {to, rows, a.columns, 1, step};
+}
+
 // A tile of one term, by the calling thread alone.
 void tile(const Term& t,
           std::int64_t row,
@@ -64,18 +81,17 @@ void tile(const Term& t,
           std::int64_t step) {
   const bool a_turned = t.a.column_step != 1;
   const bool b_turned = t.b.column_step != 1;
-  const std::int64_t K = t.a.columns;
-  const auto lead = [](const Matrix& m, bool turned) {
-    return std::max<std::int64_t>(turned ? m.column_step : m.row_step, turned ? m.rows : m.columns);
-  };
+  Matrix a = t.a;
+  a.data += row * a.row_step;
+  if (a_turned) a = close_together(t.a, row, rows);
   const dnnl_status_t status = dnnl_sgemm(a_turned ? 'T' : 'N',
                                           b_turned ? 'T' : 'N',
                                           rows,
                                           columns,
-                                          K,
+                                          a.columns,
                                           1.0F,
-                                          t.a.data + row * t.a.row_step,
-                                          lead(t.a, a_turned),
+                                          a.data,
+                                          lead(a, a_turned),
                                           t.b.data + column * t.b.column_step,
                                           lead(t.b, b_turned),
                                           beta,

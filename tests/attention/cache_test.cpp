@@ -4,6 +4,8 @@
 
 #include <random>
 
+#include "attention/random_call.h"
+
 namespace headscope {
 namespace {
 
@@ -106,6 +108,42 @@ TEST(KvCache, FullAndFalseSizesAreRefused) {
   EXPECT_THROW(KvCache({{1, 4, 4, -2}}, 4), Error);
   EXPECT_THROW(KvCache({{1, 4, 4, -1}}, 4, DType::kF16), Error);
   EXPECT_THROW((void)cache.keys<bf16>(0), Error);
+}
+
+// Whatever a window has dropped: a prefix counts keys from position 0.
+TEST(KvCache, APrefixStaysWhereItIs) {
+  constexpr std::int64_t kAll = 16;
+  constexpr std::int64_t kRows = 4;
+  std::mt19937 random(8);
+  const Tensor q = testing_support::noise({1, 1, kRows, 4}, random);
+  const Tensor k = testing_support::noise({1, kAll, 4}, random);
+  const Tensor v = testing_support::noise({1, kAll, 4}, random);
+  KvCache cache({{1, 4, 4, 3}}, 40);
+  for (std::int64_t at = 0; at < kAll;) {
+    const std::int64_t T = at < kAll - kRows ? 1 : kRows;
+    const auto rows = [&](const Tensor& x) {
+      return View<const float, 3>(&x.view<float, 3>()(0, at, 0), {1, T, 4});
+    };
+    cache.append(0, rows(k), rows(v));
+    at += T;
+    if (at < kAll) cache.advance(T);
+  }
+  ASSERT_GT(cache.first(0), 0);
+  AttentionCall call;
+  call.options.causal = true;
+  call.options.window_left = 3;
+  call.options.prefix = kAll - 2;
+  Tensor whole(DType::kF32, {1, 1, kRows, 4});
+  const auto all = [](const Tensor& x) {
+    return View<const float, 4>(x.span<float>().data(), {1, 1, kAll, 4});
+  };
+  focus(FocusInput{q.view<float, 4>(), all(k), all(v), call.options}, {whole.view<float, 4>(), {}});
+  KvCache* const caches[] = {&cache};
+  call.caches = caches;
+  Tensor found(DType::kF32, {1, 1, kRows, 4});
+  focus(Slices{q.view<float, 4>(), {}, {}, {}}, {found.view<float, 4>(), {}}, call);
+  for (std::size_t n = 0; n < found.span<float>().size(); ++n)
+    EXPECT_NEAR(found.span<float>()[n], whole.span<float>()[n], 1e-5) << n;
 }
 
 TEST(KvCache, Bf16RoundsOnce) {

@@ -264,6 +264,9 @@ TEST(Focus, ShapesThatDoNotFitAreNamed) {
     EXPECT_EQ(e.code(), ErrorCode::kShape);
     EXPECT_STREQ(e.what(), "[focus] expected k [2,2,5,8], found [2,2,5,9]");
   }
+  FocusInput none{q.view<float, 4>(), v.view<float, 4>(), v.view<float, 4>(), {}};
+  none.k.data = nullptr;
+  EXPECT_THROW(focus(none, {out.view<float, 4>(), {}}), Error);
   const Tensor three = noise({2, 3, 5, 8}, generator);
   const FocusInput odd{q.view<float, 4>(), three.view<float, 4>(), three.view<float, 4>(), {}};
   EXPECT_THROW(focus(odd, {out.view<float, 4>(), {}}), Error);
@@ -300,6 +303,46 @@ TEST(Focus, RowsOfTheLowestScoreWeighAlike) {
     kernels::use(table->name);
     const Result r = run(focus, in, Sight::everything());
     for (float x : r.out.span<float>()) EXPECT_NEAR(x, 2.0F, 1e-6) << table->name;
+    for (float x : r.record.column_mass.span<float>()) EXPECT_NEAR(x, 1.0F, 1e-6) << table->name;
+    for (float x : r.record.pooled_max.span<float>()) EXPECT_NEAR(x, 1.0 / 3, 1e-6) << table->name;
+  }
+  kernels::use("auto");
+}
+
+// Rows that see keys and rows that see none.
+TEST(Focus, ASinkOfMinusInfinityIsNoSink) {
+  std::mt19937 generator(1);
+  RandomCall c(1);
+  c.q = noise({1, 2, 40, 8}, generator);
+  c.k = noise({1, 1, 33, 8}, generator);
+  c.v = noise({1, 1, 33, 8}, generator);
+  c.in = {c.q.view<float, 4>(), c.k.view<float, 4>(), c.v.view<float, 4>(), {}};
+  c.in.options.causal = true;  // the first rows see nothing
+  c.sinks = Tensor(DType::kF32, {2});
+  for (float& x : c.sinks.span<float>()) x = -std::numeric_limits<float>::infinity();
+  for (const kernels::Table* table : kernels::tables()) {
+    SCOPED_TRACE(std::string(table->name));
+    kernels::use(table->name);
+    c.in.options.sinks = {};
+    const Result without = run(focus, c.in, Sight::everything());
+    c.in.options.sinks = std::as_const(c.sinks).view<float, 1>();
+    expect_same(c, run(focus, c.in, Sight::everything()), without);
+  }
+  kernels::use("auto");
+}
+
+// Small beside the cap, scores hardly bend: none of their digits goes.
+TEST(Focus, AWideSoftcapKeepsTheDigitsOfScores) {
+  RandomCall c(4);
+  c.in.options = {};
+  for (const float cap : {50.0F, 1000.0F, 1.0e5F}) {
+    c.in.options.softcap = cap;
+    const Result expected = run(focus_reference, c.in, c.sight);
+    for (const kernels::Table* table : kernels::tables().subspan(1)) {
+      SCOPED_TRACE(std::string(table->name) + " capped at " + std::to_string(cap));
+      kernels::use(table->name);
+      expect_same(c, run(focus, c.in, c.sight), expected);
+    }
   }
   kernels::use("auto");
 }

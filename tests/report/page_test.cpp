@@ -74,6 +74,21 @@ TEST(Page, FetchesNothingFromElsewhere) {
   EXPECT_NE(html.find("default-src 'none'"), html.npos);
 }
 
+TEST(Page, CarriesEveryModule) {
+  const std::string html = page_html(make_run({})->page);
+  int modules = 0;
+  for (const auto& entry : fs::directory_iterator(HEADSCOPE_SOURCE_DIR "/web/report")) {
+    if (entry.path().extension() != ".mjs") continue;
+    std::ifstream file(entry.path());
+    std::string line;
+    std::getline(file, line);
+    std::getline(file, line);  // what the module is for
+    EXPECT_NE(html.find(line), html.npos) << entry.path();
+    ++modules;
+  }
+  EXPECT_GE(modules, 20);
+}
+
 TEST(Page, HostileTextStaysText) {
   auto run = make_run({});
   run->sighting.text = "</script><script>alert(1)</script><!-- {{script}} \xff &\"'";
@@ -168,6 +183,8 @@ TEST(Page, SaysWhatIsMissing) {
   page.head = 4;
   EXPECT_EQ(code_of(page), ErrorCode::kRange);
   page = run->page;
+  page.view = "media";  // of a text there is none
+  EXPECT_EQ(code_of(page), ErrorCode::kUsage);
   page.view = "stroll";
   EXPECT_EQ(code_of(page), ErrorCode::kUsage);
   page = run->page;
@@ -234,6 +251,19 @@ void write_case(const fs::path& folder, const std::string& name, const Made& mad
   std::ofstream(folder / (name + ".json")) << out.dump();
 }
 
+// A [CLS] and six patches.
+void put_in_picture(MadeRun& run) {
+  Sighting& s = run.sighting;
+  s.scene.kind = Scene::Kind::kImage;
+  s.scene.pictures = Tensor::zeros(DType::kU8, {1, 4, 6, 3});
+  for (std::size_t i = 1; i < s.labels.size(); ++i) {
+    s.labels[i].frame = 0;
+    s.labels[i].row = static_cast<int>((i - 1) / 3);
+    s.labels[i].column = static_cast<int>((i - 1) % 3);
+  }
+  run.page.view = "media";
+}
+
 FocusOptions causal(std::int64_t left = -1, std::int64_t prefix = 0) {
   FocusOptions options;
   options.causal = true;
@@ -257,6 +287,13 @@ TEST(PageScript, WeightsInTheBrowserAreTheEnginesWeights) {
   window.window_right = 1;
   FocusOptions late = causal();
   late.query_offset = 1;
+  {
+    const auto run = make_run({.tokens = 7}, 3);
+    put_in_picture(*run);
+    std::ofstream(folder / "picture.html") << page_html(run->page);
+    const json out = {{"rows", expected_rows(run->sighting)}, {"text", run->sighting.text}};
+    std::ofstream(folder / "picture.json") << out.dump();
+  }
   write_case(folder, "plain", {});
   write_case(folder, "grouped", {.heads = 6, .groups = 2, .options = causal()});
   write_case(folder, "window", {.options = window});

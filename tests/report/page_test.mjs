@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import test from 'node:test';
 import { describeHead, measureOf } from '../../web/report/measure.mjs';
 import { decodeNumbers, Source } from '../../web/report/data.mjs';
+import { lightOf, notesOf } from '../../web/report/places.mjs';
 import { Shown } from '../../web/report/shown.mjs';
 import { defaults, fromHash, toHash } from '../../web/report/state.mjs';
 import { counted, numberText, speak, t, weightText } from '../../web/report/words.mjs';
@@ -108,4 +109,36 @@ test('figures are written as the design says', () => {
   assert.deepEqual([1, 2, 5, 11, 21, 112].map(n => counted(n, 'rows')), ['1 строка', '2 строки', '5 строк', '11 строк', '21 строка', '112 строк']);
   speak('en');
   assert.equal(t('remove', '3.1'), 'remove 3.1');
+});
+
+test('notes that go on are one, rests and other voices end them', () => {
+  const label = (row, column, special = false) => ({ text: '', begin: 0, end: 0, word: -1, special, frame: -1, row, column });
+  const labels = [label(-1, -1, true), label(0, 0), label(1, 0), label(0, 1), label(1, 1), label(0, 2), label(1, 2), label(0, 3), label(1, 3)];
+  const values = [null, 72, 60, 72, -1, 74, 60, 72, 60];
+  assert.deepEqual(notesOf(labels, values).map(n => [n.voice, n.from, n.to, n.pitch]), [[0, 0, 2, 72], [1, 0, 1, 60], [0, 2, 3, 74], [1, 2, 4, 60], [0, 3, 4, 72]]);
+});
+
+test('light is a square root of the share of the most', () => {
+  assert.equal(lightOf(0.25, 1), 0.5);
+  assert.equal(lightOf(3, 2), 1);
+  assert.equal(lightOf(0.1, 0), 0);
+});
+
+test('a page of a picture says where its patches lie and how it is lit', () => {
+  const { source } = open('picture');
+  const { media, labels } = source.page;
+  assert.equal(media.kind, 'image');
+  assert.deepEqual(media.grids[0], [1, 2, 3]);
+  assert.deepEqual(source.tensor('pictures').shape, [1, 4, 6, 3]);
+  const lit = source.stat(0, 1, 'light');
+  const mass = source.stat(0, 1, 'column_mass');
+  labels.forEach((label, j) => {
+    if (label.frame >= 0) assert.ok(Math.abs(lit[label.row * 3 + label.column] - mass[j] / labels.length) < 1e-6);
+  });
+  const base = defaults(source.page.start);
+  const limits = { layers: 2, heads: 4, rows: 7, keys: 7, measures: ['map'], media: true };
+  assert.equal(base.view, 'media');
+  const chosen = { ...base, frame: 3, view: 'walk' };
+  assert.deepEqual(fromHash('#' + toHash(chosen, base), base, limits), chosen);
+  assert.equal(fromHash('#view=media', { ...base, view: 'head' }, { ...limits, media: false }).view, 'head');
 });

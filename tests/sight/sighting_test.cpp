@@ -246,5 +246,64 @@ TEST(SightFile, TextThatIsNotUtf8IsSavedAndWrongLabelsAreNot) {
   EXPECT_EQ(scratch.files(), 1);
 }
 
+Sighting in_a_picture(std::int64_t T) {
+  Sighting s = record(T);
+  s.scene.kind = Scene::Kind::kImage;
+  s.scene.source = "p.png";
+  s.scene.pictures = Tensor::zeros(DType::kU8, {1, 2, 3, 3});
+  s.scene.pictures.span<std::uint8_t>()[5] = 7;
+  for (std::int64_t n = 0; n < T; ++n) {
+    Label label;
+    label.text = "patch";
+    label.special = n == 0;
+    if (n > 0) {
+      label.frame = 0;
+      label.row = static_cast<int>((n - 1) / 3);
+      label.column = static_cast<int>((n - 1) % 3);
+    }
+    s.labels.push_back(label);
+  }
+  return s;
+}
+
+TEST(Sighting, LightFallsWhereTheLabelsLie) {
+  const Sighting s = in_a_picture(10);
+  const Tensor row = s.row(1, 2, 9);
+  const Tensor light = s.light(1, 2, 9);
+  ASSERT_EQ(light.shape(), (Shape{1, 3, 3}));
+  for (std::size_t n = 0; n < 9; ++n) EXPECT_EQ(light.span<float>()[n], row.span<float>()[n + 1]);
+  const Tensor mean = s.light(1, 2);
+  const Tensor map = s.map(1, 2);
+  for (std::int64_t n = 0; n < 9; ++n) {
+    double sum = 0.0;
+    for (std::int64_t i = 0; i < 10; ++i) sum += double{map.view<float, 2>()(i, n + 1)} / 10;
+    EXPECT_NEAR(mean.span<float>()[static_cast<std::size_t>(n)], sum, 1e-5);
+  }
+  EXPECT_THROW((void)record(10).light(0, 0), Error);
+}
+
+TEST(SightFile, KeepsTheScene) {
+  const Scratch scratch;
+  Sighting s = in_a_picture(10);
+  s.scene.values = {1.5, std::nan("")};
+  s.scene.names = {"a", "b"};
+  s.layer_labels.resize(2);
+  s.layer_labels[1] = s.labels;
+  s.save(scratch / "x.sight");
+  const Sighting back = Sighting::load(scratch / "x.sight");
+  EXPECT_EQ(back.scene.kind, Scene::Kind::kImage);
+  EXPECT_EQ(back.scene.source, "p.png");
+  ASSERT_EQ(back.scene.pictures.shape(), (Shape{1, 2, 3, 3}));
+  EXPECT_EQ(back.scene.pictures.span<std::uint8_t>()[5], 7);
+  EXPECT_EQ(back.scene.values[0], 1.5);
+  EXPECT_TRUE(std::isnan(back.scene.values[1]));
+  EXPECT_EQ(back.scene.names, s.scene.names);
+  EXPECT_EQ(back.labels[4].column, 0);
+  EXPECT_EQ(back.labels[4].row, 1);
+  EXPECT_EQ(back.layer_labels[1].size(), 10U);
+  s.layer_labels[1].pop_back();
+  EXPECT_THROW(s.save(scratch / "y.sight"), Error);
+}
+
 }  // namespace
 }  // namespace headscope

@@ -5,15 +5,18 @@
 /** @typedef {{shape: number[], numbers: Numbers}} Stored */
 /** @typedef {{scale: number, causal: boolean, windowLeft: number, windowRight: number, prefix: number,
  *             queryOffset: number, softcap: number}} Options */
-/** @typedef {{heads: number[], queryHeads: number, groups: number, rows: number, keys: number, width: number,
- *             options: Options}} Layer */
-/** @typedef {{text: string, begin: number, end: number, word: number, special: boolean}} Label */
+/** @typedef {{heads: number[], queryHeads: number, groups: number, rows: number, keys: number, width: number, batch: number,
+ *             labels: Label[] | null, options: Options}} Layer labels: of its first sequence, where they are its own */
+/** @typedef {{text: string, begin: number, end: number, word: number, special: boolean, frame: number, row: number, column: number}} Label */
+/** @typedef {{kind: string, source: string, seconds: number[], values: (number | null)[], names: string[], rows: string[],
+ *             stepsPerBeat: number, beatsPerBar: number, beatSeconds: number, grids: (number[] | null)[]}} Media
+ * grids: frames, rows and columns of the patches of each layer */
 /** @typedef {{layer: number, head: number, letter: string, shape: string, en: string, ru: string,
  *             source: string, score: number, baseline: number, n: number}} Role */
 /** @typedef {{layer: number, heads: number, groups: number, rows: number, width: number, valueWidth: number,
  *             model: number, error: number}} WalkInfo */
 /** @typedef {{program: string, text: string, rounded: boolean, labels: Label[], layers: (Layer | null)[],
- *             roles: Role[], walks: WalkInfo[],
+ *             roles: Role[], walks: WalkInfo[], media: Media | null,
  *             model: {name: string, family: string, layers: number, heads: number, width: number, parameters: number},
  *             start: {layer: number, head: number, view: string, language: string}}} Page */
 
@@ -213,7 +216,7 @@ export class Source {
     const stored = this.tensor(`${layer}.${name}`);
     const slot = this.slot(layer, head);
     if (!stored || slot < 0) return null;
-    const length = stored.shape[1];
+    const length = stored.shape.slice(1).reduce((a, b) => a * b, 1);
     return stored.numbers.subarray(slot * length, (slot + 1) * length);
   }
 
@@ -247,8 +250,11 @@ export class Source {
     return { largest, rows };
   }
 
-  /** What stands at position i. @param {number} i */
-  labelText(i) { return this.page.labels[i]?.text ?? `#${i}`; }
+  /** What the keys of a layer are. @param {number} layer */
+  labels(layer) { return this.layer(layer)?.labels ?? this.page.labels; }
+
+  /** What stands at position i. @param {number} i @param {number} [layer] */
+  labelText(i, layer = -1) { return this.labels(layer)[i]?.text ?? `#${i}`; }
 }
 
 /** @param {ArrayLike<number>} a @param {ArrayLike<number>} b @param {number} at @param {number} bt @param {number} n */

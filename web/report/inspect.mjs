@@ -87,8 +87,8 @@ export class Inspector {
     const rows = store.hover >= 0 ? [store.hover] : now.rows.map(token => shown.rowOf(token)).filter(i => i >= 0);
     const links = rows.length ? shown.links(kLinks, rows) : shown.strongest(kLinks);
     const title = rows.length === 1 ? t('linksOf', shown.rows[rows[0]]?.text ?? '') : t('links');
-    this.links.replaceChildren(el('h3', {}, title), el('table', { class: 'links' }, el('tbody', {}, ...links.map(({ i, j, w }) => el('tr', {},
-      el('td', {}, shown.rows[i].text), el('td', {}, '→'), el('td', {}, shown.columns[j].text), el('td', {}, weightText(w)),
+    this.links.replaceChildren(el('h3', {}, title), el('table', { class: rows.length === 1 ? 'links one' : 'links' }, el('tbody', {}, ...links.map(({ i, j, w }) => el('tr', {},
+      rows.length === 1 ? null : el('td', {}, shown.rows[i].text), el('td', {}, '→'), el('td', {}, shown.columns[j].text), el('td', {}, weightText(w)),
       el('td', { class: 'meter', 'aria-hidden': 'true' }, el('i', { style: `width:${Math.round(100 * w)}%` })))))));
   }
 

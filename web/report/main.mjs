@@ -8,13 +8,15 @@ import { Grid } from './grid.mjs';
 import { HeadView } from './head.mjs';
 import { Inspector } from './inspect.mjs';
 import { kMeasures } from './measure.mjs';
+import { PictureView } from './picture.mjs';
+import { RollView } from './roll.mjs';
 import { shownOf } from './shown.mjs';
 import { defaults, fromHash, kThresholds, Store, toHash } from './state.mjs';
 import { speak, t, weightText } from './words.mjs';
 import { WalkView } from './walk.mjs';
 
 /** @typedef {import('./state.mjs').Selection} Selection */
-/** @typedef {{source: Source, store: Store, palette: () => import('./colour.mjs').Palette, restyled: boolean}} Context
+/** @typedef {{source: Source, store: Store, palette: () => import('./colour.mjs').Palette, restyled: boolean, play: () => void}} Context
  * restyled: colours, language or width changed, draw everything anew */
 
 /** @param {string} name @returns {import('./data.mjs').Stored | null} */
@@ -36,19 +38,21 @@ function begin() {
   const sizes = page.layers.filter(layer => layer !== null);
   const limits = {
     layers: page.model.layers, heads: page.model.heads, rows: Math.max(...sizes.map(s => s.rows)), keys: Math.max(...sizes.map(s => s.keys)),
-    measures: ['map', ...kMeasures, ...(page.roles.length ? ['role'] : [])],
+    media: hasScene(source), measures: ['map', ...kMeasures, ...(page.roles.length ? ['role'] : [])],
   };
   const base = defaults(page.start);
   const store = new Store(fromHash(location.hash, base, limits));
   /** @type {Context} */
-  const context = { source, store, palette: () => paletteOf(isDark(store.selection)), restyled: true };
+  const context = { source, store, palette: () => paletteOf(isDark(store.selection)), restyled: true, play: () => {} };
   const view = byId('main');
   const room = el('div', { class: 'view' });
   const tabs = el('div', { class: 'tabs', role: 'tablist' });
   view.replaceChildren(tabs, room);
   const grid = new Grid(byId('grid'), context);
   const inspector = new Inspector(byId('inspector'), context, exportsOf(context));
-  const views = { head: new HeadView(room, context), walk: new WalkView(room, context) };
+  const scene = ['image', 'video'].includes(page.media?.kind ?? '') ? new PictureView(room, context) : new RollView(room, context);
+  const views = { head: new HeadView(room, context), walk: new WalkView(room, context), media: scene };
+  context.play = () => { if (hasScene(source) && store.selection.view === 'media') scene.play(); };
   let written = '';
 
   /** @param {Selection} now @param {Selection | null} before */
@@ -60,10 +64,10 @@ function begin() {
     context.restyled ||= !before || before.lang !== now.lang || before.theme !== now.theme;
     if (before && before.view !== now.view) context.restyled = true;
     bar(context, now);
-    drawTabs(tabs, store, now);
+    drawTabs(tabs, context, now);
     grid.render(now, before);
-    if (now.view === 'head' && !source.recorded(now.layer, now.head)) room.replaceChildren(missing(context));
-    else views[now.view === 'walk' ? 'walk' : 'head'].render(now, wasMissing(before) ? null : before);
+    if (now.view !== 'walk' && !source.recorded(now.layer, now.head)) room.replaceChildren(missing(context));
+    else views[now.view === 'walk' || now.view === 'media' ? now.view : 'head'].render(now, wasMissing(before) ? null : before);
     inspector.render(now);
     context.restyled = false;
     if (before && scrollY !== y) scrollTo(x, y);
@@ -75,8 +79,8 @@ function begin() {
   const wasMissing = before => before !== null && !source.recorded(before.layer, before.head);
   store.watchers.push(render);
   store.pointers.push(() => {
-    if (store.selection.view !== 'head' || !source.recorded(store.selection.layer, store.selection.head)) return;
-    views.head.activate();
+    if (store.selection.view === 'walk' || !source.recorded(store.selection.layer, store.selection.head)) return;
+    if (store.selection.view === 'head') views.head.activate();
     inspector.point();
   });
   const again = () => { context.restyled = true; render(store.selection, null); };
@@ -103,11 +107,15 @@ function bar(context, now) {
   if (focused) /** @type {HTMLElement | null} */ (document.querySelector(`[data-bar="${focused}"]`))?.focus();
 }
 
-/** @param {HTMLElement} tabs @param {Store} store @param {Selection} now */
-function drawTabs(tabs, store, now) {
+/** Whether there is something to draw besides the labels. @param {Source} source */
+function hasScene(source) { return ['image', 'video', 'notes', 'table'].includes(source.page.media?.kind ?? ''); }
+
+/** @param {HTMLElement} tabs @param {Context} context @param {Selection} now */
+function drawTabs(tabs, context, now) {
+  const { store, source } = context;
   const tab = (/** @type {string} */ view, /** @type {string} */ key) => el('button', { role: 'tab', 'aria-selected': String(now.view === view), onclick: () => store.set({ view }) }, t(`view_${view}`), ' ', el('kbd', {}, key));
   const kept = now.rows.length ? el('button', { class: 'plain', onclick: () => store.set({ rows: [], column: -1 }) }, `${t('clear')} `, el('kbd', {}, 'Esc')) : null;
-  tabs.replaceChildren(tab('head', '1'), tab('walk', '2'), ...(kept ? [kept] : []));
+  tabs.replaceChildren(tab('head', '1'), tab('walk', '2'), ...(hasScene(source) ? [tab('media', '3')] : []), ...(kept ? [kept] : []));
 }
 
 /** A head that was not recorded: one sentence, one button. @param {Context} context */
@@ -133,7 +141,7 @@ function say(context, before) {
 function showHelp() {
   const dialog = /** @type {HTMLDialogElement} */ (byId('help'));
   const line = (/** @type {string} */ keys, /** @type {string} */ what) => el('tr', {}, el('td', {}, ...keys.split(' ').map(key => el('kbd', {}, key))), el('td', {}, t(what)));
-  dialog.replaceChildren(el('h2', {}, t('help')), el('table', {}, el('tbody', {}, line('← → ↑ ↓', 'k_arrows'), line('[ ]', 'k_rows'), line('1 2', 'k_views'), line('+ −', 'k_min'), line('S', 'k_solo'),
+  dialog.replaceChildren(el('h2', {}, t('help')), el('table', {}, el('tbody', {}, line('← → ↑ ↓', 'k_arrows'), line('[ ]', 'k_rows'), line('1 2 3', 'k_views'), line(t('space'), 'k_play'), line('+ −', 'k_min'), line('S', 'k_solo'),
     line('?', 'k_help'), line('Esc', 'k_esc'))), el('p', { class: 'note' }, t('gridHelp')), el('button', { onclick: () => dialog.close() }, t('close')));
   if (!dialog.open) dialog.showModal();
 }
@@ -143,7 +151,7 @@ function onKeyDown(e, context) {
   const { store, source } = context;
   const now = store.selection;
   const target = e.target instanceof Element ? e.target : document.body;
-  if (e.ctrlKey || e.metaKey || e.altKey || target.closest('select, textarea, dialog')) return;
+  if (e.ctrlKey || e.metaKey || e.altKey || target.closest('select, textarea, dialog, input[type=range]')) return;
   const { model } = source.page;
   const step = (/** @type {number} */ by) => {
     const at = kThresholds.indexOf(now.min) + by;
@@ -156,11 +164,12 @@ function onKeyDown(e, context) {
   const keys = {
     ArrowLeft: () => head(0, -1), ArrowRight: () => head(0, 1), ArrowUp: () => head(-1, 0), ArrowDown: () => head(1, 0),
     '[': () => moveRow(context, -1), ']': () => moveRow(context, 1), 'х': () => moveRow(context, -1), 'ъ': () => moveRow(context, 1),
-    1: () => store.set({ view: 'head' }), 2: () => store.set({ view: 'walk' }),
+    1: () => store.set({ view: 'head' }), 2: () => store.set({ view: 'walk' }), 3: () => { if (hasScene(source)) store.set({ view: 'media' }); },
     '+': () => step(-1), '=': () => step(-1), '-': () => step(1), '−': () => step(1), '?': showHelp,
     s: () => store.set({ over: [] }), S: () => store.set({ over: [] }), 'ы': () => store.set({ over: [] }),
     Escape: () => { store.point(-1); store.set({ rows: [], column: -1, over: [] }); },
   };
+  if (e.key === ' ' && now.view === 'media' && !target.closest('button, input')) keys[' '] = () => context.play();
   const action = keys[e.key];
   if (!action) return;
   e.preventDefault();

@@ -8,9 +8,9 @@
 /** Rows of which less than this share is left after hiding are left empty. */
 export const kLeast = 0.05;
 
-/** Words of the text, or single tokens. @param {Source} source @param {number} count @param {boolean} words @returns {Unit[]} */
-export function unitsOf(source, count, words) {
-  const { labels } = source.page;
+/** Words of the text, or single tokens. @param {Source} source @param {number} count @param {boolean} words @param {number} [layer] @returns {Unit[]} */
+export function unitsOf(source, count, words, layer = -1) {
+  const labels = source.labels(layer);
   /** @type {Unit[]} */
   const units = [];
   for (let i = 0; i < count; i++) {
@@ -18,7 +18,7 @@ export function unitsOf(source, count, words) {
     const before = labels[i - 1];
     const joins = words && label && before && !label.special && !before.special && label.word >= 0 && label.word === before.word;
     if (joins) units[units.length - 1].last = i;
-    else units.push({ text: source.labelText(i), first: i, last: i, special: label?.special ?? false });
+    else units.push({ text: source.labelText(i, layer), first: i, last: i, special: label?.special ?? false });
   }
   for (const unit of units) if (unit.last > unit.first) unit.text = wordText(source, unit);
   return units;
@@ -47,7 +47,7 @@ export class Shown {
     const keep = (/** @type {Unit} */ unit) => !(options.special && unit.special);
     /** Rows of a run that decodes stand at the end of the keys. */
     const offset = info.options.queryOffset;
-    this.columns = unitsOf(source, info.keys, options.words).filter(keep);
+    this.columns = unitsOf(source, info.keys, options.words, layer).filter(keep);
     this.rows = this.square
       ? this.columns
       : Array.from({ length: info.rows }, (_, i) => ({ text: source.labelText(i + offset), first: i, last: i, special: false }));

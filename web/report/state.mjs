@@ -2,7 +2,7 @@
 // One selection shared by all views and kept in the address bar: a link reproduces the screen.
 
 /** @typedef {{layer: number, head: number, view: string, rows: number[], column: number, over: [number, number][],
- *             measure: string, sort: string, first: boolean, special: boolean, log: boolean, words: boolean,
+ *             measure: string, sort: string, frame: number, first: boolean, special: boolean, log: boolean, words: boolean,
  *             min: number, lang: string, theme: string}} Selection
  * rows and column are token numbers; over are heads laid over the chosen one */
 
@@ -13,7 +13,7 @@ export const kMostHeads = 8;
 /** @param {{layer: number, head: number, view: string, language: string}} start @returns {Selection} */
 export function defaults(start) {
   return {
-    layer: start.layer, head: start.head, view: start.view, rows: [], column: -1, over: [], measure: 'map', sort: 'place',
+    layer: start.layer, head: start.head, view: start.view, rows: [], column: -1, over: [], measure: 'map', sort: 'place', frame: 0,
     first: false, special: false, log: false, words: false, min: 0.02, lang: start.language, theme: 'auto',
   };
 }
@@ -27,6 +27,7 @@ export function toHash(selection, base) {
   add('view', selection.view, base.view);
   add('rows', selection.rows.join(','), '');
   add('column', selection.column, -1);
+  add('frame', selection.frame, 0);
   add('over', selection.over.map(head => head.join('.')).join(','), '');
   for (const name of ['measure', 'sort', 'min', 'lang', 'theme']) {
     const key = /** @type {'measure'} */ (name);
@@ -41,7 +42,7 @@ export function toHash(selection, base) {
 
 /**
  * Reads an address; what makes no sense is left as it was.
- * @param {string} hash @param {Selection} base @param {{layers: number, heads: number, rows: number, keys: number, measures: string[]}} limits
+ * @param {string} hash @param {Selection} base @param {{layers: number, heads: number, rows: number, keys: number, measures: string[], media?: boolean}} limits
  * @returns {Selection}
  */
 export function fromHash(hash, base, limits) {
@@ -58,7 +59,7 @@ export function fromHash(hash, base, limits) {
   const chosen = heads(given.get('head'))[0];
   if (chosen) [out.layer, out.head] = chosen;
   out.over = /** @type {[number, number][]} */ (heads(given.get('over')).slice(0, kMostHeads - 1));
-  out.view = one('view', ['head', 'walk'], base.view);
+  out.view = one('view', limits.media ? ['head', 'walk', 'media'] : ['head', 'walk'], base.view);
   out.measure = one('measure', limits.measures, base.measure);
   out.sort = one('sort', ['place', 'layer', 'all'], base.sort);
   out.lang = one('lang', ['en', 'ru'], base.lang);
@@ -68,6 +69,8 @@ export function fromHash(hash, base, limits) {
   }
   const column = Number(given.get('column') ?? '-1');
   if (inside(column, limits.keys)) out.column = column;
+  const frame = Number(given.get('frame') ?? '0');
+  if (inside(frame, 1 << 16)) out.frame = frame;
   const min = Number(given.get('min'));
   if (kThresholds.includes(min)) out.min = min;
   for (const name of ['first', 'special', 'log', 'words']) {

@@ -55,7 +55,7 @@ export class WalkView {
 
   picker() {
     const { source, store } = this.context;
-    const rows = Array.from({ length: this.info.rows }, (_, i) => el('option', { value: i, selected: i === this.row }, `${i}  ${short(source.labelText(i), 20)}`));
+    const rows = Array.from({ length: this.info.rows }, (_, i) => el('option', { value: i, selected: i === this.row }, `${i}  ${short(source.labelText(i, this.layer), 20)}`));
     return el('div', { class: 'row controls' }, el('label', {}, t('walkRow'),
       el('select', { onchange: (/** @type {Event} */ e) => store.set({ rows: [Number(/** @type {HTMLSelectElement} */ (e.target).value)] }) }, ...rows)),
     el('span', { class: 'note' }, `${t('layer')} ${this.layer}, ${t('head')} ${this.head}`));
@@ -83,7 +83,7 @@ export class WalkView {
     const { source, palette } = this.context;
     return matrix({
       name, shape: `[${this.info.rows},${columns}]`, rows: this.info.rows, columns, at, kind: 'signed', row: this.row, band,
-      rowName: i => source.labelText(i), columnName: columnName ?? (j => String(j)),
+      rowName: i => source.labelText(i, this.layer), columnName: columnName ?? (j => String(j)),
     }, palette(), numbers);
   }
 
@@ -130,7 +130,7 @@ export class WalkView {
     const weights = source.map(this.layer, this.head);
     let seen = 0;
     for (let i = 0; i < info.rows; i++) for (let j = 0; j < info.keys; j++) seen += Number(visible(info.options, mask, i, j));
-    const name = (/** @type {number} */ i) => source.labelText(i);
+    const name = (/** @type {number} */ i) => source.labelText(i, this.layer);
     const square = { rows: info.rows, columns: info.keys, shape: `[${info.rows},${info.keys}]`, row: this.row, rowName: name, columnName: name, square: true };
     const point = (/** @type {number} */ i, /** @type {number} */ j) => this.explain(i, j);
     const cell = (/** @type {'scores' | 'softmax'} */ which) => ({
@@ -168,7 +168,7 @@ export class WalkView {
     const sign = (/** @type {number} */ x) => (x < 0 ? `(${numberText(x)})` : numberText(x));
     const sum = top.map(p => `${sign(p.q)}·${sign(p.k)}`).join(' + ');
     const lines = [
-      el('b', {}, `${source.labelText(i)} → ${source.labelText(j)}`),
+      el('b', {}, `${source.labelText(i, this.layer)} → ${source.labelText(j, this.layer)}`),
       el('p', { class: 'formula' }, `q·k = ${sum} + … = ${numberText(dot)}`),
       el('p', { class: 'formula' }, seen
         ? `s = ${numberText(options.scale)} · ${sign(dot)}${Math.abs(options.scale * dot - score) > 1e-6 ? ' …' : ''} = ${numberText(score)}   exp(${numberText(score)} − ${sign(parts.lse[i])}) = ${weightText(source.weight(this.layer, this.head, i, j))}`
@@ -209,7 +209,7 @@ export class WalkView {
       el('span', {}, name), el('i', { style: `width:${most ? 100 * length / most : 0}%` }), el('span', {}, numberText(length)));
     return this.card(5, t('w_outputSays'), 'out = m·W_O + b_O\n= Σ_h z_h·W_O^h + b_O', flop, numbers => [
       this.tokens('out', model, (i, j) => out[i * model + j], numbers),
-      el('p', { class: 'note' }, t('parts', short(source.labelText(this.row), 16))),
+      el('p', { class: 'note' }, t('parts', short(source.labelText(this.row, this.layer), 16))),
       el('div', { class: 'parts' }, ...lengths.map((length, h) => bar(String(h), length, h === this.head ? 'chosen' : '')), bar(t('biasPart'), bias, 'bias')),
       el('p', { class: 'check' }, t('sumCheck', numberText(error), numberText(difference)))]);
   }

@@ -1,0 +1,22 @@
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "cli/subject.h"
+
+/// Inputs that are no text: pictures, videos, music, tables, bytes.
+namespace headscope::cli {
+
+/// Whether `words` behind the model name something that this model reads otherwise than as text; then `out` holds
+/// its tokens, labels and scene. Errors: kInput for a file that the model cannot read (says what it is and what the
+/// model reads), those of the readers.
+bool prepare_other(const Call& call,
+                   std::span<const std::string> words,
+                   const InputWishes& wishes,
+                   Subject& out);
+
+/// After a run: what the keys of layers are that look at parts of the pictures, or at a coarser grid.
+void label_layers(const Model& model, const Tokens& tokens, Sighting& sighting);
+
+}  // namespace headscope::cli

@@ -1,0 +1,140 @@
+#include "doctor/syntax.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <filesystem>
+#include <iterator>
+
+#include "cli/app.h"
+#include "cli/arguments.h"
+#include "cli/json_writer.h"
+#include "cli/progress.h"
+#include "headscope/error.h"
+#include "headscope/safetensors.h"
+
+/// `headscope syntax`: which heads follow the edges of dependency trees.
+namespace headscope::cli {
+
+namespace {
+using doctor::Edges;
+using doctor::Looks;
+
+std::string head_name(const doctor::Syntax& found, std::size_t place) {
+  const auto H = static_cast<std::size_t>(std::max(1, found.heads_per_layer()));
+  return fmt::format("{}.{}", place / H, place % H);
+}
+
+void write_json(std::string& out, const std::string& model, const doctor::Syntax& found) {
+  JsonWriter json;
+  json.begin_object().field("headscope", HEADSCOPE_VERSION).field("verb", "syntax");
+  json.field("model", model).field("sentences", found.sentences).field("skipped", found.skipped);
+  json.field("unaligned", found.unaligned).key("edges").begin_array();
+  for (const Edges& edges : found.edges) {
+    json.begin_object().field("relation", edges.relation);
+    json.field("looks", edges.looks == Looks::kAtHead ? "at_head" : "at_dependent");
+    json.field("n", edges.n).field("offset", edges.offset).field("n_at_offset", edges.n_at_offset);
+    json.field("baseline", edges.baseline()).field("best", head_name(found, edges.best()));
+    json.array("hits", std::span<const std::int64_t>(edges.hits));
+    json.array("hits_off_offset", std::span<const std::int64_t>(edges.hits_off_offset))
+        .end_object();
+  }
+  json.end_array().end_object();
+  out += std::move(json).take();
+}
+
+void write_text(std::string& out, const Call& call, const doctor::Syntax& found) {
+  const Screen& screen = call.screen;
+  const Lang lang = screen.lang;
+  const auto percent = [](double x) { return fmt::format("{:.1f}", 100.0 * x); };
+  out += paint(screen, Paint::kTitle, text(lang, Word::kSyntaxTitle)) + '\n';
+  out += "  " + left(text(lang, Word::kSyntaxRelation), 12) +
+         left(text(lang, Word::kSyntaxLooks), 18) + right("n", 6) + "  " +
+         left(text(lang, Word::kColumnHead), 8) + right(text(lang, Word::kSyntaxHits), 7) +
+         right(text(lang, Word::kSyntaxBaseline), 7) + right(text(lang, Word::kSyntaxOff), 7) +
+         '\n';
+  for (const Edges& edges : found.edges) {
+    if (edges.n == 0) continue;
+    const std::size_t best = edges.best();
+    const Word looks =
+        edges.looks == Looks::kAtHead ? Word::kSyntaxAtHead : Word::kSyntaxAtDependent;
+    out += "  " + left(clean(edges.relation), 12) + left(text(lang, looks), 18) +
+           right(std::to_string(edges.n), 6) + "  " + left(head_name(found, best), 8) +
+           right(percent(edges.accuracy(best)), 7) + right(percent(edges.baseline()), 7) +
+           right(percent(edges.accuracy_off_offset(best)), 7) + '\n';
+  }
+  out += "  " +
+         wrap(say(lang, Word::kSyntaxNote, found.sentences, found.skipped, found.unaligned),
+              screen.width,
+              2) +
+         '\n';
+}
+void write_roles(const std::filesystem::path& path, const std::vector<Role>& roles) {
+  JsonWriter json;
+  json.begin_array();
+  for (const Role& role : roles) {
+    json.begin_object().field("layer", role.layer).field("head", role.head);
+    json.field("letter", role.letter).field("shape", role.shape);
+    json.field("en", role.en).field("ru", role.ru).field("source", role.source);
+    json.field("score", role.score)
+        .field("baseline", role.baseline)
+        .field("n", role.n)
+        .end_object();
+  }
+  json.end_array();
+  write_file(path, std::string_view(std::move(json).take()));
+}
+}  // namespace
+
+int syntax(std::span<const std::string> arguments, Lang lang, std::string& out) {
+  std::vector<std::string> words, relations;
+  std::string sentences, roles;
+  Parser parser("syntax", lang);
+  parser.positionals(words);
+  parser.repeated("--relation", relations);
+  parser.option("--sentences", sentences);
+  parser.option("--roles", roles);
+  const Call call = parser.parse(arguments);
+  if (call.help) {
+    out += text(lang, Word::kHelpSyntax);
+    return 0;
+  }
+  if (words.size() < 2) {
+    throw Error(ErrorCode::kUsage, say(lang, Word::kSyntaxNeeds, words.size()));
+  }
+  const std::size_t most = sentences.empty()
+                               ? std::size_t{1} << 40
+                               : static_cast<std::size_t>(parse_integer(
+                                     call, "--sentences", sentences, 1, 1'000'000'000));
+  std::vector<conllu::Sentence> all;
+  for (std::size_t i = 1; i < words.size(); ++i) {
+    std::vector<conllu::Sentence> some = conllu::load(words[i]);
+    if (some.size() > most) some.resize(most);
+    std::move(some.begin(), some.end(), std::back_inserter(all));
+  }
+  Progress progress(clean(words[0]));
+  const Model model = Model::load(words[0]);
+  doctor::SyntaxOptions options;
+  if (!relations.empty()) options.relations = relations;
+  options.progress = [&](std::int64_t done, std::int64_t count) {
+    progress.now(say(lang, Word::kSyntaxProgress, done, count));
+  };
+  const doctor::Syntax found = doctor::syntax(model, all, options);
+  if (!roles.empty()) {
+    std::string source = "UD";
+    for (std::size_t i = 1; i < words.size(); ++i) {
+      // "ru_gsd-ud-test" of a path
+      source +=
+          ' ' + std::filesystem::path(words[i]).filename().replace_extension().stem().string();
+    }
+    write_roles(roles, doctor::syntax_roles(found, source));
+  }
+  if (call.json) {
+    write_json(out, model.name(), found);
+  } else {
+    write_text(out, call, found);
+  }
+  return 0;
+}
+
+}  // namespace headscope::cli

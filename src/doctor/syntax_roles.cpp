@@ -1,0 +1,63 @@
+// Names for heads from their scores on treebanks.
+#include "doctor/syntax.h"
+
+namespace headscope::doctor {
+
+namespace {
+struct Name {
+  const char* relation;
+  Looks looks;
+  const char* letter;
+  const char* en;
+  const char* ru;
+};
+
+constexpr Name kNames[] = {
+    {"nsubj>iobj", Looks::kAtHead, "W", "who to whom", "кто кому"},
+    {"nsubj>iobj", Looks::kAtDependent, "W", "to whom, from whom", "кому от кого"},
+    {"nsubj>obj", Looks::kAtHead, "O", "who to what", "кто что"},
+    {"nsubj", Looks::kAtHead, "V", "subject to its verb", "подлежащее к сказуемому"},
+    {"nsubj", Looks::kAtDependent, "S", "verb to its subject", "сказуемое к подлежащему"},
+    {"obj", Looks::kAtHead, "V", "object to its verb", "дополнение к глаголу"},
+    {"obj", Looks::kAtDependent, "O", "verb to its object", "глагол к дополнению"},
+    {"iobj", Looks::kAtHead, "V", "receiver to the verb", "адресат к глаголу"},
+    {"obl", Looks::kAtHead, "V", "circumstance to the verb", "обстоятельство к глаголу"},
+    {"amod", Looks::kAtHead, "A", "adjective to its noun", "прилагательное к существительному"},
+    {"amod",
+     Looks::kAtDependent,
+     "A",
+     "noun to its adjective",
+     "существительное к прилагательному"},
+    {"nmod", Looks::kAtHead, "G", "noun to the noun it is of", "существительное к главному"},
+    {"det", Looks::kAtHead, "D", "determiner to its noun", "определитель к существительному"},
+    {"case", Looks::kAtHead, "P", "preposition to its noun", "предлог к существительному"},
+    {"advmod", Looks::kAtHead, "M", "adverb to what it qualifies", "наречие к тому, что уточняет"},
+};
+}  // namespace
+
+std::vector<Role> syntax_roles(const Syntax& syntax, const std::string& source) {
+  constexpr double kAbove = 0.10;
+  constexpr std::int64_t kFew = 50;
+  std::vector<Role> roles;
+  for (const Name& name : kNames) {
+    const Edges* edges = syntax.find(name.relation, name.looks);
+    if (edges == nullptr || edges->n < kFew) continue;
+    const std::size_t best = edges->best();
+    if (edges->accuracy(best) < edges->baseline() + kAbove) continue;
+    Role role;
+    role.layer = static_cast<int>(best) / syntax.heads_per_layer();
+    role.head = static_cast<int>(best) % syntax.heads_per_layer();
+    role.letter = name.letter;
+    role.shape = "square";
+    role.en = name.en;
+    role.ru = name.ru;
+    role.source = source;
+    role.score = edges->accuracy(best);
+    role.baseline = edges->baseline();
+    role.n = edges->n;
+    roles.push_back(std::move(role));
+  }
+  return roles;
+}
+
+}  // namespace headscope::doctor

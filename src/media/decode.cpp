@@ -1,0 +1,206 @@
+// Pictures, videos and sound through FFmpeg's libraries. They read from memory only: a file that names another, or a
+// stream from elsewhere, gets nothing. What they would print is caught and becomes the words of our errors.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <utility>
+
+#include "headscope/media.h"
+#include "headscope/safetensors.h"
+#include "media/stream.h"
+
+namespace headscope {
+
+namespace {
+
+using Bytes = std::span<const std::byte>;
+
+std::string_view text_of(Bytes file) {
+  return {reinterpret_cast<const char*>(file.data()), file.size()};
+}
+
+bool is_wave(Bytes file) {
+  const std::string_view text = text_of(file);
+  return text.size() >= 12 && text.starts_with("RIFF") && text.substr(8, 4) == "WAVE";
+}
+
+}  // namespace
+
+#ifdef HEADSCOPE_MEDIA
+
+namespace {
+
+using media::Stream;
+
+// As Exif counts: 1 upright, 3 upside down, 6 turned right, 8 turned left, even ones mirrored.
+Tensor turned(const Tensor& from, int orientation) {
+  const std::int64_t H = from.dim(0);
+  const std::int64_t W = from.dim(1);
+  const bool swapped = orientation >= 5;
+  Tensor out(DType::kU8, swapped ? Shape{W, H, 3} : Shape{H, W, 3});
+  const auto source = from.view<std::uint8_t, 3>();
+  const auto target = out.view<std::uint8_t, 3>();
+  for (std::int64_t y = 0; y < out.dim(0); ++y) {
+    for (std::int64_t x = 0; x < out.dim(1); ++x) {
+      std::int64_t r = swapped ? x : y;
+      std::int64_t c = swapped ? y : x;
+      if (orientation == 3 || orientation == 4 || orientation == 7 || orientation == 8) {
+        if (swapped)
+          c = W - 1 - c;
+        else
+          r = H - 1 - r;
+      }
+      if (orientation == 2 || orientation == 3 || orientation == 6 || orientation == 7) {
+        if (swapped)
+          r = H - 1 - r;
+        else
+          c = W - 1 - c;
+      }
+      for (std::int64_t k = 0; k < 3; ++k) target(y, x, k) = source(r, c, k);
+    }
+  }
+  return out;
+}
+
+// Which of `total` frames are the `count` that are kept: evenly from the first to the last.
+std::vector<std::int64_t> spread(std::int64_t total, std::int64_t count) {
+  std::vector<std::int64_t> out;
+  for (std::int64_t n = 0; n < count; ++n)
+    out.push_back(count == 1 ? (total - 1) / 2
+                             : (2 * n * (total - 1) + count - 1) / (2 * (count - 1)));
+  return out;
+}
+
+void put_frame(Clip& clip, std::int64_t n, const Tensor& picture, double seconds) {
+  const std::int64_t size = picture.size();
+  std::copy_n(picture.span<std::uint8_t>().begin(),
+              size,
+              clip.frames.span<std::uint8_t>().begin() + n * size);
+  clip.seconds[static_cast<std::size_t>(n)] = seconds;
+}
+
+}  // namespace
+
+Tensor parse_picture(Bytes file, std::string_view name, const MediaLimits& limits) {
+  if (sniff(file) != MediaKind::kImage) {
+    throw Error(
+        ErrorCode::kFormat,
+        fmt::format("[{}] expected a picture, found {}", name, headscope::name(sniff(file))));
+  }
+  Stream stream(file, name, Stream::Kind::kPicture, limits);
+  if (!stream.next()) stream.fail("a picture that can be decoded");
+  const int orientation = stream.orientation();
+  Tensor picture = stream.rgb();
+  return orientation > 1 && orientation <= 8 ? turned(picture, orientation) : std::move(picture);
+}
+
+Clip parse_clip(Bytes file, std::string_view name, std::int64_t count, const MediaLimits& limits) {
+  if (count < 1 || count > (1 << 16))
+    throw Error(ErrorCode::kRange,
+                fmt::format("[clip] expected 1 to 65536 frames, found {}", count));
+  const MediaKind kind = sniff(file);
+  if (kind != MediaKind::kVideo && kind != MediaKind::kImage) {
+    throw Error(ErrorCode::kFormat,
+                fmt::format("[{}] expected a video, found {}", name, headscope::name(kind)));
+  }
+  const std::int64_t told = Stream(file, name, Stream::Kind::kVideo, limits).count_packets();
+  Stream stream(file, name, Stream::Kind::kVideo, limits);
+  std::vector<std::int64_t> wanted = spread(std::max<std::int64_t>(told, 1), count);
+  Clip clip;
+  clip.total = told;
+  Tensor last;
+  double last_seconds = 0.0;
+  std::int64_t filled = 0;
+  for (std::int64_t at = 0; filled < count && stream.next(); ++at) {
+    if (at < wanted[static_cast<std::size_t>(filled)]) continue;
+    last = stream.rgb();
+    last_seconds = stream.seconds();
+    if (filled == 0) {
+      const std::size_t bytes = last.bytes() * static_cast<std::size_t>(count);
+      if (bytes > limits.most_bytes) {
+        throw Error(ErrorCode::kResources,
+                    fmt::format("[{}] expected frames of at most {} bytes together, found {}",
+                                name,
+                                limits.most_bytes,
+                                bytes));
+      }
+      clip.frames = Tensor(DType::kU8, {count, last.dim(0), last.dim(1), 3});
+      clip.seconds.assign(static_cast<std::size_t>(count), 0.0);
+    }
+    if (last.dim(0) != clip.frames.dim(1) || last.dim(1) != clip.frames.dim(2))
+      stream.fail("frames of one size");
+    while (filled < count && wanted[static_cast<std::size_t>(filled)] <= at)
+      put_frame(clip, filled++, last, last_seconds);
+  }
+  if (filled == 0) stream.fail("frames that can be decoded");
+  while (filled < count) put_frame(clip, filled++, last, last_seconds);  // fewer than were told
+  return clip;
+}
+
+Audio parse_audio(Bytes file, std::string_view name, const MediaLimits& limits) {
+  if (is_wave(file)) {
+    try {
+      return parse_wav(file, name);
+    } catch (const Error& error) {  // a coding of its own: FFmpeg may know it
+      if (error.code() != ErrorCode::kUnsupported) throw;
+    }
+  }
+  const MediaKind kind = sniff(file);
+  if (kind != MediaKind::kAudio && kind != MediaKind::kVideo) {
+    throw Error(ErrorCode::kFormat,
+                fmt::format("[{}] expected sound, found {}", name, headscope::name(kind)));
+  }
+  Stream stream(file, name, Stream::Kind::kSound, limits);
+  Audio audio;
+  while (stream.next()) stream.append_sound(audio);
+  if (audio.samples.empty()) stream.fail("sound");
+  for (std::size_t i = 0; i < audio.samples.size(); ++i) {
+    if (!std::isfinite(audio.samples[i]))
+      throw Error(ErrorCode::kInput,
+                  fmt::format("[{}] expected numbers, found none in sample {}", name, i));
+  }
+  return audio;
+}
+
+#else
+
+namespace {
+[[noreturn]] void without(std::string_view name) {
+  throw Error(ErrorCode::kUnsupported,
+              fmt::format("[{}] expected a headscope built with HEADSCOPE_MEDIA to read pictures, "
+                          "videos and sound, found one without",
+                          name));
+}
+}  // namespace
+
+Tensor parse_picture(Bytes, std::string_view name, const MediaLimits&) { without(name); }
+Clip parse_clip(Bytes, std::string_view name, std::int64_t, const MediaLimits&) { without(name); }
+Audio parse_audio(Bytes file, std::string_view name, const MediaLimits&) {
+  if (!is_wave(file)) without(name);
+  return parse_wav(file, name);
+}
+
+#endif
+
+namespace {
+Bytes bytes_of(const MappedFile& file) { return file.bytes(); }
+}  // namespace
+
+Tensor read_picture(const std::filesystem::path& path, const MediaLimits& limits) {
+  const auto file = MappedFile::open(path);
+  return parse_picture(bytes_of(*file), path.string(), limits);
+}
+
+Clip read_clip(const std::filesystem::path& path, std::int64_t count, const MediaLimits& limits) {
+  const auto file = MappedFile::open(path);
+  return parse_clip(bytes_of(*file), path.string(), count, limits);
+}
+
+Audio read_audio(const std::filesystem::path& path, const MediaLimits& limits) {
+  const auto file = MappedFile::open(path);
+  return parse_audio(bytes_of(*file), path.string(), limits);
+}
+
+}  // namespace headscope

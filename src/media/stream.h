@@ -1,0 +1,47 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+
+#include "headscope/media.h"
+
+namespace headscope::media {
+
+/// One stream of a file in memory, decoded by FFmpeg.
+class Stream {
+ public:
+  enum class Kind : std::uint8_t { kPicture, kVideo, kSound };
+  /// Errors: kFormat, kUnsupported, kResources, as read_picture.
+  Stream(std::span<const std::byte> file,
+         std::string_view name,
+         Kind kind,
+         const MediaLimits& limits);
+  Stream(const Stream&) = delete;
+  Stream& operator=(const Stream&) = delete;
+  ~Stream();
+
+  /// Decodes the next frame; false at the end. Damaged parts are passed over while anything follows them.
+  /// Errors: kResources (more frames or pixels than allowed).
+  bool next();
+  /// Packets of the stream to its end: one a frame. Errors: kResources.
+  std::int64_t count_packets();
+  /// The frame as bytes [H,W,3].
+  Tensor rgb();
+  [[nodiscard]] double seconds() const;
+  /// As Exif counts, 1..8.
+  [[nodiscard]] int orientation() const;
+  /// Appends the frame's samples; sets the rate. Errors: kResources, kFormat (the rate changes).
+  void append_sound(Audio& audio);
+  /// Throws kFormat with what the decoder complained about last.
+  [[noreturn]] void fail(std::string_view expected) const;
+
+ private:
+  struct Parts;
+  std::unique_ptr<Parts> parts_;
+};
+
+}  // namespace headscope::media

@@ -1,0 +1,398 @@
+#include "train/recipe.h"
+
+#include <fmt/format.h>
+#include <toml++/toml.h>
+
+#include <cmath>
+#include <limits>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <set>
+#include <utility>
+
+#include "formats/edit_distance.h"
+#include "formats/json.h"
+#include "headscope/error.h"
+#include "headscope/safetensors.h"
+
+namespace headscope::train {
+
+namespace {
+
+namespace fs = std::filesystem;
+
+struct Place {
+  std::string file;
+  toml::source_region region;
+};
+
+Error wrong(const Place& place, std::string_view expected, std::string_view found) {
+  return Error(ErrorCode::kFormat,
+               fmt::format("[{}:{}:{}] expected {}, found {}",
+                           place.file,
+                           place.region.begin.line,
+                           place.region.begin.column,
+                           expected,
+                           found));
+}
+
+std::string describe(const toml::node& node) {
+  if (const auto* text = node.as_string()) return json::quote(text->get());
+  if (const auto* number = node.as_integer()) return std::to_string(number->get());
+  if (const auto* number = node.as_floating_point()) return fmt::format("{}", number->get());
+  if (const auto* truth = node.as_boolean()) return truth->get() ? "true" : "false";
+  if (node.is_table()) return "a table";
+  return node.is_array() ? "an array" : "a date or time";
+}
+
+/// One table of a recipe, which remembers what was asked for: the rest is unknown.
+class Table {
+ public:
+  Table(std::string file, const toml::table* table, std::string name)
+      : file_(std::move(file)), table_(table), name_(std::move(name)) {}
+
+  [[nodiscard]] bool given() const { return table_ != nullptr; }
+  [[nodiscard]] Place place(const toml::node& node) const { return {file_, node.source()}; }
+  [[nodiscard]] Place place() const {
+    return {file_, table_ != nullptr ? table_->source() : toml::source_region{{1, 1}, {1, 1}, {}}};
+  }
+
+  const toml::node* find(const std::string& key) {
+    known_.insert(key);
+    return table_ == nullptr ? nullptr : table_->get(key);
+  }
+
+  Table table(const std::string& key) {
+    const toml::node* node = find(key);
+    if (node != nullptr && !node->is_table())
+      throw wrong(place(*node), '[' + key + ']', describe(*node));
+    return {file_, node == nullptr ? nullptr : node->as_table(), key};
+  }
+
+  [[noreturn]] void missing(const std::string& key, std::string_view what) const {
+    const std::string inside = name_.empty() ? std::string("the recipe") : '[' + name_ + ']';
+    throw wrong(place(), fmt::format("{} = {} in {}", key, what, inside), "no such key");
+  }
+
+  /// A text, one of `allowed` when that is not empty.
+  std::optional<std::string> text(const std::string& key,
+                                  const std::vector<std::string>& allowed = {}) {
+    const toml::node* node = find(key);
+    if (node == nullptr) return std::nullopt;
+    const auto* value = node->as_string();
+    const bool fits = value != nullptr && !value->get().empty() &&
+                      (allowed.empty() ||
+                       std::find(allowed.begin(), allowed.end(), value->get()) != allowed.end());
+    if (!fits) {
+      const std::string expected =
+          allowed.empty() ? "a text" : fmt::format("one of {}", fmt::join(allowed, ", "));
+      throw wrong(place(*node), key + " to be " + expected, describe(*node));
+    }
+    return value->get();
+  }
+
+  void integer(const std::string& key, std::int64_t& value, std::int64_t least, std::int64_t most) {
+    const toml::node* node = find(key);
+    if (node == nullptr) return;
+    const auto* number = node->as_integer();
+    if (number == nullptr || number->get() < least || number->get() > most) {
+      throw wrong(place(*node),
+                  fmt::format("{} to be a whole number from {} to {}", key, least, most),
+                  describe(*node));
+    }
+    value = number->get();
+  }
+
+  void truth(const std::string& key, bool& value) {
+    const toml::node* node = find(key);
+    if (node == nullptr) return;
+    const auto* found = node->as_boolean();
+    if (found == nullptr) throw wrong(place(*node), key + " to be true or false", describe(*node));
+    value = found->get();
+  }
+
+  template <typename T>
+  void number(const std::string& key, T& value, double least, double most) {
+    const toml::node* node = find(key);
+    if (node != nullptr) value = static_cast<T>(as_number(*node, key, least, most));
+  }
+
+  [[nodiscard]] double as_number(const toml::node& node,
+                                 const std::string& what,
+                                 double least,
+                                 double most) const {
+    const std::optional<double> found = node.value<double>();
+    const bool fits = (node.is_integer() || node.is_floating_point()) && found && *found >= least &&
+                      *found <= most;
+    if (!fits) {
+      throw wrong(place(node),
+                  fmt::format("{} to be a number from {} to {}", what, least, most),
+                  describe(node));
+    }
+    return *found;
+  }
+
+  /// Elements of an array that must hold something.
+  const toml::array* array(const std::string& key) {
+    const toml::node* node = find(key);
+    if (node == nullptr) return nullptr;
+    if (!node->is_array() || node->as_array()->empty()) {
+      throw wrong(place(*node), key + " to be an array with something in it", describe(*node));
+    }
+    return node->as_array();
+  }
+
+  /// Errors: a key that nobody asked for, with the nearest one that there is.
+  void finish() const {
+    if (table_ == nullptr) return;
+    for (const auto& [key, node] : *table_) {
+      const std::string found(key.str());
+      if (known_.contains(found)) continue;
+      std::string nearest;
+      for (const std::string& name : known_) {
+        if (nearest.empty() || edit_distance(found, name) < edit_distance(found, nearest))
+          nearest = name;
+      }
+      const bool near = edit_distance(found, nearest) <= 3;
+      throw wrong({file_, key.source()},
+                  near ? nearest : fmt::format("one of {}", fmt::join(known_, ", ")),
+                  json::quote(found));
+    }
+  }
+
+ private:
+  std::string file_;
+  const toml::table* table_;
+  std::string name_;
+  std::set<std::string> known_;
+};
+
+nlohmann::ordered_json json_of(const toml::node& node, const Table& table) {
+  using Json = nlohmann::ordered_json;
+  if (const auto* text = node.as_string()) return text->get();
+  if (const auto* number = node.as_integer()) return number->get();
+  if (const auto* truth = node.as_boolean()) return truth->get();
+  if (const auto* number = node.as_floating_point()) {
+    if (std::isfinite(number->get())) return number->get();
+  }
+  if (const auto* array = node.as_array()) {
+    Json out = Json::array();
+    for (const toml::node& element : *array) out.push_back(json_of(element, table));
+    return out;
+  }
+  if (const auto* inner = node.as_table()) {
+    Json out = Json::object();
+    for (const auto& [key, value] : *inner) out[std::string(key.str())] = json_of(value, table);
+    return out;
+  }
+  throw wrong(table.place(node), "what config.json can hold", describe(node));
+}
+
+void read_model(Table root, Recipe& recipe) {
+  Table model = root.table("model");
+  if (!model.given()) root.missing("[model]", "the config.json of a family");
+  if (!model.text("model_type")) model.missing("model_type", "\"modernbert\" or another family");
+  if (model.array("architectures") == nullptr) {
+    model.missing("architectures", "[\"ModernBertForMaskedLM\"] or another head");
+  }
+  recipe.config = json_of(*root.find("model"), model).dump(2);
+}
+
+void read_tokenizer(Table table, const fs::path& folder, Recipe& recipe) {
+  using Words = Recipe::Words;
+  const auto kind = table.text("kind", {"stems", "unigram", "bpe", "file"});
+  if (kind) {
+    recipe.tokenizer.kind = *kind == "stems"     ? Words::kStems
+                            : *kind == "unigram" ? Words::kUnigram
+                            : *kind == "bpe"     ? Words::kBpe
+                                                 : Words::kFile;
+  } else if (recipe.objective == Objective::kMaskedEndings) {
+    recipe.tokenizer.kind = Words::kStems;
+  }
+  const auto file = table.text("file");
+  if (file) recipe.tokenizer.file = folder / *file;
+  if (file.has_value() != (recipe.tokenizer.kind == Words::kFile)) {
+    throw wrong(
+        table.place(), "file in [tokenizer] with kind = \"file\", and only with it", "otherwise");
+  }
+  std::int64_t size = recipe.tokenizer.size;
+  table.integer("size", size, 32, 1 << 20);
+  recipe.tokenizer.size = static_cast<std::int32_t>(size);
+  table.finish();
+}
+
+std::vector<fs::path> paths(Table& table, const std::string& key, const fs::path& folder) {
+  std::vector<fs::path> out;
+  const toml::array* array = table.array(key);
+  if (array == nullptr) return out;
+  for (const toml::node& node : *array) {
+    const auto* text = node.as_string();
+    if (text == nullptr || text->get().empty()) {
+      throw wrong(table.place(node), key + " to hold names of files", describe(node));
+    }
+    out.push_back(folder / text->get());
+  }
+  return out;
+}
+
+void read_data(Table table, const fs::path& folder, Recipe& recipe) {
+  auto& data = recipe.data;
+  data.train = paths(table, "train", folder);
+  if (data.train.empty()) table.missing("train", "[\"a text.txt\", ...]");
+  data.valid = paths(table, "valid", folder);
+  if (recipe.objective == Objective::kPictures) {
+    table.integer("shift", data.change.shift, 0, 64);
+    table.truth("mirror", data.change.mirror);
+    data.shares = {1.0};
+    data.window = 1;
+    table.finish();
+    return;
+  }
+  table.integer("window", data.window, 4, 1 << 20);
+  if (const toml::array* shares = table.array("shares")) {
+    double sum = 0.0;
+    for (const toml::node& node : *shares) {
+      data.shares.push_back(table.as_number(node, "a share", 1e-6, 1e6));
+      sum += data.shares.back();
+    }
+    if (data.shares.size() != data.train.size()) {
+      throw wrong(table.place(*shares),
+                  fmt::format("a share for each of {} files", data.train.size()),
+                  std::to_string(data.shares.size()));
+    }
+    for (double& share : data.shares) share /= sum;
+  } else {
+    data.shares.assign(data.train.size(), 1.0 / static_cast<double>(data.train.size()));
+  }
+  table.finish();
+}
+
+void read_hiding(Table table, Recipe& recipe) {
+  Hiding& hiding = recipe.hiding;
+  if (recipe.objective == Objective::kCausal || recipe.objective == Objective::kPictures) {
+    if (table.given())
+      throw wrong(table.place(), "[hiding] with masked objectives only", "it with another");
+    return;
+  }
+  if (recipe.objective == Objective::kMasked) {
+    // Kinds of words are not known then; a word is a word.
+    hiding = {.endings = 0.0, .stems = 0.0, .words = 0.0, .functions = 0.0, .marks = 0.15};
+    table.number("words", hiding.marks, 0.0, 0.9);
+  } else {
+    table.number("endings", hiding.endings, 0.0, 0.9);
+    table.number("stems", hiding.stems, 0.0, 0.9);
+    table.number("words", hiding.words, 0.0, 0.9);
+    table.number("functions", hiding.functions, 0.0, 0.9);
+    table.number("marks", hiding.marks, 0.0, 0.9);
+  }
+  table.number("masked", hiding.masked, 0.0, 1.0);
+  table.number("replaced", hiding.replaced, 0.0, 1.0);
+  table.finish();
+  if (hiding.masked + hiding.replaced > 1.0 + 1e-9 || hiding.endings + hiding.stems > 1.0) {
+    throw wrong(table.place(), "masked + replaced and endings + stems of at most 1", "more");
+  }
+}
+
+void read_training(Table table, Recipe& recipe) {
+  auto& training = recipe.training;
+  Schedule& schedule = recipe.schedule;
+  constexpr std::int64_t kMany = std::numeric_limits<std::int32_t>::max();
+  table.integer("batch_tokens", training.batch_tokens, 1, kMany);
+  table.integer("accumulate", training.accumulate, 1, 4096);
+  std::int64_t seed = 1;
+  table.integer("seed", seed, 0, std::numeric_limits<std::int64_t>::max());
+  training.seed = static_cast<std::uint64_t>(seed);
+  table.number("dropout", training.dropout, 0.0, 0.9);
+  table.number("label_smoothing", training.label_smoothing, 0.0, 0.9);
+  table.number("weight_decay", training.weight_decay, 0.0, 10.0);
+  table.number("beta1", training.beta1, 0.0, 0.9999);
+  table.number("beta2", training.beta2, 0.0, 0.999999);
+  table.number("clip", training.clip, 0.0, 1e6);
+  table.number("learning_rate", schedule.learning_rate, 1e-9, 10.0);
+  table.number("final_share", schedule.final_share, 0.0, 1.0);
+  table.number("decay_share", schedule.decay_share, 0.0, 1.0);
+  if (const auto kind = table.text("schedule", {"constant", "cosine", "wsd"})) {
+    schedule.kind = *kind == "cosine" ? Schedule::Kind::kCosine
+                    : *kind == "wsd"  ? Schedule::Kind::kStable
+                                      : Schedule::Kind::kConstant;
+  }
+  std::int64_t steps = 0;
+  std::int64_t tokens = 0;
+  table.integer("steps", steps, 1, kMany);
+  table.integer("tokens", tokens, 1, std::int64_t{1} << 50);
+  if ((steps > 0) == (tokens > 0)) {
+    throw wrong(
+        table.place(), "either steps or tokens in [training]", steps > 0 ? "both" : "neither");
+  }
+  schedule.steps = steps > 0 ? steps : std::max<std::int64_t>(1, tokens / training.batch_tokens);
+  table.integer("warmup_steps", schedule.warmup, 0, kMany);
+  table.finish();
+  if (schedule.warmup > schedule.steps) {
+    throw wrong(table.place(),
+                fmt::format("at most {} warmup_steps, as many as steps", schedule.steps),
+                std::to_string(schedule.warmup));
+  }
+  if (recipe.data.window > training.batch_tokens / training.accumulate) {
+    throw wrong(
+        table.place(),
+        fmt::format("batch_tokens / accumulate to hold a window of {} tokens", recipe.data.window),
+        std::to_string(training.batch_tokens / training.accumulate));
+  }
+}
+
+void read_checkpoint(Table table, Recipe& recipe) {
+  auto& checkpoint = recipe.checkpoint;
+  constexpr std::int64_t kMany = std::numeric_limits<std::int32_t>::max();
+  table.number("minutes", checkpoint.minutes, 0.01, 1e4);
+  table.integer("steps", checkpoint.steps, 1, kMany);
+  table.integer("valid_steps", checkpoint.valid_steps, 1, kMany);
+  table.integer("valid_tokens", checkpoint.valid_tokens, 1, kMany);
+  table.finish();
+}
+
+}  // namespace
+
+Recipe parse_recipe(std::string_view text, const fs::path& path, const fs::path& data) {
+  toml::table parsed;
+  try {
+    parsed = toml::parse(text, path.string());
+  } catch (const toml::parse_error& error) {
+    throw Error(ErrorCode::kFormat,
+                fmt::format("[{}:{}:{}] expected TOML, found this: {}",
+                            path.string(),
+                            error.source().begin.line,
+                            error.source().begin.column,
+                            error.description()));
+  }
+  Recipe recipe;
+  recipe.text = text;
+  Table root(path.string(), &parsed, "");
+  recipe.name = root.text("name").value_or(path.parent_path().filename().string());
+  const auto objective = root.text("objective", {"causal", "masked", "masked-endings", "pictures"});
+  if (!objective) root.missing("objective", "causal, masked, masked-endings or pictures");
+  recipe.objective = *objective == "causal"     ? Objective::kCausal
+                     : *objective == "masked"   ? Objective::kMasked
+                     : *objective == "pictures" ? Objective::kPictures
+                                                : Objective::kMaskedEndings;
+  const fs::path folder = path.parent_path();
+  read_model(root, recipe);
+  (void)root.find("model");
+  Table tokenizer = root.table("tokenizer");
+  if (recipe.objective != Objective::kPictures) {
+    read_tokenizer(std::move(tokenizer), folder, recipe);
+  } else if (tokenizer.given()) {
+    throw wrong(tokenizer.place(), "no [tokenizer] for pictures", "one");
+  }
+  read_data(root.table("data"), data.empty() ? folder : data, recipe);
+  read_hiding(root.table("hiding"), recipe);
+  read_training(root.table("training"), recipe);
+  read_checkpoint(root.table("checkpoint"), recipe);
+  root.finish();
+  return recipe;
+}
+
+Recipe load_recipe(const fs::path& path, const fs::path& data) {
+  return parse_recipe(read_file(path, std::size_t{1} << 20), path, data);
+}
+
+}  // namespace headscope::train

@@ -1,0 +1,75 @@
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "train/schedule.h"
+#include "train/source.h"
+
+/// Recipes: TOML files that say all that a training run depends on.
+namespace headscope::train {
+
+enum class Objective {
+  kCausal,         ///< "causal": the next token
+  kMasked,         ///< "masked": hidden words
+  kMaskedEndings,  ///< "masked-endings": hidden endings and words, see Hiding
+  kPictures        ///< "pictures": the class of a picture
+};
+
+struct Recipe {
+  std::string name;
+  Objective objective = Objective::kCausal;
+  std::string
+      config;  ///< [model] as the text of a config.json; vocabulary and special tokens are put in later
+  std::string text;  ///< the recipe as it was read
+
+  enum class Words { kStems, kUnigram, kBpe, kFile };
+  struct {
+    Words kind = Words::kUnigram;
+    std::int32_t size = 8000;
+    std::filesystem::path file;
+  } tokenizer;
+
+  struct {
+    std::vector<std::filesystem::path> train, valid;
+    std::vector<double>
+        shares;                ///< of the windows of a batch, one a file of `train`; they sum to 1
+    std::int64_t window = 64;  ///< tokens of a sequence, [CLS] and [SEP] included
+    Change change;             ///< of pictures
+  } data;
+
+  Hiding hiding;
+
+  struct {
+    std::int64_t batch_tokens = 4096;  ///< of a step: whole windows, at least one of each file
+    std::int64_t accumulate = 1;       ///< a step's batch is made in so many parts
+    std::uint64_t seed = 1;
+    float dropout = 0.0F;
+    float label_smoothing = 0.0F;
+    double weight_decay = 0.01;
+    double beta1 = 0.9;
+    double beta2 = 0.98;
+    double clip = 1.0;
+  } training;
+  Schedule schedule;
+
+  struct {
+    double minutes = 5.0;            ///< between checkpoints at most
+    std::int64_t steps = 1000;       ///< and at most so many steps
+    std::int64_t valid_steps = 500;  ///< between looks at the validation texts
+    std::int64_t valid_tokens = 65'536;
+  } checkpoint;
+};
+
+/// Reads a recipe. Paths of texts are relative to `data` when it is not empty, else to the recipe.
+/// Errors: kNotFound, kIo; kFormat with file, line and column for TOML that does not parse, an unknown key, a wrong
+/// type or a value out of range; says what was expected.
+Recipe load_recipe(const std::filesystem::path& path, const std::filesystem::path& data = {});
+Recipe parse_recipe(std::string_view toml,
+                    const std::filesystem::path& path,
+                    const std::filesystem::path& data = {});
+
+}  // namespace headscope::train

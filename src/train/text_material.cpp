@@ -1,0 +1,162 @@
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <nlohmann/json.hpp>
+#include <utility>
+
+#include "formats/xz.h"
+#include "headscope/error.h"
+#include "headscope/safetensors.h"
+#include "train/material.h"
+#include "train/vocabulary.h"
+
+namespace headscope::train {
+
+namespace fs = std::filesystem;
+
+namespace {
+
+std::string make_tokenizer(const Recipe& recipe) {
+  using Words = Recipe::Words;
+  switch (recipe.tokenizer.kind) {
+    case Words::kFile:
+      return read_file(recipe.tokenizer.file);
+    case Words::kStems: {
+      WordCounts counts;
+      for (const fs::path& path : recipe.data.train) count_words(read_text(path), counts);
+      return stem_tokenizer(counts, recipe.tokenizer.size);
+    }
+    case Words::kUnigram:
+    case Words::kBpe: {
+      std::vector<std::string> texts;
+      for (const fs::path& path : recipe.data.train) texts.push_back(read_text(path));
+      return sentencepiece_tokenizer(
+          texts, {.bpe = recipe.tokenizer.kind == Words::kBpe, .size = recipe.tokenizer.size});
+    }
+  }
+  throw Error(ErrorCode::kInternal, "[recipe] expected a kind of tokenizer, found another");
+}
+
+void write_tokenizer(const fs::path& folder, const std::string& tokenizer) {
+  nlohmann::ordered_json config = {{"tokenizer_class", "PreTrainedTokenizerFast"}};
+  const char* names[] = {"pad_token", "unk_token", "cls_token", "sep_token", "mask_token"};
+  for (std::size_t i = 0; i < std::size(names); ++i) config[names[i]] = kSpecials[i];
+  write_file(folder / "tokenizer_config.json", std::string_view(config.dump(2) + '\n'));
+  write_file(folder / "tokenizer.json",
+             std::string_view(tokenizer));  // last: it says that both are there
+}
+
+/// Windows of each file in a part of a batch: at least one.
+std::vector<std::int64_t> windows_of(const Recipe& recipe) {
+  const double all = static_cast<double>(recipe.training.batch_tokens) /
+                     static_cast<double>(recipe.training.accumulate * recipe.data.window);
+  std::vector<std::int64_t> out;
+  for (const double share : recipe.data.shares) {
+    out.push_back(std::max<std::int64_t>(1, std::llround(share * all)));
+  }
+  return out;
+}
+
+/// The tokenizer of a run: the folder's when it goes on, else a new one.
+std::string tokenizer_of(const Recipe& recipe, const fs::path& folder, bool goes_on) {
+  std::error_code ignored;
+  if (goes_on && fs::exists(folder / "tokenizer.json", ignored))
+    return read_file(folder / "tokenizer.json");
+  const std::string made = make_tokenizer(recipe);
+  write_tokenizer(folder, made);
+  return made;
+}
+
+void check_specials(const Tokenizer& tokenizer, const fs::path& file) {
+  for (std::int32_t id = 0; id < kSpecialCount; ++id) {
+    if (tokenizer.id_of(kSpecials[id]) == id) continue;
+    throw Error(ErrorCode::kInput,
+                fmt::format("[{}] expected {} to be token {}, found {}",
+                            file.string(),
+                            kSpecials[id],
+                            id,
+                            tokenizer.id_of(kSpecials[id])));
+  }
+}
+
+void add(const Borders& found, Borders& to) {
+  to.words += found.words;
+  to.with_ending += found.with_ending;
+  to.kept += found.kept;
+  to.whole += found.whole;
+  to.tokens += found.tokens;
+}
+
+}  // namespace
+
+Material text_material(const Recipe& recipe,
+                       const RunOptions& options,
+                       bool goes_on,
+                       const Tell& tell) {
+  Material out;
+  if (!goes_on) tell(RunReport::Phase::kTokenizer, 0.0, {});
+  out.key = tokenizer_of(recipe, options.folder, goes_on);
+  const fs::path file = options.folder / "tokenizer.json";
+  const Tokenizer tokenizer = Tokenizer::parse(out.key, file.string());
+  check_specials(tokenizer, file);
+  const auto source = [&](const std::vector<fs::path>& paths,
+                          const std::vector<std::int64_t>& windows,
+                          std::uint64_t seed,
+                          Borders* borders) {
+    TextOptions how;
+    how.sentences = recipe.objective != Objective::kCausal;
+    how.kinds = recipe.objective == Objective::kMaskedEndings;
+    how.window = recipe.data.window - (how.sentences ? 2 : 0);
+    how.cache = options.cache;
+    std::vector<Share> shares;
+    for (std::size_t i = 0; i < paths.size(); ++i) {
+      how.progress = [&](std::size_t done, std::size_t all) {
+        tell(RunReport::Phase::kTexts,
+             static_cast<double>(done) / static_cast<double>(std::max<std::size_t>(1, all)),
+             paths[i]);
+      };
+      auto text = std::make_shared<const TextData>(TextData::of(paths[i], tokenizer, out.key, how));
+      if (borders != nullptr) add(text->borders(), *borders);
+      shares.push_back({std::move(text), windows[i]});
+    }
+    if (recipe.objective == Objective::kCausal) return causal_source(std::move(shares), seed);
+    return masked_source(std::move(shares), recipe.hiding, seed, tokenizer.vocabulary_size());
+  };
+  out.train = source(recipe.data.train, windows_of(recipe), recipe.training.seed, &out.borders);
+  out.config = completed_config(recipe, tokenizer.vocabulary_size());
+  if (recipe.data.valid.empty()) return out;
+  const std::int64_t each = std::max<std::int64_t>(
+      1, 2048 / recipe.data.window / static_cast<std::int64_t>(recipe.data.valid.size()));
+  // Of a seed of its own, so that runs of different seeds are judged by the same questions.
+  constexpr std::uint64_t kValidSeed = 2024;
+  out.valid = source(recipe.data.valid,
+                     std::vector<std::int64_t>(recipe.data.valid.size(), each),
+                     kValidSeed,
+                     nullptr);
+  return out;
+}
+
+std::string completed_config(const Recipe& recipe, std::int32_t vocabulary) {
+  nlohmann::ordered_json config = nlohmann::ordered_json::parse(recipe.config);
+  const std::pair<const char*, std::int64_t> facts[] = {{"vocab_size", vocabulary},
+                                                        {"pad_token_id", kPad},
+                                                        {"bos_token_id", kClass},
+                                                        {"eos_token_id", kSeparator},
+                                                        {"cls_token_id", kClass},
+                                                        {"sep_token_id", kSeparator}};
+  for (const auto& [key, value] : facts) {
+    if (!config.contains(key)) config[key] = value;
+  }
+  if (const auto& size = config["vocab_size"]; !size.is_number_integer() || size < vocabulary) {
+    throw Error(
+        ErrorCode::kFormat,
+        fmt::format("[recipe] expected vocab_size of at least {}, the tokens of the tokenizer, "
+                    "found {}",
+                    vocabulary,
+                    size.dump()));
+  }
+  return config.dump(2) + '\n';
+}
+
+}  // namespace headscope::train

@@ -1,0 +1,187 @@
+// The binary under kill -9 and Ctrl-C: no checkpoint is ever lost, and the end is that of an undisturbed run.
+#include <fcntl.h>
+#include <gtest/gtest.h>
+#include <signal.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cstdlib>
+#include <filesystem>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "cli/app.h"
+#include "formats/scratch.h"
+#include "headscope/safetensors.h"
+#include "train/texts.h"
+
+namespace headscope::cli {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr const char* kRecipe = R"(name = "tiny"
+objective = "masked-endings"
+[model]
+model_type = "modernbert"
+architectures = ["ModernBertForMaskedLM"]
+hidden_size = 16
+num_hidden_layers = 1
+num_attention_heads = 2
+intermediate_size = 16
+max_position_embeddings = 64
+global_attn_every_n_layers = 1
+[tokenizer]
+size = 300
+[data]
+train = ["text.txt"]
+window = 16
+[training]
+batch_tokens = 64
+steps = 200
+learning_rate = 3e-3
+dropout = 0.1
+[checkpoint]
+steps = 4
+)";
+
+class TrainBinary : public ::testing::Test {
+ protected:
+  TrainBinary() {
+    write_file(scratch_ / "text.txt", std::string_view(train::testing::sentences(300, 1)));
+    write_file(scratch_ / "r.toml", std::string_view(kRecipe));
+  }
+
+  /// `headscope train r.toml -o FOLDER --resume`, on its way.
+  pid_t start(const std::string& folder) {
+    const pid_t child = ::fork();
+    if (child != 0) return child;
+    const std::string recipe = (scratch_ / "r.toml").string();
+    const std::string output = (scratch_ / folder).string();
+    ::setenv("XDG_CACHE_HOME", (scratch_ / "cache").c_str(), 1);
+    const int null = ::open("/dev/null", O_WRONLY);
+    ::dup2(null, STDOUT_FILENO);
+    ::dup2(null, STDERR_FILENO);
+    ::execl(HEADSCOPE_BINARY_DIR "/headscope",
+            "headscope",
+            "train",
+            recipe.c_str(),
+            "-o",
+            output.c_str(),
+            "--resume",
+            "--threads",
+            "1",
+            static_cast<char*>(nullptr));
+    ::_exit(127);
+  }
+  static int end_of(pid_t child) {
+    int status = 0;
+    ::waitpid(child, &status, 0);
+    return status;
+  }
+  /// Steps of the newest checkpoint, -1 when there is none.
+  long step_of(const std::string& folder) const {
+    long step = -1;
+    std::error_code ignored;
+    for (const auto& entry : fs::directory_iterator(scratch_ / folder, ignored)) {
+      const std::string name = entry.path().filename().string();
+      if (name.starts_with("checkpoint-")) step = std::max(step, std::stol(name.substr(11)));
+    }
+    return step;
+  }
+
+  Scratch scratch_;
+};
+
+void expect_equal_tensors(const fs::path& a, const fs::path& b) {
+  const Safetensors one = Safetensors::open(a);
+  const Safetensors two = Safetensors::open(b);
+  ASSERT_EQ(one.tensors().size(), two.tensors().size());
+  for (const auto& [name, view] : one.tensors()) {
+    EXPECT_TRUE(std::equal(view.data, view.data + view.bytes(), two.at(name).data)) << name;
+  }
+}
+
+TEST_F(TrainBinary, FiftyKillsLoseNoFileAndChangeNoBit) {
+  ASSERT_EQ(end_of(start("whole")), 0);
+  ASSERT_EQ(step_of("whole"), 200);
+  // Fifty times at any moment of a run; where one ends before it is killed, another begins.
+  constexpr int kKills = 50;
+  int killed = 0;
+  int folder = 0;
+  long before = -1;
+  for (int tries = 0; killed < kKills && tries < 4 * kKills; ++tries) {
+    const std::string name = "killed-" + std::to_string(folder);
+    const pid_t child = start(name);
+    std::this_thread::sleep_for(std::chrono::milliseconds(15 + tries * 37 % 90));
+    ::kill(child, SIGKILL);
+    const int status = end_of(child);
+    killed += WIFSIGNALED(status) ? 1 : 0;
+    ASSERT_TRUE(WIFSIGNALED(status) || WEXITSTATUS(status) == 0)
+        << "it could not go on: " << status;
+    const long now = step_of(name);
+    ASSERT_GE(now, before) << "a checkpoint was lost";
+    before = now;
+    if (now == 200) {
+      ++folder;
+      before = -1;
+    }
+  }
+  EXPECT_EQ(killed, kKills);
+  for (int i = 0; i <= folder; ++i) {
+    const std::string name = "killed-" + std::to_string(i);
+    ASSERT_EQ(end_of(start(name)), 0);
+    for (const char* file : {"model.safetensors",
+                             "checkpoint-00000200/model.safetensors",
+                             "checkpoint-00000200/state.safetensors"}) {
+      expect_equal_tensors(scratch_ / "whole" / file, scratch_ / name / file);
+    }
+  }
+}
+
+TEST_F(TrainBinary, CtrlCSavesACheckpointAndEndsWith130) {
+  std::string recipe = kRecipe;
+  recipe.replace(recipe.find("steps = 200"), 11, "steps = 2000000");
+  recipe.replace(recipe.find("steps = 4\n"), 10, "steps = 1000000\n");
+  write_file(scratch_ / "r.toml", std::string_view(recipe));
+  const pid_t child = start("out");
+  // Until it has begun: the tokenizer is there before the first step is.
+  for (int i = 0; i < 500 && !fs::exists(scratch_ / "out" / "runs.sqlite"); ++i) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(20));
+  }
+  std::this_thread::sleep_for(std::chrono::milliseconds(300));
+  ::kill(child, SIGINT);
+  const int status = end_of(child);
+  ASSERT_TRUE(WIFEXITED(status));
+  EXPECT_EQ(WEXITSTATUS(status), 130);
+  EXPECT_GT(step_of("out"), 0);
+}
+
+TEST_F(TrainBinary, PlotsAndErrorsAreOneLineEach) {
+  ASSERT_EQ(end_of(start("whole")), 0);
+  std::string out, complaint;
+  const std::string folder = (scratch_ / "whole").string();
+  const std::string svg = (scratch_ / "loss.svg").string();
+  EXPECT_EQ(run(std::vector<std::string>{"train", "--plot", folder, "-o", svg}, out, complaint), 0)
+      << complaint;
+  EXPECT_NE(out.find("tiny train"), std::string::npos) << out;
+  EXPECT_NE(read_file(svg).find("<polyline"), std::string::npos);
+  out.clear();
+  EXPECT_EQ(run(std::vector<std::string>{"train", "--plot", folder, "--json"}, out, complaint), 0);
+  EXPECT_NE(out.find("\"points\":[{\"step\":10"), std::string::npos) << out.substr(0, 200);
+  EXPECT_EQ(run(std::vector<std::string>{"train"}, out, complaint), 2);
+  EXPECT_EQ(run(std::vector<std::string>{"train", "none.toml", "-o", folder}, out, complaint), 3);
+  EXPECT_EQ(run(std::vector<std::string>{"train", "--plot", (scratch_ / "none").string()},
+                out,
+                complaint),
+            3);
+  const std::string recipe = (scratch_ / "r.toml").string();
+  EXPECT_EQ(run(std::vector<std::string>{"train", recipe, "-o", folder}, out, complaint), 2);
+  EXPECT_NE(complaint.find("--resume"), std::string::npos) << complaint;
+}
+
+}  // namespace
+}  // namespace headscope::cli

@@ -1,0 +1,199 @@
+// Pictures, videos and sound: made here byte by byte, decoded by FFmpeg.
+#include <gtest/gtest.h>
+
+#include <array>
+
+#include "headscope/error.h"
+#include "headscope/media.h"
+
+namespace headscope {
+namespace {
+
+std::span<const std::byte> bytes(const std::string& text) {
+  return std::as_bytes(std::span(text.data(), text.size()));
+}
+
+std::string ppm(int width, int height) {
+  std::string out = "P6\n" + std::to_string(width) + " " + std::to_string(height) + "\n255\n";
+  for (int i = 0; i < 3 * width * height; ++i) out += static_cast<char>(i * 7 % 256);
+  return out;
+}
+
+// Grey frames, each lighter than the last.
+std::string y4m(int frames, int width = 8, int height = 4) {
+  std::string out =
+      "YUV4MPEG2 W" + std::to_string(width) + " H" + std::to_string(height) + " F25:1 Ip C444\n";
+  const auto size = static_cast<std::size_t>(width * height);
+  for (int n = 0; n < frames; ++n)
+    out += "FRAME\n" + std::string(size, static_cast<char>(16 + 10 * n)) +
+           std::string(2 * size, '\x80');
+  return out;
+}
+
+template <typename Body>
+void expect_error(ErrorCode code, const std::string& words, const Body& body) {
+  try {
+    body();
+    FAIL() << "no error for " << words;
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code(), code) << error.what();
+    EXPECT_NE(std::string(error.what()).find(words), std::string::npos) << error.what();
+    EXPECT_EQ(std::string(error.what()).find('\n'), std::string::npos);
+  }
+}
+
+TEST(Sniff, KindsAreToldByContent) {
+  using namespace std::string_literals;
+  const std::array<std::pair<std::string, MediaKind>, 16> cases = {{
+      {"\x89PNG\r\n\x1A\n...."s, MediaKind::kImage},
+      {"\xFF\xD8\xFF\xE0"s, MediaKind::kImage},
+      {ppm(2, 2), MediaKind::kImage},
+      {"RIFF\1\0\0\0WEBPVP8 "s, MediaKind::kImage},
+      {"RIFF\1\0\0\0AVI LIST"s, MediaKind::kVideo},
+      {"RIFF\1\0\0\0WAVEfmt "s, MediaKind::kAudio},
+      {"\0\0\0\x18"
+       "ftypisom"s,
+       MediaKind::kVideo},
+      {y4m(1), MediaKind::kVideo},
+      {"fLaC\0"s, MediaKind::kAudio},
+      {"MThd\0\0\0\6"s, MediaKind::kMidi},
+      {"Старый король"s, MediaKind::kText},
+      {"a,b\r\n1,2\r\n"s, MediaKind::kText},
+      {"P6 is a format"s, MediaKind::kText},
+      {""s, MediaKind::kText},
+      {"abc\0def"s, MediaKind::kBytes},
+      {"\xC3\x28 no"s, MediaKind::kBytes},
+  }};
+  for (const auto& [text, kind] : cases) EXPECT_EQ(sniff(bytes(text)), kind) << text;
+  // A letter that is cut by the 4096th byte is no reason.
+  EXPECT_EQ(sniff(bytes(std::string(4095, 'a') + "ж")), MediaKind::kText);
+}
+
+TEST(Bytes, LabelsShowThem) {
+  const std::vector<Label> labels = byte_labels(bytes("A\n"));
+  EXPECT_EQ(labels[0].text, "byte 0: 41 A");
+  EXPECT_EQ(labels[1].text, "byte 1: 0A");
+}
+
+#ifdef HEADSCOPE_MEDIA
+
+TEST(Picture, PixelsAreThoseOfTheFile) {
+  const std::string file = ppm(37, 5);  // rows that no vector divides
+  const Tensor picture = parse_picture(bytes(file), "p.ppm");
+  ASSERT_EQ(picture.shape(), (Shape{5, 37, 3}));
+  const std::string expected = file.substr(file.size() - 3 * 37 * 5);
+  for (std::size_t i = 0; i < expected.size(); ++i)
+    ASSERT_EQ(picture.span<std::uint8_t>()[i], static_cast<std::uint8_t>(expected[i])) << i;
+}
+
+TEST(Picture, SizesAreCheckedBeforeAnythingIsAllocated) {
+  using namespace std::string_literals;
+  const std::string png =
+      "\x89PNG\r\n\x1A\n\0\0\0\x0DIHDR\0\1\x86\xA0\0\1\x86\xA0\x08\2\0\0\0\x73\x18\xB4\x41"
+      "\0\0\0\4IDAT\x78\x9C\x63\x60\0\0\0\0"s;
+  const std::string gif =
+      "GIF89a\xFF\xFF\xFF\xFF\x80\0\0\0\0\0\xFF\xFF\xFF,\0\0\0\0\xFF\xFF\xFF\xFF\0\2\2\x44\1\0;"s;
+  const std::string jpeg =
+      "\xFF\xD8\xFF\xE0\0\x10JFIF\0\1\1\0\0\1\0\1\0\0\xFF\xC0\0\x11\x08\xFF\xDC\xFF\xDC\3\1\x22\0\2"
+      "\x11"
+      "\1\3\x11\1"s +
+      std::string(200, '\0');
+  for (const std::string& file :
+       {png, gif, jpeg, "P6\n100000 100000\n255\n" + std::string(300, '\0')}) {
+    expect_error(ErrorCode::kResources, "a picture of at most 67108864 pixels, found", [&] {
+      (void)parse_picture(bytes(file), "huge");
+    });
+  }
+  MediaLimits small;
+  small.most_pixels = 30;
+  expect_error(ErrorCode::kResources, "at most 30 pixels", [&] {
+    (void)parse_picture(bytes(ppm(8, 4)), "p", small);
+  });
+}
+
+TEST(Picture, DamageGivesOneLine) {
+  using namespace std::string_literals;
+  expect_error(ErrorCode::kFormat, "expected a picture", [] {
+    (void)parse_picture(bytes("\x89PNG\r\n\x1A\nxxxx"s), "p");
+  });
+  expect_error(ErrorCode::kFormat, "found text", [] { (void)parse_picture(bytes("hello"), "p"); });
+  expect_error(ErrorCode::kFormat, "[p]", [] {
+    (void)parse_picture(bytes(ppm(20, 20).substr(0, 14)), "p");
+  });
+}
+
+TEST(Clip, FramesAreSpreadFromFirstToLast) {
+  const Clip clip = parse_clip(bytes(y4m(21)), "v.y4m", 5);
+  ASSERT_EQ(clip.frames.shape(), (Shape{5, 4, 8, 3}));
+  EXPECT_EQ(clip.total, 21);
+  for (std::size_t n = 0; n < 5; ++n) {
+    EXPECT_NEAR(clip.seconds[n], static_cast<double>(5 * n) / 25.0, 1e-9);
+    const int level = clip.frames.span<std::uint8_t>()[n * 96];
+    EXPECT_NEAR(level, 50 * static_cast<double>(n) * 255 / 219, 1.01);
+  }
+}
+
+TEST(Clip, AShortVideoRepeatsFramesAndAPictureStandsStill) {
+  const Clip two = parse_clip(bytes(y4m(2)), "v.y4m", 4);
+  const auto level = [&](std::size_t n) { return two.frames.span<std::uint8_t>()[n * 96]; };
+  EXPECT_EQ(level(0), level(1));
+  EXPECT_LT(level(1), level(2));
+  EXPECT_EQ(level(2), level(3));
+  const Clip still = parse_clip(bytes(ppm(6, 4)), "p.ppm", 3);
+  EXPECT_EQ(still.frames.shape(), (Shape{3, 4, 6, 3}));
+}
+
+TEST(Clip, AVideoThatGoesOnIsRefused) {
+  MediaLimits limits;
+  limits.most_frames = 50;
+  expect_error(ErrorCode::kResources, "at most 50 frames", [&] {
+    (void)parse_clip(bytes(y4m(51)), "v", 4, limits);
+  });
+  limits = {};
+  limits.most_decoded = 32 * 10;
+  expect_error(ErrorCode::kResources, "320 pixels in all", [&] {
+    (void)parse_clip(bytes(y4m(20)), "v", 4, limits);
+  });
+  limits = {};
+  limits.most_bytes = 96 * 3;
+  expect_error(
+      ErrorCode::kResources, "together", [&] { (void)parse_clip(bytes(y4m(20)), "v", 4, limits); });
+  expect_error(ErrorCode::kResources, "100000x100000", [] {
+    (void)parse_clip(bytes("YUV4MPEG2 W100000 H100000 F25:1 C444\nFRAME\n"), "v", 4);
+  });
+}
+
+TEST(Clip, ACutVideoGivesWhatIsThere) {
+  const std::string whole = y4m(10);
+  const Clip clip = parse_clip(bytes(whole.substr(0, whole.size() - 40)), "cut.y4m", 4);
+  EXPECT_EQ(clip.frames.dim(0), 4);
+  expect_error(
+      ErrorCode::kFormat, "[cut]", [&] { (void)parse_clip(bytes(whole.substr(0, 40)), "cut", 4); });
+}
+
+TEST(Sound, WaveFilesOfCodingsOfTheirOwnGoToFfmpeg) {
+  // mu-law: 0xFF is silence, 0x80 the loudest positive.
+  std::string data(400, '\xFF');
+  data[200] = '\x80';
+  const auto le = [](std::size_t n, int count) {
+    std::string out;
+    for (int i = 0; i < count; ++i) out += static_cast<char>(n >> (8 * i) & 0xFF);
+    return out;
+  };
+  const std::string file = "RIFF" + le(36 + data.size(), 4) + "WAVEfmt " + le(16, 4) + le(7, 2) +
+                           le(1, 2) + le(8000, 4) + le(8000, 4) + le(1, 2) + le(8, 2) + "data" +
+                           le(data.size(), 4) + data;
+  const Audio audio = parse_audio(bytes(file), "u.wav");
+  EXPECT_EQ(audio.rate, 8000);
+  ASSERT_EQ(audio.samples.size(), 400U);
+  EXPECT_NEAR(audio.samples[200], 32124.0 / 32768.0, 1e-4);
+  EXPECT_EQ(audio.samples[10], 0.0F);
+  expect_error(ErrorCode::kFormat, "expected sound, found text", [] {
+    (void)parse_audio(bytes("text"), "t");
+  });
+}
+
+#endif
+
+}  // namespace
+}  // namespace headscope

@@ -1,0 +1,175 @@
+// Tables of comma-separated values, and numbers as the tokens of a model.
+#include "headscope/table.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <filesystem>
+#include <random>
+#include <set>
+
+#include "headscope/error.h"
+#include "headscope/media.h"
+
+namespace headscope {
+namespace {
+
+void expect_error(const std::string& text, ErrorCode code, const std::string& words) {
+  try {
+    const Table table = parse_csv(text, "t.csv");
+    (void)columns_of(table, {});
+    FAIL() << "no error for " << words;
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code(), code) << error.what();
+    EXPECT_NE(std::string(error.what()).find(words), std::string::npos) << error.what();
+  }
+}
+
+TEST(Csv, QuotesLineEndsBomAndMissingValues) {
+  const Table t = parse_csv(
+      "\xEF\xBB\xBF"
+      "month,\"co2, \"\"ppm\"\"\",note\r\n"
+      "1961-03,\"315.5\",\"two\nlines\"\r\n"
+      "\r\n"
+      "1961-04,NA,\r\n"
+      "1961-05, -1.5e2 ,x",
+      "co2.csv");
+  ASSERT_EQ(t.columns.size(), 3U);
+  EXPECT_EQ(t.columns[1].name, "co2, \"ppm\"");
+  EXPECT_EQ(t.rows, (std::vector<std::string>{"1961-03", "1961-04", "1961-05"}));
+  EXPECT_EQ(t.index, 0);
+  ASSERT_TRUE(t.columns[1].numeric());
+  EXPECT_EQ(t.columns[1].values[0], 315.5);
+  EXPECT_TRUE(std::isnan(t.columns[1].values[1]));
+  EXPECT_EQ(t.columns[1].values[2], -150.0);
+  EXPECT_FALSE(t.columns[2].numeric());
+  EXPECT_EQ(t.columns[2].line, 2);
+  EXPECT_EQ(columns_of(t, {}), std::vector<std::size_t>{1});
+}
+
+TEST(Csv, SemicolonsTabsAndDecimalCommas) {
+  const Table a = parse_csv("a;b\n1;2,5\n2;-3,25\n", "a.csv");
+  EXPECT_EQ(a.columns[1].values, (std::vector<double>{2.5, -3.25}));
+  const Table b = parse_csv("a\tb\n1\t\n2\t4\n", "b.tsv");
+  EXPECT_TRUE(std::isnan(b.columns[1].values[0]));
+  EXPECT_EQ(b.columns[1].values[1], 4.0);
+}
+
+TEST(Csv, RowsAreNamedByYearsElseCounted) {
+  EXPECT_EQ(parse_csv("year,x\n1700,5\n1701,11\n", "y").rows[1], "1701");
+  EXPECT_EQ(parse_csv("u,v\n2,1\n1,1\n", "n").rows[1], "2");
+  EXPECT_EQ(parse_csv("x\n5\n6\n", "one").index, -1);
+}
+
+TEST(Csv, ErrorsNameLineAndColumn) {
+  expect_error("", ErrorCode::kInput, "empty file");
+  expect_error("\n\n", ErrorCode::kInput, "empty file");
+  expect_error("a,b\n", ErrorCode::kInput, "found none");
+  expect_error("1,2\n3,4\n", ErrorCode::kInput, "header");
+  expect_error("a,b\n1,2\n3\n", ErrorCode::kFormat, "expected 2 fields in line 3, found 1");
+  expect_error("a,b\r\n\r\n\"1\n\",2\r\n3\r\n", ErrorCode::kFormat, "in line 5, found 1");
+  expect_error("a,b\n1,\"2\n", ErrorCode::kFormat, "a quote that ends");
+  expect_error("a,b\n1,2\"3\n", ErrorCode::kFormat, "one inside");
+  expect_error(
+      "name,kind\nfoo,bar\n", ErrorCode::kInput, "column \"kind\", found \"bar\" in line 2");
+  expect_error("a,b\n1,\"" + std::string(std::size_t{3} << 20, 'x'), ErrorCode::kFormat, "1 MiB");
+  const Table t = parse_csv("a,b\n1,2\n", "t");
+  const std::vector<std::string> other = {"c"};
+  EXPECT_THROW((void)columns_of(t, other), Error);
+}
+
+TEST(Csv, OnlyTheLastRowsStay) {
+  std::string text = "n,x\n";
+  for (int i = 0; i < 50000; ++i) text += std::to_string(i) + "," + std::to_string(2 * i) + "\n";
+  TableOptions options;
+  options.last_rows = 100;
+  options.most_cells = 1000;
+  const Table t = parse_csv(text, "long.csv", options);
+  ASSERT_EQ(t.rows.size(), 100U);
+  EXPECT_EQ(t.rows.front(), "49900");
+  EXPECT_EQ(t.first_row, 49900);
+  EXPECT_EQ(t.columns[1].values.back(), 99998.0);
+  options.last_rows = 0;
+  EXPECT_THROW((void)parse_csv(text, "long.csv", options), Error);
+}
+
+TEST(Csv, BlocksMayCutAnywhere) {  // a field lies over the border of two blocks
+  const std::string text = "a,b\n1," + std::string(65529, ' ') + "25\r\n3,\"4\"\r\n";
+  const Table t = parse_csv(text, "t");
+  EXPECT_EQ(t.columns[1].values, (std::vector<double>{25.0, 4.0}));
+}
+
+TEST(Csv, HostileFilesAreReadOrRefusedInOneLine) {
+  std::set<std::string> read;
+  for (const auto& entry :
+       std::filesystem::directory_iterator(HEADSCOPE_SOURCE_DIR "/tests/hostile/csv")) {
+    try {
+      const Table table = read_csv(entry.path());
+      (void)ids_of(table, columns_of(table, {}), NumberCode{});
+      read.insert(entry.path().stem().string());
+    } catch (const Error& error) {
+      EXPECT_EQ(std::string(error.what()).find('\n'), std::string::npos) << entry.path();
+    }
+  }
+  EXPECT_EQ(read, (std::set<std::string>{"good", "not_utf8", "one_cell", "semicolons"}));
+}
+
+TEST(Numbers, ABinIsTheNearestCentre) {
+  std::mt19937 random(7);
+  std::uniform_real_distribution<double> some(-14.9, 14.9);
+  for (const std::int32_t bins : {2, 16, 255, 4094}) {
+    NumberCode code;
+    code.bins = bins;
+    const double step = (code.high - code.low) / (bins - 1);
+    for (int i = 0; i < 200; ++i) {
+      const double x = some(random);
+      const std::int32_t id = id_of(3.0 * x, 3.0, code);
+      EXPECT_LE(std::abs(value_of(id, 3.0, code) - 3.0 * x), 3.0 * step / 2 * (1 + 1e-9));
+    }
+    EXPECT_EQ(id_of(1e300, 1.0, code), code.first + bins - 1);
+    EXPECT_EQ(id_of(-1e300, 1.0, code), code.first);
+    EXPECT_EQ(id_of(std::nan(""), 1.0, code), code.missing);
+    EXPECT_TRUE(std::isnan(value_of(code.start, 1.0, code)));
+    EXPECT_THROW((void)value_of(code.vocabulary(), 1.0, code), Error);
+  }
+}
+
+TEST(Numbers, ScaleIsTheMeanSizeOfWhatIsThere) {
+  const double nan = std::nan("");
+  EXPECT_DOUBLE_EQ(scale_of(std::vector<double>{1.0, -3.0, nan}), 2.0);
+  EXPECT_DOUBLE_EQ(scale_of(std::vector<double>{0.0, 0.0}), 1.0);
+  EXPECT_DOUBLE_EQ(scale_of(std::vector<double>{1e308, 1e308}), 1e308);
+}
+
+TEST(Numbers, RowsThenColumnsWithLabels) {
+  const Table t = parse_csv("month,co2,temp\n1961-03,2,10\n1961-04,,30\n", "t");
+  const std::vector<std::size_t> both = {1, 2};
+  const NumberCode code;
+  const Numbers n = ids_of(t, both, code);
+  ASSERT_EQ(n.ids.size(), 5U);
+  EXPECT_EQ(n.ids[0], code.start);
+  EXPECT_EQ(n.ids[3], code.missing);
+  EXPECT_EQ(n.labels[2].text, "row 1961-03, column temp");
+  EXPECT_EQ(n.labels[4].row, 1);
+  EXPECT_EQ(n.labels[4].column, 1);
+  EXPECT_DOUBLE_EQ(n.scales[1], 20.0);
+  EXPECT_EQ(n.ids[4], id_of(30.0, 20.0, code));
+  EXPECT_EQ(ids_of(t, both, code, 1).ids.size(), 3U);
+}
+
+TEST(SequenceCode, ReadsWhatMediaJsonSays) {
+  const SequenceCode notes =
+      SequenceCode::parse(R"({"kind": "notes", "lowest": 36, "highest": 81})", "m");
+  ASSERT_TRUE(notes.notes.has_value());
+  EXPECT_EQ(notes.notes->vocabulary(), 3 + 46);
+  const SequenceCode numbers = SequenceCode::parse(R"({"kind": "numbers", "bins": 500})", "m");
+  EXPECT_EQ(numbers.numbers->vocabulary(), 503);
+  EXPECT_EQ(SequenceCode::parse(R"({"kind": "bytes"})", "m").bytes, 0);
+  EXPECT_THROW((void)SequenceCode::parse(R"({"kind": "smells"})", "m"), Error);
+  EXPECT_THROW((void)SequenceCode::parse(R"({"kind": "notes", "voices": []})", "m"), Error);
+  EXPECT_THROW((void)SequenceCode::parse(R"({"kind": "numbers", "bins": 1})", "m"), Error);
+  EXPECT_THROW((void)SequenceCode::parse(R"({"kind": "notes", "rest": -4})", "m"), Error);
+}
+
+}  // namespace
+}  // namespace headscope

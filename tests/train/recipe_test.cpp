@@ -1,0 +1,196 @@
+// Recipes are refused with the place of the error; schedules and curves.
+#include "train/recipe.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <string>
+
+#include "formats/scratch.h"
+#include "headscope/error.h"
+#include "headscope/safetensors.h"
+#include "train/plot.h"
+#include "train/runs.h"
+
+namespace headscope::train {
+namespace {
+
+constexpr const char* kGood = R"(name = "t"
+objective = "masked-endings"
+[model]
+model_type = "modernbert"
+architectures = ["ModernBertForMaskedLM"]
+hidden_size = 32
+norm_eps = 1e-5
+[data]
+train = ["a.txt", "/b.txt"]
+shares = [3, 1]
+window = 32
+[training]
+batch_tokens = 640
+tokens = 6400
+schedule = "wsd"
+warmup_steps = 2
+)";
+
+std::string with(std::string from, const std::string& to) {
+  std::string text = kGood;
+  const std::size_t at = text.find(from);
+  EXPECT_NE(at, std::string::npos) << from;
+  return text.replace(at, from.size(), to);
+}
+
+std::string complaint(const std::string& text) {
+  try {
+    (void)parse_recipe(text, "dir/r.toml");
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code(), ErrorCode::kFormat);
+    return error.what();
+  }
+  return "no error";
+}
+
+TEST(Recipe, SaysAllThatARunDependsOn) {
+  const Recipe recipe = parse_recipe(kGood, "dir/r.toml");
+  EXPECT_EQ(recipe.objective, Objective::kMaskedEndings);
+  EXPECT_EQ(recipe.tokenizer.kind, Recipe::Words::kStems);
+  EXPECT_EQ(recipe.data.train.at(0), "dir/a.txt");
+  EXPECT_EQ(recipe.data.train.at(1), "/b.txt");
+  EXPECT_DOUBLE_EQ(recipe.data.shares.at(0), 0.75);
+  EXPECT_EQ(recipe.schedule.steps, 10);
+  EXPECT_EQ(recipe.schedule.kind, Schedule::Kind::kStable);
+  EXPECT_NE(recipe.config.find("\"hidden_size\": 32"), std::string::npos);
+  EXPECT_NE(recipe.config.find("\"norm_eps\": 1e-05"), std::string::npos);
+  EXPECT_EQ(parse_recipe(kGood, "dir/r.toml", "texts").data.train.at(0), "texts/a.txt");
+}
+
+TEST(Recipe, ErrorsSayWhereAndWhatWasExpected) {
+  EXPECT_EQ(complaint(with("window = 32", "windw = 32")),
+            "[dir/r.toml:11:1] expected window, found \"windw\"");
+  EXPECT_EQ(
+      complaint(with("window = 32", "window = \"32\"")),
+      "[dir/r.toml:11:10] expected window to be a whole number from 4 to 1048576, found \"32\"");
+  EXPECT_EQ(complaint(with("batch_tokens = 640", "batch_tokens = -1")),
+            "[dir/r.toml:13:16] expected batch_tokens to be a whole number from 1 to 2147483647, "
+            "found -1");
+  EXPECT_EQ(
+      complaint(with("\"wsd\"", "\"linear\"")),
+      "[dir/r.toml:15:12] expected schedule to be one of constant, cosine, wsd, found \"linear\"");
+  EXPECT_EQ(complaint(with("tokens = 6400", "tokens = 6400\nsteps = 3")),
+            "[dir/r.toml:12:1] expected either steps or tokens in [training], found both");
+  EXPECT_EQ(complaint(with("shares = [3, 1]", "shares = [3]")),
+            "[dir/r.toml:10:10] expected a share for each of 2 files, found 1");
+  EXPECT_EQ(complaint(with("model_type = \"modernbert\"\n", "")),
+            "[dir/r.toml:3:1] expected model_type = \"modernbert\" or another family in [model], "
+            "found no such key");
+  EXPECT_NE(complaint("a = [1").find("[dir/r.toml:1:"), std::string::npos);
+  EXPECT_NE(
+      complaint(with("warmup_steps = 2", "warmup_steps = 200")).find("at most 10 warmup_steps"),
+      std::string::npos);
+  EXPECT_NE(complaint(with("[training]", "[hiding]\nmasked = 0.9\nreplaced = 0.3\n[training]"))
+                .find("of at most 1"),
+            std::string::npos);
+  EXPECT_NE(complaint(with("objective = \"masked-endings\"",
+                           "objective = \"masked-endings\"\nnonsense = 1"))
+                .find("found \"nonsense\""),
+            std::string::npos);
+}
+
+TEST(Recipe, ThoseThatShipCanBeRead) {
+  const Recipe tale = load_recipe(std::string(HEADSCOPE_SOURCE_DIR) + "/models/tale/recipe.toml");
+  EXPECT_EQ(tale.name, "tale");
+  EXPECT_EQ(tale.objective, Objective::kMaskedEndings);
+}
+
+TEST(Schedule, GoesUpAndThenDown) {
+  Schedule s{.kind = Schedule::Kind::kCosine,
+             .steps = 101,
+             .warmup = 11,
+             .learning_rate = 2.0,
+             .final_share = 0.1};
+  EXPECT_DOUBLE_EQ(s.at(0), 2.0 / 11);
+  EXPECT_DOUBLE_EQ(s.at(10), 2.0);
+  EXPECT_DOUBLE_EQ(s.at(11), 2.0);
+  EXPECT_NEAR(s.at(100), 0.2, 1e-12);
+  EXPECT_NEAR(s.at(1000), 0.2, 1e-12);
+  for (int i = 11; i < 100; ++i) EXPECT_GE(s.at(i), s.at(i + 1));
+  s.kind = Schedule::Kind::kStable;
+  s.decay_share = 0.2;
+  EXPECT_DOUBLE_EQ(s.at(80), 2.0);
+  EXPECT_LT(s.at(90), 2.0);
+  EXPECT_NEAR(s.at(100), 0.2, 1e-12);
+  s.kind = Schedule::Kind::kConstant;
+  EXPECT_DOUBLE_EQ(s.at(100), 2.0);
+}
+
+std::vector<Point> falling(int n) {
+  std::vector<Point> points;
+  for (int i = 1; i <= n; ++i) points.push_back({i, 100LL * i, 1.0 + 8.0 / i, 0.5, 1e-3, 1.0});
+  return points;
+}
+
+TEST(Plot, DrawsEveryCurveInsideOfItsFrame) {
+  const std::vector<Curve> curves{{"a <b>", falling(2000)}, {"valid", falling(5)}};
+  const std::string svg = loss_svg(curves, "tokens", "loss");
+  EXPECT_NE(svg.find("a &lt;b&gt;"), std::string::npos);
+  std::size_t lines = 0;
+  for (std::size_t at = 0; (at = svg.find("<polyline points=\"", at)) != std::string::npos;
+       ++lines) {
+    at += 18;
+    const std::string points = svg.substr(at, svg.find('"', at) - at);
+    for (std::size_t i = 0; i < points.size();) {
+      std::size_t used = 0;
+      const double x = std::stod(points.substr(i), &used);
+      i += used + 1;
+      const double y = std::stod(points.substr(i), &used);
+      i += used + 1;
+      EXPECT_TRUE(x >= 0.0 && x <= 760.0 && y >= 0.0 && y <= 420.0) << x << ' ' << y;
+    }
+  }
+  EXPECT_EQ(lines, 2U);
+  const std::string text = loss_text(curves, 60, 10);
+  EXPECT_NE(text.find("9.000 |"), std::string::npos);
+  EXPECT_NE(text.find("200 k"), std::string::npos);
+  EXPECT_NE(text.find('o'), std::string::npos);
+  EXPECT_EQ(loss_text({}, 60, 10), "");
+  EXPECT_EQ(loss_text({{"nan", {{1, 1, std::nan(""), 0, 0, 0}}}}, 60, 10), "");
+  EXPECT_NE(loss_text({{"flat", {{1, 1, 2.0, 0, 0, 0}}}}, 60, 10), "");
+}
+
+TEST(RunStore, APointIsThereOnceHoweverOftenARunGoesOn) {
+  Scratch scratch;
+  RunStore store(scratch / "runs.sqlite");
+  RunRecord record;
+  record.name = "t";
+  record.version = "1";
+  record.recipe = "text";
+  record.steps = 9;
+  record.seed = ~std::uint64_t{0};
+  RunState state;
+  state.run = store.begin(record);
+  state.train = falling(6);
+  state.step = 6;
+  store.write(state.run, "running", state);
+  state.train.resize(4);  // killed; goes on from an earlier checkpoint
+  state.step = 4;
+  EXPECT_EQ(store.resume(record, state), state.run);
+  state.train = falling(8);
+  state.step = 8;
+  store.write(state.run, "done", state);
+  const RunStore reader(scratch / "runs.sqlite", true);
+  EXPECT_EQ(reader.runs().size(), 1U);
+  EXPECT_EQ(reader.runs()[0].status, "done");
+  EXPECT_EQ(reader.runs()[0].seed, ~std::uint64_t{0});
+  const std::vector<Point> points = reader.points(state.run, "train");
+  ASSERT_EQ(points.size(), 8U);
+  EXPECT_EQ(points[5].loss, falling(8)[5].loss);
+  EXPECT_TRUE(reader.points(state.run, "valid").empty());
+  state.run = 77;  // another file's number
+  EXPECT_EQ(store.resume(record, state), 2);
+  EXPECT_THROW(RunStore(scratch / "none.sqlite", true), Error);
+  write_file(scratch / "not.sqlite", std::string_view(std::string(5000, 'x')));
+  EXPECT_THROW(RunStore(scratch / "not.sqlite"), Error);
+}
+
+}  // namespace
+}  // namespace headscope::train

@@ -1,0 +1,200 @@
+// Whole runs of tiny recipes: stopped and resumed, at other numbers of threads, refused.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <filesystem>
+#include <string>
+
+#include "formats/scratch.h"
+#include "headscope/error.h"
+#include "headscope/model.h"
+#include "headscope/safetensors.h"
+#include "headscope/threads.h"
+#include "train/loop.h"
+#include "train/runs.h"
+#include "train/texts.h"
+
+namespace headscope::train {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr const char* kEndings = R"(name = "tiny"
+objective = "masked-endings"
+[model]
+model_type = "modernbert"
+architectures = ["ModernBertForMaskedLM"]
+hidden_size = 32
+num_hidden_layers = 2
+num_attention_heads = 4
+intermediate_size = 32
+max_position_embeddings = 64
+global_attn_every_n_layers = 1
+[tokenizer]
+size = 400
+[data]
+train = ["text.txt"]
+valid = ["valid.txt"]
+window = 24
+[training]
+batch_tokens = 192
+accumulate = 2
+steps = 24
+learning_rate = 3e-3
+warmup_steps = 4
+dropout = 0.1
+[checkpoint]
+steps = 7
+valid_steps = 10
+valid_tokens = 500
+)";
+
+constexpr const char* kCausal = R"(name = "next"
+objective = "causal"
+[model]
+model_type = "llama"
+architectures = ["LlamaForCausalLM"]
+hidden_size = 32
+num_hidden_layers = 1
+num_attention_heads = 4
+num_key_value_heads = 2
+intermediate_size = 48
+max_position_embeddings = 64
+rms_norm_eps = 1e-5
+tie_word_embeddings = true
+[tokenizer]
+kind = "unigram"
+size = 200
+[data]
+train = ["text.txt"]
+window = 32
+[training]
+batch_tokens = 512
+steps = 60
+learning_rate = 1e-2
+)";
+
+class Runs : public ::testing::Test {
+ protected:
+  Runs() {
+    write_file(scratch_ / "text.txt", std::string_view(testing::sentences(1500, 1)));
+    write_file(scratch_ / "valid.txt", std::string_view(testing::sentences(200, 2)));
+  }
+  Recipe recipe(const std::string& text) { return parse_recipe(text, scratch_ / "r.toml"); }
+  RunOptions options(const std::string& folder) {
+    RunOptions out;
+    out.folder = scratch_ / folder;
+    out.cache = scratch_ / "cache";
+    return out;
+  }
+
+  Scratch scratch_;
+};
+
+void expect_equal_tensors(const fs::path& a, const fs::path& b) {
+  const Safetensors one = Safetensors::open(a);
+  const Safetensors two = Safetensors::open(b);
+  ASSERT_EQ(one.tensors().size(), two.tensors().size());
+  for (const auto& [name, view] : one.tensors()) {
+    const AnyView& other = two.at(name);
+    ASSERT_EQ(view.bytes(), other.bytes()) << name;
+    EXPECT_TRUE(std::equal(view.data, view.data + view.bytes(), other.data)) << name;
+  }
+}
+
+void expect_equal_runs(const fs::path& a, const fs::path& b, const std::string& step) {
+  expect_equal_tensors(a / "model.safetensors", b / "model.safetensors");
+  for (const char* file : {"model.safetensors", "state.safetensors"}) {
+    expect_equal_tensors(a / ("checkpoint-" + step) / file, b / ("checkpoint-" + step) / file);
+  }
+}
+
+TEST_F(Runs, StoppedAndResumedAtAnyThreadsIsBitForBitTheUndisturbedRun) {
+  const Recipe r = recipe(kEndings);
+  const int before = threads();
+  set_threads(1);
+  const RunResult whole = run_recipe(r, options("whole"));
+  EXPECT_EQ(whole.state.step, 24);
+  EXPECT_FALSE(whole.stopped);
+  RunOptions parts = options("parts");
+  for (int part = 0; part < 3; ++part) {
+    set_threads(1 + part);
+    parts.resume = part > 0;
+    int asked = 0;
+    parts.stop = [&] { return part < 2 && asked++ == 9; };
+    const RunResult result = run_recipe(r, parts);
+    EXPECT_EQ(result.stopped, part < 2);
+  }
+  set_threads(before);
+  expect_equal_runs(options("whole").folder, parts.folder, "00000024");
+  const RunStore store(parts.folder / "runs.sqlite", true);
+  ASSERT_EQ(store.runs().size(), 1U);
+  EXPECT_EQ(store.runs()[0].status, "done");
+  const auto valid = store.points(1, "valid");
+  ASSERT_EQ(valid.size(), 3U);  // 10, 20 and the end
+  EXPECT_EQ(valid.back().step, 24);
+  EXPECT_EQ(store.points(1, "train").size(), 3U);
+}
+
+TEST_F(Runs, WhatItLeavesIsAModelThatLoadsAndHasLearnt) {
+  Recipe r = recipe(kEndings);
+  r.schedule.steps = 250;
+  const RunResult result = run_recipe(r, options("model"));
+  ASSERT_GE(result.state.valid.size(), 2U);
+  EXPECT_LT(result.state.valid.back().loss, 0.7 * result.state.valid.front().loss);
+  const Model model = Model::load((scratch_ / "model").string());
+  EXPECT_EQ(model.family(), "modernbert");
+  const Sighting sighting = model.see("Старый король знал молодого принца");
+  EXPECT_EQ(sighting.layers.size(), 2U);
+  EXPECT_GT(result.borders.kept, 0);
+  EXPECT_TRUE(fs::exists(scratch_ / "model" / "tokenizer_config.json"));
+}
+
+TEST_F(Runs, ACausalModelLearnsFromTextToo) {
+  const RunResult result = run_recipe(recipe(kCausal), options("causal"));
+  ASSERT_GE(result.state.train.size(), 6U);
+  EXPECT_LT(result.state.train.back().loss, 0.75 * result.state.train.front().loss);
+  EXPECT_TRUE(Model::load((scratch_ / "causal").string()).generates());
+}
+
+TEST_F(Runs, AFolderWithARunIsNotOverwrittenAndAnotherRecipeDoesNotGoOn) {
+  RunOptions how = options("out");
+  int asked = 0;
+  how.stop = [&] { return asked++ == 2; };
+  const Recipe r = recipe(kEndings);
+  (void)run_recipe(r, how);
+  EXPECT_THROW((void)run_recipe(r, how), Error);
+  how.resume = true;
+  Recipe other = r;
+  other.training.seed = 2;
+  EXPECT_THROW((void)run_recipe(other, how), Error);
+  Recipe longer = r;
+  longer.schedule.steps = 30;
+  how.stop = nullptr;
+  EXPECT_EQ(run_recipe(longer, how).state.step, 30);
+}
+
+TEST_F(Runs, ACheckpointWithAModelOfAnotherIsRefusedAndHalvesAreRemoved) {
+  RunOptions how = options("out");
+  int asked = 0;
+  how.stop = [&] { return asked++ == 2; };
+  const Recipe r = recipe(kEndings);
+  (void)run_recipe(r, how);
+  const auto newest = newest_checkpoint(how.folder);
+  ASSERT_TRUE(newest.has_value());
+  fs::create_directories(how.folder / ".part-checkpoint-00000099");
+  EXPECT_EQ(newest_checkpoint(how.folder), newest);
+  EXPECT_FALSE(fs::exists(how.folder / ".part-checkpoint-00000099"));
+  RunOptions another = options("another");
+  asked = 0;
+  another.stop = [&] { return asked++ == 3; };
+  (void)run_recipe(r, another);
+  fs::copy_file(*newest_checkpoint(another.folder) / "model.safetensors",
+                *newest / "model.safetensors",
+                fs::copy_options::overwrite_existing);
+  how.resume = true;
+  EXPECT_THROW((void)run_recipe(r, how), Error);
+}
+
+}  // namespace
+}  // namespace headscope::train
