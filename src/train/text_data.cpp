@@ -35,8 +35,6 @@ struct Stretch {
 /// Finds the kinds of the tokens of a line; one for each thread.
 class Kinds {
  public:
-  explicit Kinds(const Tokenizer& tokenizer) : tokenizer_(tokenizer) {}
-
   /// Appends one kind for each token.
   void find(const Encoding& line, Stretch& out) {
     for (std::size_t first = 0; first < line.ids.size();) {
@@ -89,7 +87,6 @@ class Kinds {
     return at->second;
   }
 
-  const Tokenizer& tokenizer_;
   Stemmer stemmer_;
   std::unordered_map<std::string, std::size_t> stems_;
 };
@@ -108,7 +105,7 @@ bool ends_sentence(std::string_view token) {
 
 Stretch encode(std::string_view text, const Tokenizer& tokenizer, const TextOptions& options) {
   Stretch out;
-  Kinds kinds(tokenizer);
+  Kinds kinds;
   while (!text.empty()) {
     const std::size_t end = text.find('\n');
     const Encoding line = tokenizer.encode(text.substr(0, end), false);
