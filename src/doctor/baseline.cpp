@@ -95,7 +95,8 @@ Baseline::Baseline(const Model& model, Tokens tokens) : model_(&model), tokens_(
                 fmt::format("[doctor] expected a model of one stack of layers over words, found {}",
                             model.family()));
   }
-  if (tokens_.ids.empty() || tokens_.ids.dim(0) != 1 || !tokens_.attention_mask.empty()) {
+  if (tokens_.ids.empty() || tokens_.ids.dim(0) != 1 || !tokens_.attention_mask.empty() ||
+      !tokens_.cu_seqlens.empty()) {
     throw Error(ErrorCode::kInput, "[doctor] expected one sequence without padding");
   }
   Resume resume;

@@ -192,7 +192,7 @@ TEST(Doctor, HelpIsThereInBothLanguagesAndFits) {
       EXPECT_NE(said.out.find("\n  headscope doctor "), said.out.npos) << verb;
       for (std::size_t at = 0; at < said.out.size();) {
         const std::size_t end = said.out.find('\n', at);
-        EXPECT_LE(columns(said.out.substr(at, end - at)), 84) << said.out.substr(at, end - at);
+        EXPECT_LE(columns(said.out.substr(at, end - at)), 80) << said.out.substr(at, end - at);
         at = end + 1;
       }
     }
