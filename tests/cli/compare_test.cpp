@@ -109,7 +109,7 @@ TEST(Compare, VerdictTablesFitEightyColumns) {
   failed.error =
       "[config.json] expected model_type to be one of bert, distilbert, roberta, found \"gpt2\"";
   for (const Lang lang : {Lang::kEn, Lang::kRu}) {
-    const Screen screen{lang, false, 80};
+    const Screen screen{lang, false, false, 80};
     const std::string out = render_verdict(screen, verdict) + render_verdict(screen, failed) +
                             render_summary(screen, {verdict, failed});
     std::size_t begin = 0;

@@ -70,10 +70,10 @@ TEST(Screen, WrapKeepsToItsWidth) {
 }
 
 TEST(Screen, WithoutColourNothingIsPainted) {
-  const Screen plain{Lang::kEn, false, 80};
+  const Screen plain{Lang::kEn, false, false, 80};
   EXPECT_EQ(paint(plain, Paint::kBad, "x"), "x");
   EXPECT_EQ(shade(plain, 0.5, "x"), "x");
-  const Screen coloured{Lang::kEn, true, 80};
+  const Screen coloured{Lang::kEn, true, false, 80};
   EXPECT_NE(paint(coloured, Paint::kBad, "x"), "x");
   EXPECT_EQ(columns(shade(coloured, 0.5, ".50")), 3);
 }

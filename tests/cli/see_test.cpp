@@ -77,7 +77,7 @@ TEST(See, EveryScreenFitsItsWidth) {
           Seen seen = seen_of(s);
           seen.unknown = words;
           seen.tokens_before_cut = 600;
-          const Screen screen{lang, false, width};
+          const Screen screen{lang, false, false, width};
           expect_fits(render_see(screen, seen), width);
           seen.roles = {role(0, "adjective → noun", 1008)};
           seen.table = true;
@@ -96,8 +96,8 @@ TEST(See, ColourAddsNoColumns) {
   const Sighting s = sentence(kKing, 1, 8);
   Seen seen = seen_of(s);
   seen.large = {{0, 2}};
-  std::istringstream plain(render_see({Lang::kEn, false, 80}, seen));
-  std::istringstream coloured(render_see({Lang::kEn, true, 80}, seen));
+  std::istringstream plain(render_see({Lang::kEn, false, false, 80}, seen));
+  std::istringstream coloured(render_see({Lang::kEn, true, false, 80}, seen));
   std::string a;
   std::string b;
   while (std::getline(plain, a) && std::getline(coloured, b)) EXPECT_LE(columns(b), 80) << b;
@@ -107,7 +107,7 @@ TEST(See, RolesShowTheirScoreOnlyWhenTheyHaveOne) {
   const Sighting s = sentence(kKing, 1, 8);
   Seen seen = seen_of(s);
   seen.roles = {role(2, "adjective → noun", 0)};
-  const Screen screen{Lang::kEn, false, 80};
+  const Screen screen{Lang::kEn, false, false, 80};
   const Links links(s);
   const std::string handmade = render_roles(screen, seen, links);
   EXPECT_NE(handmade.find("who does what (hand-made)"), std::string::npos) << handmade;
@@ -121,7 +121,8 @@ TEST(See, RolesShowTheirScoreOnlyWhenTheyHaveOne) {
 TEST(See, MeasuredHeadsAreRankedWithTheirRows) {
   const Sighting s = sentence(kKing, 1, 8);
   const Seen seen = seen_of(s);
-  const std::string out = render_measured({Lang::kEn, false, 80}, seen, Links(s), summarise(s));
+  const std::string out =
+      render_measured({Lang::kEn, false, false, 80}, seen, Links(s), summarise(s));
   EXPECT_NE(out.find("the token before"), std::string::npos);
   EXPECT_NE(out.find("0.2"), std::string::npos);
   EXPECT_NE(out.find("n 8"), std::string::npos) << out;
@@ -132,7 +133,7 @@ TEST(See, MeasuredHeadsAreRankedWithTheirRows) {
 TEST(See, HalfBlocksHoldTwoRowsEach) {
   const Matrix head = {{1.0F, 0.0F, 0.0F}, {0.0F, 1.0F, 0.0F}, {0.0F, 0.05F, 0.95F}};
   const Sighting s = sighting_of({"a", "b", "c"}, {{head}});
-  const auto lines = half_blocks({Lang::kEn, false, 80}, head_pixels(s, {0, 0}, 8));
+  const auto lines = half_blocks({Lang::kEn, false, false, 80}, head_pixels(s, {0, 0}, 8));
   ASSERT_EQ(lines.size(), 2U);
   EXPECT_EQ(lines[0], "▀▄ ");
   EXPECT_EQ(lines[1], "  ▀");
@@ -151,20 +152,21 @@ TEST(See, TheWordTableSaysWhatItHides) {
   Matrix head = offset_head(3, 0);
   head[1] = {0.99F, 0.01F, 0.0F};
   const Sighting s = sighting_of({"a", "b", "c"}, {{head}});
-  const std::string out = word_table({Lang::kEn, false, 80}, s, {0, 0});
+  const std::string out = word_table({Lang::kEn, false, false, 80}, s, {0, 0});
   EXPECT_NE(out.find(".99\n"), std::string::npos) << out;
   EXPECT_NE(out.find("hides .333 %"), std::string::npos) << out;
 }
 
 TEST(See, ArcsPointAtTheWordLookedAt) {
   const Sighting s = sighting_of({"old", "king", "gave"}, {{offset_head(3, 1)}});
-  const std::string out = arcs({Lang::kEn, false, 80}, Links(s), {0, 0});
+  const std::string out = arcs({Lang::kEn, false, false, 80}, Links(s), {0, 0});
   EXPECT_NE(out.find("▼"), std::string::npos) << out;
   EXPECT_NE(out.find("  old  king  gave"), std::string::npos) << out;
   const Sighting back = sighting_of({"old", "king", "gave"}, {{offset_head(3, -1)}});
-  EXPECT_NE(arcs({Lang::kEn, false, 80}, Links(back), {0, 0}).find("▲"), std::string::npos);
+  EXPECT_NE(arcs({Lang::kEn, false, false, 80}, Links(back), {0, 0}).find("▲"), std::string::npos);
   const Sighting self = sighting_of({"old", "king"}, {{offset_head(2, 0)}});
-  EXPECT_NE(arcs({Lang::kEn, false, 80}, Links(self), {0, 0}).find("no arcs"), std::string::npos);
+  EXPECT_NE(arcs({Lang::kEn, false, false, 80}, Links(self), {0, 0}).find("no arcs"),
+            std::string::npos);
 }
 
 TEST(See, JsonHoldsEveryHeadAndParses) {
@@ -191,7 +193,7 @@ TEST(See, NextCommandsCanBePasted) {
   EXPECT_EQ(shell_word("a b"), "\"a b\"");
   EXPECT_EQ(shell_word("say \"$x\""), "\"say \\\"\\$x\\\"\"");
   const Sighting s = sentence(kKing, 1, 8);
-  const std::string out = render_see({Lang::kEn, false, 120}, seen_of(s));
+  const std::string out = render_see({Lang::kEn, false, false, 120}, seen_of(s));
   EXPECT_NE(out.find("headscope see \"a model\""), std::string::npos) << out;
 }
 

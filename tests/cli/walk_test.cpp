@@ -42,7 +42,7 @@ TEST(Walk, CardsFitEightyColumnsInBothLanguages) {
   for (const std::size_t tokens : {2U, 9U, 512U}) {
     for (const Lang lang : {Lang::kEn, Lang::kRu}) {
       for (const int width : {72, 80, 200}) {
-        std::istringstream lines(render_walk({lang, false, width}, walked(tokens)));
+        std::istringstream lines(render_walk({lang, false, false, width}, walked(tokens)));
         for (std::string line; std::getline(lines, line);) EXPECT_LE(columns(line), width) << line;
       }
     }
@@ -50,7 +50,7 @@ TEST(Walk, CardsFitEightyColumnsInBothLanguages) {
 }
 
 TEST(Walk, TheFiveStepsAreNumberedAndTheSumIsPrinted) {
-  const std::string out = render_walk({Lang::kEn, false, 80}, walked(9));
+  const std::string out = render_walk({Lang::kEn, false, false, 80}, walked(9));
   for (const std::string step : {"1 project", "2 split", "3 focus", "4 merge", "5 output"}) {
     EXPECT_NE(out.find('\n' + step), std::string::npos) << step;
   }
@@ -60,7 +60,7 @@ TEST(Walk, TheFiveStepsAreNumberedAndTheSumIsPrinted) {
 }
 
 TEST(Walk, LongRowsSayHowMuchTheyLeaveOut) {
-  const std::string out = render_walk({Lang::kEn, false, 80}, walked(48));
+  const std::string out = render_walk({Lang::kEn, false, false, 80}, walked(48));
   EXPECT_NE(out.find("24 more keys share .50 of the weight"), std::string::npos) << out;
 }
 
