@@ -196,7 +196,7 @@ TEST(RunHears, WritesDownWhatTheLibraryHears) {
   write_file(silent, media::wav(3, 1, 16000, 32, ""));
   expect_line({folder, silent}, "expected sound, found none");
   expect_line({folder, "hello"}, "hello");
-  expect_line({folder, (whisper.made.folder() / "config.json").string()}, "RIFF");
+  expect_line({folder, (whisper.made.folder() / "config.json").string()}, "expected sound");
   expect_line({folder, sound, sound}, "one WAV file");
   expect_line({folder, "--chat"}, "one WAV file");
   expect_line({folder, sound, "--embed"}, "--embed");

@@ -27,8 +27,10 @@ std::vector<std::string> placeholders(std::string_view entry) {
 }
 
 bool has_cyrillic(std::string_view text) {
-  return std::any_of(
-      text.begin(), text.end(), [](char c) { return static_cast<unsigned char>(c) >= 0xD0; });
+  return std::any_of(text.begin(), text.end(), [](char c) {
+    const auto byte = static_cast<unsigned char>(c);
+    return byte == 0xD0 || byte == 0xD1;  // that letters of U+0400 to U+047F begin with
+  });
 }
 
 TEST(Words, EveryEntryIsThereInBothLanguages) {
