@@ -224,7 +224,9 @@ Tensor pixels_from_rgb(View<const std::uint8_t, 3> rgb,
                 fmt::format("[image] expected a picture [H,W,3], found {}", to_string(rgb.shape)));
   }
   check_size(H, W, N);
-  auto [height, width] = resized_to(H, W, rules);
+  const auto size = resized_to(H, W, rules);
+  std::int64_t height = size.first;  // clang 14 captures no structured bindings
+  std::int64_t width = size.second;
   Tensor resized;
   View<const std::uint8_t, 3> picture = rgb;
   if (rules.resize) {
