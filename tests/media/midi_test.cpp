@@ -88,7 +88,7 @@ TEST(Midi, RunningStatusRestrikesAndOpenNotes) {
       "\x00\xF0\x02\x01\xF7"
       "\x00\x99\x24\x40"
       "\x60\xC0\x05",
-      27);
+      25);
   const Tune tune = parse_midi(bytes(file_of(track)), "t.mid");
   ASSERT_EQ(tune.notes.size(), 3U);
   EXPECT_EQ(tune.notes[0].length, 96);
