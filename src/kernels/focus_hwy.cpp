@@ -60,7 +60,7 @@ std::size_t cut_scratch(const FocusTask& t, float* base, Scratch<P>& s) {
   const auto keys = static_cast<std::size_t>(strip_keys(t));
   std::size_t used = 0;
   const auto take = [&](std::size_t floats) {
-    float* at = base + used;
+    float* at = base == nullptr ? nullptr : base + used;
     used += whole_lines(floats);
     return at;
   };

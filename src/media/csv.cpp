@@ -47,8 +47,12 @@ bool read_number(std::string_view text, bool comma, double& out) {
     text = other;
   }
   if (text.starts_with('+')) text.remove_prefix(1);
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), out);
-  return error == std::errc() && end == text.data() + text.size() && std::isfinite(out);
+  double value = 0.0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  if (error != std::errc() || end != text.data() + text.size() || !std::isfinite(value))
+    return false;
+  out = value;
+  return true;
 }
 
 // What separates the fields of the first line.
