@@ -11,6 +11,7 @@
 #include <limits>
 
 #include "formats/files.h"
+#include "formats/json.h"
 #include "headscope/error.h"
 #include "headscope/table.h"
 
@@ -201,7 +202,7 @@ class Reader {
         throw Error(ErrorCode::kInput,
                     fmt::format("[{}] expected a header with names of columns, found the number {}",
                                 name_,
-                                column));
+                                json::quote(column)));
       }
       if (column.empty()) column = fmt::format("column {}", c + 1);
       if (column.size() > 64) column.resize(64);
@@ -283,9 +284,9 @@ std::vector<std::size_t> columns_of(const Table& table, std::span<const std::str
     const Table::Column& column = table.columns[c];
     if (!column.numeric()) {
       throw Error(ErrorCode::kInput,
-                  fmt::format("[table] expected numbers in column \"{}\", found \"{}\" in line {}",
-                              column.name,
-                              column.text,
+                  fmt::format("[table] expected numbers in column {}, found {} in line {}",
+                              json::quote(column.name),
+                              json::quote(column.text),
                               column.line));
     }
     out.push_back(c);
@@ -308,10 +309,12 @@ std::vector<std::size_t> columns_of(const Table& table, std::span<const std::str
     if (found == table.columns.end()) {
       std::string known;
       for (std::size_t c = 0; c < std::min<std::size_t>(table.columns.size(), 12); ++c)
-        known += (c > 0 ? ", " : "") + table.columns[c].name;
+        known += (c > 0 ? ", " : "") + json::quote(table.columns[c].name);
       if (table.columns.size() > 12) known += ", ...";
-      throw Error(ErrorCode::kNotFound,
-                  fmt::format("[table] expected one of the columns {}, found \"{}\"", known, name));
+      throw Error(
+          ErrorCode::kNotFound,
+          fmt::format(
+              "[table] expected one of the columns {}, found {}", known, json::quote(name)));
     }
     check(static_cast<std::size_t>(found - table.columns.begin()));
   }
