@@ -103,13 +103,6 @@ std::optional<doctor::Baseline> another(const Model& model, const Corpus& corpus
   return std::nullopt;
 }
 
-Tokens copy_of(const Tokens& tokens) {
-  Tokens out;
-  out.ids = tokens.ids.clone();
-  out.type_ids = tokens.type_ids.clone();
-  return out;
-}
-
 Ranking rank_loss(const Call& call, const Model& model, const Corpus& corpus, Progress& progress) {
   const auto told = telling(progress, call, Word::kDoctorAblating);
   doctor::Judge by;
@@ -124,7 +117,7 @@ Ranking rank_loss(const Call& call, const Model& model, const Corpus& corpus, Pr
   const auto pieces = static_cast<std::int64_t>(corpus.pieces.size());
   for (std::size_t n = 0; n < corpus.pieces.size(); ++n) {
     if (model.generates() && corpus.pieces[n].ids.dim(1) < 2) continue;
-    const doctor::Baseline base(model, copy_of(corpus.pieces[n]));
+    const doctor::Baseline base(model, doctor::copy_of(corpus.pieces[n]));
     const double whole = doctor::judge(base, by);
     out.base += whole / static_cast<double>(pieces);
     auto edits = doctor::edit_every_head(base, Edit::Kind::kZero);

@@ -89,6 +89,13 @@ std::vector<HeadId> heads_of(const Model& model) {
   return out;
 }
 
+Tokens copy_of(const Tokens& tokens) {
+  Tokens out;
+  out.ids = tokens.ids.clone();
+  out.type_ids = tokens.type_ids.clone();
+  return out;
+}
+
 Baseline::Baseline(const Model& model, Tokens tokens) : model_(&model), tokens_(std::move(tokens)) {
   if (!model.resumes()) {
     throw Error(ErrorCode::kUnsupported,

@@ -26,6 +26,9 @@ std::vector<HeadId> heads_of(const Model& model);
 /// Told how much of something long is done; may throw to end it.
 using Told = std::function<void(std::int64_t done, std::int64_t of)>;
 
+/// Ids and types of a text once more: a Baseline keeps those it is given.
+Tokens copy_of(const Tokens& tokens);
+
 /// One run of one sequence, kept so that any head can be changed without starting anew.
 /// Cost  a run, and T * L * (2 C + H Dv) numbers.
 class Baseline {

@@ -183,13 +183,6 @@ double healed(const Baseline& broken, const Model& healthy, HeadId id, const Ten
   return damage_of(broken, stream, last);
 }
 
-Tokens copy_of(const Tokens& tokens) {
-  Tokens out;
-  out.ids = tokens.ids.clone();
-  out.type_ids = tokens.type_ids.clone();
-  return out;
-}
-
 Tensor last_of(const Baseline& base) {
   Resume resume;
   resume.layer = base.layers();

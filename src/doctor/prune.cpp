@@ -20,13 +20,6 @@ namespace {
 
 namespace fs = std::filesystem;
 
-Tokens copy_of(const Tokens& tokens) {
-  Tokens out;
-  out.ids = tokens.ids.clone();
-  out.type_ids = tokens.type_ids.clone();
-  return out;
-}
-
 Judge judge_of(const Model& model) {
   Judge by;
   if (!model.generates()) by.kind = Judge::Kind::kEmbedding;
