@@ -39,13 +39,15 @@ enum class Ended : std::uint8_t {
 /// With GenerateOptions::slide a sequence whose positions are full is read anew: its first token (of
 /// encoder-decoders: what answers begin with) and its last tokens, half of the positions in all. What comes next is
 /// what a run of these tokens alone foretells.
+/// Rotary positions that depend on the length go by the whole prompt; where an answer passes the length at which
+/// LongRoPE changes its factors, all is read anew, once.
 /// Cost    a run of half of the positions, once every half of the positions.
 /// Why     many heads rest on the first token, and without it they break down.
 /// Source  Xiao 2023, Efficient Streaming Language Models with Attention Sinks, s3.
 class Generator {
  public:
   /// Makes the caches; nothing is computed yet. Errors: kUnsupported (a model whose tokens see those behind
-  /// them), kRange, kUsage.
+  /// them), kRange (also more positions than a model with a table of them has), kUsage.
   explicit Generator(const Model& model, GenerateOptions options, std::size_t sequences = 1);
   Generator(Generator&&) noexcept = default;
   Generator& operator=(Generator&&) noexcept = default;
@@ -90,16 +92,26 @@ class Generator {
     std::optional<Sampler> sampler;
     Tensor logits;
     Ended ended = Ended::kNot;
-    std::int64_t forgotten = 0;  ///< tokens behind the first that slid out
+    std::int64_t forgotten = 0;              ///< tokens behind the first that slid out
+    std::int64_t shortest = 0, longest = 0;  ///< lengths that rotary positions of the cache went by
   };
-  void advance(std::span<Sequence* const> who, const Tensor& ids, const Tokens* input = nullptr);
+  void advance(std::span<Sequence* const> who,
+               const Tensor& ids,
+               std::int64_t length,
+               const Tokens* input = nullptr);
+  void advance_together(std::vector<Sequence*> who);
+  [[nodiscard]] bool turns_alike(std::int64_t a, std::int64_t b, bool decoding) const;
   void read_rows(std::span<const std::int32_t> ids, std::size_t n, const Tokens* input);
   void forbid(Sequence& sequence) const;
   void take(Sequence& sequence) const;
   void keep(Sequence& sequence, std::size_t first) const;
-  void fill(Sequence& sequence, std::span<const std::int32_t> ids, const Tokens* input);
+  void fill(Sequence& sequence,
+            std::span<const std::int32_t> ids,
+            std::int64_t length,
+            const Tokens* input);
   [[nodiscard]] std::int64_t first_kept() const;
   void slide(Sequence& sequence);
+  void turn_anew(Sequence& sequence);
 
   const Model* model_;
   GenerateOptions options_;
@@ -117,7 +129,7 @@ struct Foresight {
 };
 /// Mean surprise over `ids`, read in windows of `window` tokens that do not overlap (0: as many as the
 /// model has positions). Cost  as a run of each window with all its logits, `block` rows at a time.
-/// Errors: kInput for fewer than two tokens.
+/// Errors: kInput for fewer than two tokens, kUsage for windows of one.
 Foresight foresight(const Model& model,
                     std::span<const std::int32_t> ids,
                     std::span<const Edit> edits = {},

@@ -61,7 +61,7 @@ Opened open_to_read(const std::filesystem::path& path) {
   if (::fstat(out.descriptor.get(), &status) != 0) fail(path, "open", errno);
   if (!S_ISREG(status.st_mode)) {
     throw Error(
-        ErrorCode::kIo,
+        ErrorCode::kInput,
         fmt::format("[{}] expected a file, found {}", path.string(), kind_of(status.st_mode)));
   }
   out.size = static_cast<std::size_t>(status.st_size);

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <tuple>
 
 #include "formats/edit_distance.h"
 #include "headscope/model.h"
@@ -141,8 +142,11 @@ Blueprint read_blueprint(const json::Value& config, const Stored& stored) {
     }
   }
   const std::vector<std::string> known = families();
+  // A name that goes on from it comes first; of names equally far away, the one that begins as it does.
   const auto distance = [&](const std::string& name) {
-    return edit_distance(std::string_view(type).substr(0, 64), name);
+    const std::string_view own = std::string_view(type).substr(0, 64);
+    const auto same = std::ranges::mismatch(name, own).in1 - name.begin();
+    return std::tuple(!name.starts_with(own), edit_distance(own, name), -same);
   };
   const auto nearest = std::ranges::min_element(known, {}, distance);
   throw Error(

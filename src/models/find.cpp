@@ -99,6 +99,16 @@ Place find(const std::string& name) {
         fmt::format("[model] expected a folder, .safetensors, .gguf or config.json, found {}",
                     name));
   }
+  std::error_code ignored;
+  if (fs::exists(path, ignored)) {
+    const auto type = fs::status(path, ignored).type();
+    throw Error(ErrorCode::kInput,
+                fmt::format("[model] expected a folder or a file, found {} {}",
+                            type == fs::file_type::fifo     ? "the pipe"
+                            : type == fs::file_type::socket ? "the socket"
+                                                            : "the device",
+                            name));
+  }
   if (auto cached = hub::model_in_cache(name)) {
     Place place = find(cached->string());
     place.name = name;

@@ -8,6 +8,8 @@
 #include <limits>
 #include <utility>
 
+#include "models/network.h"
+
 namespace headscope {
 
 namespace {
@@ -36,14 +38,34 @@ GenerateOptions checked(GenerateOptions options, std::size_t sequences) {
   return options;
 }
 
+// Whether Rope::at gives the same for these lengths.
+bool same_angles(const models::Rope& rope, std::int64_t a, std::int64_t b) {
+  using Kind = models::Rope::Kind;
+  const auto x = static_cast<double>(a);
+  const auto y = static_cast<double>(b);
+  if (rope.kind == Kind::kLongRope) return (x > rope.original) == (y > rope.original);
+  return rope.kind != Kind::kDynamic || std::max(x, rope.original) == std::max(y, rope.original);
+}
+
 }  // namespace
 
 Generator::Generator(const Model& model, GenerateOptions options, std::size_t sequences)
     : model_(&model), options_(checked(std::move(options), sequences)) {
   positions_ = options_.positions == 0 ? model.answer_positions() : options_.positions;
   if (options_.slide) least(positions_, 2, "positions to slide on");
+  const models::Blueprint& b = model.network().blueprint();
+  if (const std::int64_t most = b.position_rows - b.position_offset;
+      b.position_rows > 0 && positions_ > most) {
+    throw Error(ErrorCode::kRange,
+                fmt::format("[generate] expected a context of at most {} tokens, as many as {} has "
+                            "positions for, found {}",
+                            most,
+                            model.family(),
+                            positions_));
+  }
   for (std::size_t n = 0; n < sequences; ++n) {
-    sequences_.push_back({model.cache(options_.cache, positions_), {}, {}, {}, {}, Ended::kNot, 0});
+    sequences_.push_back(
+        {model.cache(options_.cache, positions_), {}, {}, {}, {}, Ended::kNot, 0, 0, 0});
   }
 }
 
@@ -86,8 +108,22 @@ void Generator::forbid(Sequence& s) const {
   if (s.answer.empty()) hide(config.never_first);
 }
 
-// Runs ids [B,T] of these sequences; the logits of the last row become those of each.
-void Generator::advance(std::span<Sequence* const> who, const Tensor& ids, const Tokens* input) {
+// Whether tokens of sequences of these lengths turn by the same angles. While a sequence grows, dynamic scaling goes
+// on with keys as they were turned when they came.
+bool Generator::turns_alike(std::int64_t a, std::int64_t b, bool decoding) const {
+  const auto& layers = model_->network().blueprint().layers;
+  return std::all_of(layers.begin(), layers.end(), [&](const models::LayerFacts& layer) {
+    const models::Rope& rope = layer.attention.rope;
+    return same_angles(rope, a, b) || (decoding && rope.kind == models::Rope::Kind::kDynamic);
+  });
+}
+
+// Runs ids [B,T] of these sequences, which will be `length` tokens long; the logits of the last row become those of
+// each.
+void Generator::advance(std::span<Sequence* const> who,
+                        const Tensor& ids,
+                        std::int64_t length,
+                        const Tokens* input) {
   Tokens tokens;
   (model_->encoder_layers() > 0 ? tokens.decoder_ids : tokens.ids) = ids.clone();
   if (input != nullptr) {
@@ -99,7 +135,13 @@ void Generator::advance(std::span<Sequence* const> who, const Tensor& ids, const
   options.edits = options_.edits;
   options.sight = options_.sight;
   options.logits_rows = 1;
-  for (Sequence* sequence : who) options.caches.push_back(&sequence->cache);
+  options.final_length = length;
+  for (Sequence* sequence : who) {
+    options.caches.push_back(&sequence->cache);
+    const bool fresh = sequence->cache.length() == 0;
+    sequence->shortest = fresh ? length : std::min(sequence->shortest, length);
+    sequence->longest = fresh ? length : std::max(sequence->longest, length);
+  }
   Run run = model_->run(tokens, options);
   if (run.logits.empty() || run.logits.shape().size() != 3) {
     throw Error(ErrorCode::kUnsupported,
@@ -159,24 +201,28 @@ void Generator::read_rows(std::span<const std::int32_t> ids, std::size_t n, cons
   // The last token is run in any case: its logits are wanted.
   const auto in_cache = std::span(s.ids).first(static_cast<std::size_t>(s.cache.length()));
   const auto same = std::mismatch(in_cache.begin(), in_cache.end(), ids.begin(), ids.end() - 1);
-  keep(s, static_cast<std::size_t>(same.second - ids.begin()));
+  const bool alike = turns_alike(s.shortest, count, false) && turns_alike(s.longest, count, false);
+  keep(s, alike ? static_cast<std::size_t>(same.second - ids.begin()) : 0);
   s.answer.clear();
   s.ended = Ended::kNot;
   s.forgotten = 0;
-  fill(s, ids, input);
+  fill(s, ids, count, input);
   SamplingOptions sampling = options_.sampling;
   sampling.seed += n;
   s.sampler.emplace(sampling, s.ids);
 }
 
-// Runs what `ids` hold beyond the sequence, in blocks.
-void Generator::fill(Sequence& s, std::span<const std::int32_t> ids, const Tokens* input) {
+// Runs what `ids` hold beyond the sequence, which will be `length` tokens long, in blocks.
+void Generator::fill(Sequence& s,
+                     std::span<const std::int32_t> ids,
+                     std::int64_t length,
+                     const Tokens* input) {
   Sequence* const who[] = {&s};
   while (s.ids.size() < ids.size()) {
     const std::size_t at = s.ids.size();
     const auto part =
         ids.subspan(at, std::min(ids.size() - at, static_cast<std::size_t>(options_.block)));
-    advance(who, row_of(part), at == 0 ? input : nullptr);
+    advance(who, row_of(part), length, at == 0 ? input : nullptr);
     s.ids.insert(s.ids.end(), part.begin(), part.end());
   }
 }
@@ -191,8 +237,35 @@ void Generator::slide(Sequence& s) {
   const std::int32_t last = s.ids.back();
   s.forgotten += static_cast<std::int64_t>(s.ids.size() - ids.size()) - 1;
   keep(s, 0);
-  fill(s, ids, nullptr);
+  fill(s, ids, static_cast<std::int64_t>(ids.size()) + 1, nullptr);
   s.ids.push_back(last);
+}
+
+// The sequence grows past the length at which all of its keys turn otherwise: they are made anew.
+void Generator::turn_anew(Sequence& s) {
+  const std::int64_t length = s.cache.length() + 1;
+  if (turns_alike(s.shortest, length, true)) return;
+  std::vector<std::int32_t> ids(s.ids.begin(), s.ids.end() - 1);
+  const std::int32_t last = s.ids.back();
+  keep(s, 0);
+  fill(s, ids, length, nullptr);
+  s.ids.push_back(last);
+}
+
+// Runs the last token of every answer: those at once whose positions turn by the same angles.
+void Generator::advance_together(std::vector<Sequence*> who) {
+  while (!who.empty()) {
+    const std::int64_t length = who.front()->cache.length() + 1;
+    const auto others = std::stable_partition(who.begin(), who.end(), [&](const Sequence* s) {
+      return turns_alike(length, s->cache.length() + 1, false);
+    });
+    const std::vector<Sequence*> now(who.begin(), others);
+    Tensor column(DType::kI32, {static_cast<std::int64_t>(now.size()), 1});
+    for (std::size_t n = 0; n < now.size(); ++n)
+      column.span<std::int32_t>()[n] = now[n]->answer.back();
+    advance(now, column, length);
+    who.erase(who.begin(), others);
+  }
 }
 
 // The token that follows, from the logits at hand; it is not run yet.
@@ -214,7 +287,6 @@ void Generator::take(Sequence& s) const {
 bool Generator::step() {
   // A token is run when the next one is wanted: the last of an answer never is.
   std::vector<Sequence*> who;
-  std::vector<std::int32_t> ids;
   for (Sequence& s : sequences_) {
     if (s.logits.empty() || s.ended != Ended::kNot) continue;
     if (s.answer.empty()) continue;
@@ -224,15 +296,11 @@ bool Generator::step() {
       s.ended = Ended::kFull;
     } else {
       if (s.cache.length() >= positions_) slide(s);
+      turn_anew(s);
       who.push_back(&s);
-      ids.push_back(s.answer.back());
     }
   }
-  if (!who.empty()) {
-    Tensor column(DType::kI32, {static_cast<std::int64_t>(ids.size()), 1});
-    std::copy(ids.begin(), ids.end(), column.span<std::int32_t>().begin());
-    advance(who, column);
-  }
+  advance_together(std::move(who));
   bool going = false;
   for (Sequence& s : sequences_) {
     if (s.logits.empty() || s.ended != Ended::kNot) continue;
@@ -266,6 +334,13 @@ Foresight foresight(const Model& model,
   }
   const auto W = static_cast<std::size_t>(window > 0 ? std::min(window, model.positions())
                                                      : model.positions());
+  if (W < 2) {
+    throw Error(
+        ErrorCode::kUsage,
+        fmt::format("[perplexity] expected windows of at least two tokens (the first of each is "
+                    "not foreseen), found {}",
+                    W));
+  }
   Foresight out;
   double sum = 0.0;
   for (std::size_t first = 0; first + 1 < ids.size(); first += W) {

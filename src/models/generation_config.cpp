@@ -1,5 +1,7 @@
 #include "models/generation_config.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <optional>
 
@@ -76,6 +78,44 @@ void read_answers(const Value& config, std::string_view where, GenerationConfig&
   if (to.never_first.empty()) add_ids(config, "begin_suppress_tokens", where, to.never_first);
 }
 
+// Tokens that end a turn, whatever the file calls its end: control tokens of these spellings. Where answers are
+// messages that <|return|> or <|call|> end, <|end|> only ends a part of one.
+void add_ends_of_turns(const Value& metadata,
+                       std::string_view where,
+                       std::vector<std::int32_t>& to) {
+  constexpr std::string_view kEnds[] = {"<|im_end|>",
+                                        "<|eot_id|>",
+                                        "<|eom_id|>",
+                                        "<end_of_turn>",
+                                        "<|endoftext|>",
+                                        "<|end_of_text|>",
+                                        "<|return|>",
+                                        "<|call|>",
+                                        "<EOT>",
+                                        "<|end|>"};
+  constexpr std::int64_t kControl = 3;
+  const Value* tokens = json::find(metadata, "tokenizer.ggml.tokens", where);
+  const Value* types = json::find(metadata, "tokenizer.ggml.token_type", where);
+  if (tokens == nullptr || types == nullptr || !tokens->is_array() || !types->is_array()) return;
+  std::int32_t end = -1;
+  bool messages = false;
+  for (std::size_t id = 0; id < std::min(tokens->size(), types->size()); ++id) {
+    const Value& type = (*types)[id];
+    const Value& token = (*tokens)[id];
+    if (!type.is_number_integer() || type.get<std::int64_t>() != kControl || !token.is_string())
+      continue;
+    const auto& spelling = token.get_ref<const std::string&>();
+    if (std::find(std::begin(kEnds), std::end(kEnds), spelling) == std::end(kEnds)) continue;
+    const auto own = static_cast<std::int32_t>(id);
+    messages = messages || spelling == "<|return|>" || spelling == "<|call|>";
+    if (spelling == "<|end|>")
+      end = own;
+    else if (std::find(to.begin(), to.end(), own) == to.end())
+      to.push_back(own);
+  }
+  if (end >= 0 && !messages && std::find(to.begin(), to.end(), end) == to.end()) to.push_back(end);
+}
+
 // The template itself, or the one called "default" of a list of named ones.
 std::string template_in(const Value& config, std::string_view where) {
   const Value* found = json::find(config, "chat_template", where);
@@ -104,8 +144,36 @@ GenerationConfig generation_config_in(const fs::path& folder, const Value& confi
     out.eos_token = token_text(*tokens, "eos_token", kWhere);
     out.chat_template = template_in(*tokens, kWhere);
   }
+  if (const auto map = json_in(folder / "special_tokens_map.json")) {
+    constexpr std::string_view kWhere = "special_tokens_map.json";
+    if (out.bos_token.empty()) out.bos_token = token_text(*map, "bos_token", kWhere);
+    if (out.eos_token.empty()) out.eos_token = token_text(*map, "eos_token", kWhere);
+  }
   if (const auto text = text_in(folder / "chat_template.jinja")) out.chat_template = *text;
   return out;
+}
+
+void join_tokenizer(const Tokenizer& tokenizer, std::int64_t vocabulary, GenerationConfig& to) {
+  for (const std::string& spelling : {to.bos_token, to.eos_token}) {
+    if (spelling.empty() || tokenizer.id_of(spelling) >= 0) continue;
+    throw Error(ErrorCode::kFormat,
+                fmt::format("[model] expected a tokenizer that knows {}, with which this model's "
+                            "texts begin or end, found none such: of another model?",
+                            json::quote(spelling)));
+  }
+  if (!to.eos_token.empty()) {
+    const std::int32_t end = tokenizer.id_of(to.eos_token);
+    if (std::find(to.stop_ids.begin(), to.stop_ids.end(), end) == to.stop_ids.end())
+      to.stop_ids.push_back(end);
+  }
+  if (tokenizer.vocabulary_size() >= vocabulary) return;
+  for (std::int32_t id = 0; id < vocabulary; ++id) {
+    try {
+      (void)tokenizer.token_of(id);
+    } catch (const Error&) {  // the embeddings are padded, or the ids have gaps
+      to.never.push_back(id);
+    }
+  }
 }
 
 GenerationConfig generation_config_from_gguf(const Value& metadata) {
@@ -115,6 +183,7 @@ GenerationConfig generation_config_from_gguf(const Value& metadata) {
                           "tokenizer.ggml.eot_token_id",
                           "tokenizer.ggml.eom_token_id"})
     add_ids(metadata, key, kWhere, out.stop_ids);
+  add_ends_of_turns(metadata, kWhere, out.stop_ids);
   out.chat_template = json::get_or<std::string>(metadata, "tokenizer.chat_template", "", kWhere);
   const Value* tokens = json::find(metadata, "tokenizer.ggml.tokens", kWhere);
   const auto spelled = [&](const char* key) -> std::string {

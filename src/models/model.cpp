@@ -41,6 +41,10 @@ Model Model::load(const std::string& name, const LoadOptions& options) {
   GenerationConfig generation = files.metadata != nullptr
                                     ? models::generation_config_from_gguf(*files.metadata)
                                     : models::generation_config_in(place.folder, files.config);
+  // Whisper's times are no tokens of old tokenizers.
+  const bool hears = network->pair() != nullptr && network->pair()->speech.has_value();
+  if (tokenizer && files.metadata == nullptr && !hears)
+    models::join_tokenizer(*tokenizer, network->blueprint().vocabulary, generation);
   if (const models::PairBlueprint* pair = network->pair();
       pair != nullptr && generation.begin.empty())
     generation.begin = {static_cast<std::int32_t>(pair->start_token)};

@@ -113,6 +113,29 @@ std::vector<Role> read_roles(const fs::path& path, const Network& network) {
   return roles;
 }
 
+namespace {
+
+// GGUF has a token for every row of the embeddings. Of folders, published tables are padded (phi-2 by 905 rows,
+// deepseek_v2 by 2398), and tokens were added beyond some (gemma3 by one that stands for pictures).
+void check_size(const Tokenizer& tokenizer, const ModelFiles& files, std::int64_t vocabulary) {
+  std::int64_t found = tokenizer.vocabulary_size();
+  std::int64_t least = vocabulary - std::max<std::int64_t>(1024, vocabulary / 32);
+  std::int64_t most = vocabulary + vocabulary / 1024;
+  if (files.metadata != nullptr) {
+    found = static_cast<std::int64_t>((*files.metadata)["tokenizer.ggml.tokens"].size());
+    least = most = vocabulary;
+  }
+  if (found >= least && found <= most) return;
+  throw Error(
+      ErrorCode::kFormat,
+      fmt::format("[model] expected a tokenizer of {}{} tokens, found {}: of another model?",
+                  least == most || found > most ? "" : fmt::format("{} to ", least),
+                  vocabulary,
+                  found));
+}
+
+}  // namespace
+
 std::optional<Tokenizer> read_tokenizer(const Place& place,
                                         const ModelFiles& files,
                                         std::int64_t vocabulary) {
@@ -122,14 +145,7 @@ std::optional<Tokenizer> read_tokenizer(const Place& place,
     out.emplace(Tokenizer::from_gguf(*files.metadata, place.weights.filename().string()));
   else if (fs::exists(place.folder / "tokenizer.json", ignored))
     out.emplace(Tokenizer::load(place.folder));
-  if (out && out->vocabulary_size() > vocabulary) {
-    throw Error(
-        ErrorCode::kFormat,
-        fmt::format(
-            "[model] expected a tokenizer of at most {} tokens, found {}: of another model?",
-            vocabulary,
-            out->vocabulary_size()));
-  }
+  if (out) check_size(*out, files, vocabulary);
   return out;
 }
 

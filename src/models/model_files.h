@@ -32,7 +32,7 @@ std::vector<Role> read_roles(const std::filesystem::path& path, const Network& n
 /// The stack or stacks that config.json describes. Takes the tensors out of `files`.
 /// Errors: kUnsupported (an unknown family: names the nearest), kFormat, kNotFound, kShape, kDType.
 std::unique_ptr<const Network> read_network(ModelFiles& files);
-/// Nothing when there is none. Errors: also kFormat for one with more tokens than `vocabulary`.
+/// Nothing when there is none. Errors: also kFormat for one whose number of tokens does not fit `vocabulary`.
 std::optional<Tokenizer> read_tokenizer(const Place& place,
                                         const ModelFiles& files,
                                         std::int64_t vocabulary);

@@ -68,6 +68,24 @@ Tokens tokens_of(const std::vector<std::int32_t>& ids) {
   return t;
 }
 
+TEST(Blueprint, TheNearestFamilyGoesOnOrBeginsAlikeOrHasLettersSwapped) {
+  const std::pair<const char*, const char*> cases[] = {{"gemma3", "gemma3_text"},
+                                                       {"lamma", "llama"},
+                                                       {"llama4", "llama"},
+                                                       {"gtp2", "gpt2"},
+                                                       {"deepseek", "deepseek_v2"},
+                                                       {"Mistral", "mistral"}};
+  for (const auto& [type, nearest] : cases) {
+    try {
+      (void)read_blueprint({{"model_type", type}});
+      ADD_FAILURE() << type;
+    } catch (const Error& e) {
+      const std::string said = e.what();
+      EXPECT_TRUE(said.ends_with(std::string("nearest is \"") + nearest + '"')) << said;
+    }
+  }
+}
+
 TEST(Blueprint, AnUnknownFamilyNamesTheNearestAndAll) {
   try {
     (void)read_blueprint({{"model_type", "robeta"}});

@@ -4,7 +4,11 @@
 
 #include <cmath>
 
+#include "formats/json.h"
+#include "models/generation_config.h"
+#include "models/model_files.h"
 #include "models/tiny_decoder.h"
+#include "models/tiny_pair.h"
 
 namespace headscope {
 namespace {
@@ -199,6 +203,161 @@ TEST(Generate, SequencesSlideOnOneByOne) {
   EXPECT_EQ(both.answer(1), alone(4));
 }
 
+// The same weights with other rotary positions.
+Model load_with(const test::TinyDecoder& tiny, const char* more) {
+  const auto path = tiny.folder() / "config.json";
+  json::Value config = json::parse(read_file(path), "config.json");
+  config.update(json::parse(more, "more"));
+  write_file(path, config.dump());
+  return tiny.load();
+}
+constexpr const char* kLongRope =
+    R"({"original_max_position_embeddings": 12, "rope_scaling": {"type": "longrope",
+        "short_factor": [1.0, 1.3], "long_factor": [3.0, 9.0]}})";
+constexpr const char* kDynamic =
+    R"({"max_position_embeddings": 12, "rope_scaling": {"type": "dynamic", "factor": 4.0}})";
+
+std::vector<float> last_logits(const Model& model, const std::vector<std::int32_t>& ids) {
+  Tokens tokens;
+  tokens.ids = Tensor(DType::kI32, {1, static_cast<std::int64_t>(ids.size())});
+  std::copy(ids.begin(), ids.end(), tokens.ids.span<std::int32_t>().begin());
+  const headscope::Run run = model.run(tokens);
+  const auto last = run.logits.span<float>().last(static_cast<std::size_t>(run.logits.dim(2)));
+  return {last.begin(), last.end()};
+}
+
+void expect_near(std::span<const float> a, const std::vector<float>& b) {
+  ASSERT_EQ(a.size(), b.size());
+  for (std::size_t i = 0; i < b.size(); ++i) ASSERT_NEAR(a[i], b[i], 1e-4F) << i;
+}
+
+TEST(GenerateRope, APromptInBlocksTurnsByItsWholeLength) {
+  for (const char* rope : {kLongRope, kDynamic}) {
+    const test::TinyDecoder tiny;
+    const Model model = load_with(tiny, rope);
+    GenerateOptions options;
+    options.positions = 64;
+    options.block = 7;
+    Generator generator(model, options);
+    for (const std::size_t n :
+         {30, 6, 9, 40, 41}) {  // what was read for another length is of no use
+      generator.read(first_ids(n));
+      expect_near(generator.logits(), last_logits(model, first_ids(n)));
+    }
+  }
+}
+
+TEST(GenerateRope, AnAnswerThatPassesTheSwitchOfLongRopeIsThatOfWholeRuns) {
+  const test::TinyDecoder tiny;
+  const Model model = load_with(tiny, kLongRope);
+  GenerateOptions options;
+  options.positions = 64;
+  options.most = 16;
+  options.block = 5;
+  for (const bool slides : {false, true}) {
+    options.slide = slides;
+    options.positions = slides ? 18 : 64;
+    Generator generator(model, options);
+    std::vector<std::int32_t> kept = first_ids(8);
+    generator.read(kept);
+    while (generator.step()) {
+      expect_near(generator.logits(), last_logits(model, kept));
+      if (static_cast<std::int64_t>(kept.size()) == generator.positions())
+        kept.erase(kept.begin() + 1, kept.end() - 8);
+      kept.push_back(generator.answer().back());
+    }
+    EXPECT_EQ(generator.answer().size(), 16U);
+  }
+}
+
+TEST(GenerateRope, SequencesOfUnlikeLengthsTurnEachByItsOwn) {
+  for (const char* rope : {kLongRope, kDynamic}) {
+    const test::TinyDecoder tiny;
+    const Model model = load_with(tiny, rope);
+    GenerateOptions options;
+    options.positions = 64;
+    options.most = 12;
+    Generator together(model, options, 3);
+    const std::size_t lengths[] = {15, 4, 9};
+    for (std::size_t n = 0; n < 3; ++n) together.read(first_ids(lengths[n]), n);
+    while (together.step()) continue;
+    for (std::size_t n = 0; n < 3; ++n) {
+      Generator alone(model, options);
+      alone.read(first_ids(lengths[n]));
+      while (alone.step()) continue;
+      EXPECT_EQ(together.answer(n), alone.answer()) << rope << n;
+    }
+  }
+}
+
+TEST(Generate, MorePositionsThanTheTableHasAreRefused) {
+  const test::TinyPair tiny(test::TinyPair::Kind::kBart);
+  const Model model = tiny.load();
+  GenerateOptions options;
+  options.positions = model.answer_positions();
+  (void)Generator(model, options);
+  ++options.positions;
+  for (const bool slide : {false, true}) {
+    options.slide = slide;
+    try {
+      (void)Generator(model, options);
+      FAIL();
+    } catch (const Error& error) {
+      EXPECT_EQ(error.code(), ErrorCode::kRange);
+      EXPECT_NE(std::string(error.what()).find("at most 20 tokens"), std::string::npos)
+          << error.what();
+    }
+  }
+}
+
+json::Value gguf_tokens(const std::vector<std::string>& control, std::size_t plain) {
+  json::Value tokens = {"<unk>", "<s>", "</s>"};
+  json::Value types = {2, 3, 3};
+  for (const std::string& token : control) {
+    tokens.push_back(token);
+    types.push_back(3);
+  }
+  for (std::size_t n = 0; n < plain; ++n) {
+    tokens.push_back(std::string(n + 1, 'a'));
+    types.push_back(1);
+  }
+  const std::vector<float> scores(tokens.size(), 0.0F);
+  return {{"tokenizer.ggml.model", "llama"},
+          {"tokenizer.ggml.eos_token_id", 2},
+          {"tokenizer.ggml.tokens", tokens},
+          {"tokenizer.ggml.token_type", types},
+          {"tokenizer.ggml.scores", scores}};
+}
+
+TEST(Generate, ControlTokensThatEndATurnEndAnAnswer) {
+  using Ids = std::vector<std::int32_t>;
+  const auto stops = [](const json::Value& metadata) {
+    return models::generation_config_from_gguf(metadata).stop_ids;
+  };
+  EXPECT_EQ(stops(gguf_tokens({"<|im_end|>", "<|im_start|>", "<end_of_turn>"}, 4)), (Ids{2, 3, 5}));
+  EXPECT_EQ(stops(gguf_tokens({"<|end|>", "<|user|>"}, 4)), (Ids{2, 3}));
+  EXPECT_EQ(stops(gguf_tokens({"<|end|>", "<|return|>", "<|call|>"}, 4)), (Ids{2, 4, 5}));
+  json::Value plain = gguf_tokens({"<|im_end|>"}, 4);
+  plain["tokenizer.ggml.token_type"][3] = 1;  // a word that is only spelled so
+  EXPECT_EQ(stops(plain), (Ids{2}));
+}
+
+TEST(Generate, AGgufHasATokenForEveryRow) {
+  models::ModelFiles files;
+  files.metadata = std::make_shared<const json::Value>(gguf_tokens({}, 7));
+  const models::Place place{"x", "/nowhere", "/nowhere/x.gguf", "/nowhere/x.gguf"};
+  EXPECT_TRUE(models::read_tokenizer(place, files, 10).has_value());
+  for (const std::int64_t rows : {9, 11}) {
+    try {
+      (void)models::read_tokenizer(place, files, rows);
+      ADD_FAILURE() << rows;
+    } catch (const Error& error) {
+      EXPECT_NE(std::string(error.what()).find("found 10: of another model?"), std::string::npos)
+          << error.what();
+    }
+  }
+}
+
 TEST(Generate, ForesightIsTheMeanOfWholeRuns) {
   const test::TinyDecoder tiny;
   const Model model = tiny.load();
@@ -219,6 +378,7 @@ TEST(Generate, ForesightIsTheMeanOfWholeRuns) {
   EXPECT_NEAR(found.nll, sum / 19.0, 1e-5);
   EXPECT_NEAR(found.perplexity(), std::exp(sum / 19.0), 1e-3);
   EXPECT_THROW((void)foresight(model, first_ids(1)), Error);
+  EXPECT_THROW((void)foresight(model, ids, {}, 1), Error);
 }
 
 }  // namespace
