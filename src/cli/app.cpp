@@ -5,6 +5,7 @@
 #include <filesystem>
 #include <new>
 
+#include "cli/head.h"
 #include "cli/screen.h"
 #include "cli/see.h"
 #include "cli/verify.h"
@@ -32,6 +33,7 @@ constexpr Verb kVerbs[] = {
     {"train", train, Word::kHelpTrain},
     {"syntax", syntax, Word::kHelpSyntax},
     {"doctor", doctor_verb, Word::kHelpDoctor},
+    {"head", head_verb, Word::kHelpHead},
     {"cpu", cpu, Word::kHelpCpu},
     {"bench", bench, Word::kHelpBench},
 };

@@ -102,11 +102,12 @@ std::vector<WordPair> strongest_products(const Tensor& a, const Tensor& b, std::
   std::stable_sort(found.begin(), found.end(), [](const WordPair& x, const WordPair& y) {
     return x.score != y.score ? x.score > y.score : x.from < y.from;
   });
+  // Each partner once first; where there are not enough of them, the strongest of the others.
   std::set<std::int32_t> taken;
-  std::vector<WordPair> out;
-  for (const WordPair& pair : found) {
-    if (out.size() < most && taken.insert(pair.to).second) out.push_back(pair);
-  }
+  std::vector<WordPair> out, again;
+  for (const WordPair& pair : found) (taken.insert(pair.to).second ? out : again).push_back(pair);
+  out.insert(out.end(), again.begin(), again.end());
+  out.resize(std::min(out.size(), most));
   return out;
 }
 

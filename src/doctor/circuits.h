@@ -50,9 +50,9 @@ struct Circuits {
 /// Errors: kUnsupported for a model of more than one stack.  Source  Elhage 2021.
 Circuits circuits(const Model& model, HeadId head, const CircuitOptions& options = {});
 
-/// The strongest products of a row of `a` with a row of `b`, both [N,D], each row once on either side: of the rows of `a`
-/// with their best partners, `most` in falling order. `from` and `to` are rows. What `circuits` is made of.
-/// Numerics  f32 sums; found among the 64 * most strongest rows of `a`, else fewer are given.
+/// The strongest products of a row of `a` with a row of `b`, both [N,D]: `most` rows of `a` with their best partners in
+/// falling order, each partner once; where the 64 * most strongest rows have not so many, partners come again behind
+/// them. `from` and `to` are rows. What `circuits` is made of.
 std::vector<WordPair> strongest_products(const Tensor& a, const Tensor& b, std::size_t most);
 
 }  // namespace headscope::doctor
