@@ -31,6 +31,8 @@ constexpr Verb kVerbs[] = {
     {"convert", convert, Word::kHelpConvert},
     {"train", train, Word::kHelpTrain},
     {"syntax", syntax, Word::kHelpSyntax},
+    {"plan", plan, Word::kHelpPlan},
+    {"sweep", sweep, Word::kHelpSweep},
     {"doctor", doctor_verb, Word::kHelpDoctor},
     {"cpu", cpu, Word::kHelpCpu},
     {"bench", bench, Word::kHelpBench},
