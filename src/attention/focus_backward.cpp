@@ -7,6 +7,7 @@
 #include <limits>
 #include <memory>
 #include <tuple>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
@@ -396,7 +397,10 @@ void backward_with(const kernels::Table& table,
   wide.dv = f32_room(out.dv, dv);
   wide.dbias = out.dbias;
   wide.dsinks = out.dsinks;
-  Backward backward(kernels::backward_table(table), forward, as_f32(in.dout, dout), wide);
+  const BackwardTable* native =
+      std::is_same_v<T, bf16> ? kernels::bf16_backward_table(table) : nullptr;
+  const BackwardTable& bodies = native != nullptr ? *native : kernels::backward_table(table);
+  Backward backward(bodies, forward, as_f32(in.dout, dout), wide);
   backward.prepare(in);
   backward.run();
   backward.join(out.dq);

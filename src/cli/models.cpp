@@ -1,5 +1,3 @@
-#include <array>
-
 #include "cli/app.h"
 #include "cli/arguments.h"
 #include "cli/catalogue.h"
@@ -13,7 +11,16 @@
 namespace headscope::cli {
 
 namespace {
-constexpr std::array<const char*, 1> kBuiltIn = {"planted"};
+struct BuiltIn {
+  const char* name;
+  Word what;  // it is for
+};
+constexpr BuiltIn kBuiltIn[] = {{"tale", Word::kModelTale},
+                                {"planted", Word::kModelPlanted},
+                                {"glimpse", Word::kModelGlimpse},
+                                {"chorale", Word::kModelChorale},
+                                {"motion", Word::kModelMotion},
+                                {"series", Word::kModelSeries}};
 
 std::string role_lines(const Screen& screen, const Model& model) {
   std::string out;
@@ -26,7 +33,7 @@ std::string role_lines(const Screen& screen, const Model& model) {
   return out;
 }
 
-std::string describe(const Screen& screen, const Model& model) {
+std::string describe(const Screen& screen, const Model& model, Word what) {
   const std::string facts = "  " + say(screen.lang,
                                        Word::kModelFacts,
                                        model.family(),
@@ -34,8 +41,8 @@ std::string describe(const Screen& screen, const Model& model) {
                                        counted(screen.lang, Word::kHeads, model.heads()),
                                        large(model.parameters()),
                                        counted(screen.lang, Word::kTokens, model.positions()));
-  return paint(screen, Paint::kTitle, model.name()) + '\n' + clip(facts, screen.width) + '\n' +
-         role_lines(screen, model);
+  return paint(screen, Paint::kTitle, model.name()) + "  " + text(screen.lang, what) + '\n' +
+         clip(facts, screen.width) + '\n' + role_lines(screen, model);
 }
 
 // One line of a table, and what is wrong below it.
@@ -78,8 +85,11 @@ void write_listed(JsonWriter& json, std::string_view key, const std::vector<List
   json.end_array();
 }
 
-void write_model(JsonWriter& json, const Model& model) {
-  json.begin_object().field("name", model.name()).field("family", model.family());
+void write_model(JsonWriter& json, const Model& model, std::string_view what) {
+  json.begin_object()
+      .field("name", model.name())
+      .field("for", what)
+      .field("family", model.family());
   json.field("layers", model.layers()).field("heads", model.heads());
   json.field("parameters", model.parameters()).field("positions", model.positions());
   json.field("folder", model.folder().string()).key("roles").begin_array();
@@ -101,17 +111,18 @@ int models(std::span<const std::string> arguments, Lang lang, std::string& out) 
   JsonWriter json;
   json.begin_object().field("headscope", HEADSCOPE_VERSION).field("verb", "models");
   json.key("models").begin_array();
-  std::string screenful;
-  for (const char* name : kBuiltIn) {
+  std::string screenful, missing;
+  for (const BuiltIn& built_in : kBuiltIn) {
     try {
-      const Model model = Model::load(name);
-      write_model(json, model);
-      screenful += describe(call.screen, model);
+      const Model model = Model::load(built_in.name);
+      write_model(json, model, text(lang, built_in.what));
+      screenful += describe(call.screen, model, built_in.what);
     } catch (const Error& error) {
-      if (error.code() != ErrorCode::kNotFound) throw;
-      screenful += wrap(clean(error.what()), call.screen.width, 2) + '\n';
+      if (error.code() != ErrorCode::kNotFound) throw;  // a recipe alone, or not installed
+      missing = error.what();
     }
   }
+  if (screenful.empty()) screenful = wrap(clean(missing), call.screen.width, 2) + '\n';
   json.end_array();
   const std::vector<Listed> cache = survey_cache();
   const std::vector<Listed> here = survey_gguf_files(".");

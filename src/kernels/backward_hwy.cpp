@@ -4,12 +4,14 @@
 #include <cstdint>
 #include <vector>
 
+#include "kernels/amx.h"
 #include "kernels/backward_task.h"
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "kernels/backward_hwy.cpp"
 #include "hwy/foreach_target.h"  // IWYU pragma: keep
 #include "hwy/highway.h"
+#include "kernels/backward_bf16-inl.h"
 #include "kernels/backward_tile-inl.h"
 #include "kernels/backward_weigh-inl.h"
 
@@ -57,10 +59,6 @@ Scratch cut_scratch(const BackwardTask& t) {
   return s;
 }
 
-inline void fill(float* to, std::int64_t n, float x) {
-  for (std::int64_t i = 0; i < n; ++i) to[i] = x;
-}
-
 void pack_rows(const BackwardTask& t, const Scratch& s) {
   for (std::int64_t i = 0; i < t.rows; ++i) {
     for (std::int64_t d = 0; d < t.width; ++d) s.q[i * t.width + d] = t.q[i * t.q_stride + d];
@@ -77,15 +75,9 @@ void turn(const float* from, std::int64_t stride, std::int64_t n, std::int64_t w
   }
 }
 
-// Keys and values of a block, and which of them count; returns whether any does.
+// Keys and values of a block; returns whether any of them counts.
 bool pack_keys(const BackwardTask& t, std::int64_t j0, std::int64_t n, const Scratch& s) {
-  bool any = false;
-  for (std::int64_t m = 0; m < kKeys; ++m) {
-    const bool kept = m < n && (t.key_mask == nullptr || t.key_mask[j0 + m] != 0);
-    s.keep[m] = kept ? 1.0F : 0.0F;
-    any = any || kept;
-  }
-  if (!any) return false;
+  if (!keep_keys(t, j0, n, s.keep)) return false;
   turn(t.k + j0 * t.k_stride, t.k_stride, n, t.width, s.kt);
   turn(t.v + j0 * t.v_stride, t.v_stride, n, t.value_width, s.vt);
   const std::int64_t stride = padded(t.width);
@@ -94,44 +86,6 @@ bool pack_keys(const BackwardTask& t, std::int64_t j0, std::int64_t n, const Scr
       s.k[m * stride + d] = d < t.width ? t.k[(j0 + m) * t.k_stride + d] : 0.0F;
   }
   return true;
-}
-
-// to[n][d] (+)= scale * from[d][n].
-void turn_back(const float* from,
-               float scale,
-               std::int64_t width,
-               std::int64_t n,
-               bool add,
-               float* to,
-               std::int64_t stride) {
-  for (std::int64_t m = 0; m < n; ++m) {
-    for (std::int64_t d = 0; d < width; ++d) {
-      const float x = scale * from[d * kKeys + m];
-      to[m * stride + d] = add ? to[m * stride + d] + x : x;
-    }
-  }
-}
-
-// The least and the greatest of n > 0 numbers.
-struct Extent {
-  std::int32_t low = 0;
-  std::int32_t high = 0;
-};
-inline Extent extent(const std::int32_t* x, std::int64_t n) {
-  Extent e{x[0], x[0]};
-  for (std::int64_t i = 1; i < n; ++i) {
-    e.low = x[i] < e.low ? x[i] : e.low;
-    e.high = x[i] > e.high ? x[i] : e.high;
-  }
-  return e;
-}
-
-// Whether a row and a key of the tile can be of one segment.
-bool may_meet(const BackwardTask& t, const Tile& tile) {
-  if (t.row_segments == nullptr) return true;
-  const Extent rows = extent(t.row_segments + tile.row, tile.rows);
-  const Extent keys = extent(t.key_segments + tile.key, tile.keys);
-  return rows.low <= keys.high && keys.low <= rows.high;
 }
 
 // The five products of one tile.
@@ -199,6 +153,26 @@ const BackwardTable* backward_here() {
   return &kTable;
 }
 
+Bf16Backward bf16_backward_here() {
+#if HWY_TARGET == HWY_AVX3
+  using namespace backward;
+  static constexpr BackwardTable kPairs{
+      "avx512bf16", backward_in_bf16<PairForm<NativePairDot>>, bf16_scratch_floats, true};
+  static constexpr BackwardTable kTiles{
+      "amx", backward_in_bf16<TileForm<AmxTiles>>, bf16_scratch_floats, true};
+  return {&kPairs, &kTiles};
+#elif HWY_TARGET == HWY_AVX2
+  using namespace backward;
+  static constexpr BackwardTable kPairs{
+      "model-avx512bf16", backward_in_bf16<PairForm<ModelPairDot>>, bf16_scratch_floats, true};
+  static constexpr BackwardTable kTiles{
+      "model-amx", backward_in_bf16<TileForm<ModelTiles>>, bf16_scratch_floats, true};
+  return {&kPairs, &kTiles};
+#else
+  return {nullptr, nullptr};
+#endif
+}
+
 }  // namespace headscope::kernels::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();
 
@@ -206,9 +180,10 @@ HWY_AFTER_NAMESPACE();
 namespace headscope::kernels {
 
 HWY_EXPORT(backward_here);
+HWY_EXPORT(bf16_backward_here);
 
-std::vector<const BackwardTable*> highway_backward() {
-  std::vector<const BackwardTable*> found;
+HighwayBackward highway_backward() {
+  HighwayBackward found;
 #ifndef HEADSCOPE_SCALAR
   // As highway_tables() walks them: over what this machine supports, best last.
   const std::int64_t all = hwy::SupportedTargets() & HWY_TARGETS;
@@ -216,7 +191,11 @@ std::vector<const BackwardTable*> highway_backward() {
     if ((all & bit) == 0) continue;
     hwy::SetSupportedTargetsForTest(bit);
     hwy::GetChosenTarget().Update(hwy::SupportedTargets());
-    found.push_back(HWY_DYNAMIC_DISPATCH(backward_here)());
+    found.f32.push_back(HWY_DYNAMIC_DISPATCH(backward_here)());
+    const Bf16Backward bf16 = HWY_DYNAMIC_DISPATCH(bf16_backward_here)();
+    const bool model = bit == HWY_AVX2;
+    if (bf16.pairs != nullptr && (model || has_avx512_bf16())) found.bf16.push_back(bf16.pairs);
+    if (bf16.tiles != nullptr && (model || has_amx_bf16())) found.bf16.push_back(bf16.tiles);
   }
   hwy::SetSupportedTargetsForTest(0);
   hwy::GetChosenTarget().Update(hwy::SupportedTargets());

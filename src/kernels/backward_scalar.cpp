@@ -94,10 +94,16 @@ const BackwardTable& scalar_backward() {
   return kTable;
 }
 
-const BackwardTable& backward_table(const Table& table) {
+namespace {
+const HighwayBackward& compiled() {
   // Asking for the tables first keeps the two walks over Highway's targets one after the other.
-  static const std::vector<const BackwardTable*> all =
-      tables().empty() ? std::vector<const BackwardTable*>() : highway_backward();
+  static const HighwayBackward all = tables().empty() ? HighwayBackward{} : highway_backward();
+  return all;
+}
+}  // namespace
+
+const BackwardTable& backward_table(const Table& table) {
+  const std::vector<const BackwardTable*>& all = compiled().f32;
   if (table.name == scalar_backward().name || all.empty()) return scalar_backward();
   const BackwardTable* best = nullptr;
   for (const BackwardTable* t : all) {
@@ -105,6 +111,13 @@ const BackwardTable& backward_table(const Table& table) {
     if (best == nullptr || t->name.size() > best->name.size()) best = t;
   }
   return best == nullptr ? *all.back() : *best;
+}
+
+const BackwardTable* bf16_backward_table(const Table& table) {
+  for (const BackwardTable* t : compiled().bf16) {
+    if (t->name == table.name) return t;
+  }
+  return nullptr;
 }
 
 }  // namespace headscope::kernels

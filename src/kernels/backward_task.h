@@ -95,7 +95,20 @@ const BackwardTable& backward_table(const Table& table);
 /// The plain bodies: double precision, row by row.
 const BackwardTable& scalar_backward();
 
-/// The bodies compiled from Highway that this machine can run, slowest first.
-std::vector<const BackwardTable*> highway_backward();
+/// The bodies with products of bf16 that go with `table`, for numbers that all are bf16; nullptr: it has none.
+const BackwardTable* bf16_backward_table(const Table& table);
+
+/// The bodies compiled from Highway that this machine can run: those in f32 slowest first.
+struct HighwayBackward {
+  std::vector<const BackwardTable*> f32;
+  std::vector<const BackwardTable*> bf16;
+};
+HighwayBackward highway_backward();
+
+/// Of one instruction set; nullptr where it has none.
+struct Bf16Backward {
+  const BackwardTable* pairs = nullptr;
+  const BackwardTable* tiles = nullptr;
+};
 
 }  // namespace headscope::kernels

@@ -164,6 +164,59 @@ HWY_INLINE void weigh_bent(const BackwardTask& t, const Tile& tile) {
   for (std::int64_t n = 0; n < tile.keys; ++n) t.dbias[tile.key + n] += tile.sums[n];
 }
 
+// The least and the greatest of n > 0 numbers.
+struct Extent {
+  std::int32_t low = 0;
+  std::int32_t high = 0;
+};
+inline Extent extent(const std::int32_t* x, std::int64_t n) {
+  Extent e{x[0], x[0]};
+  for (std::int64_t i = 1; i < n; ++i) {
+    e.low = x[i] < e.low ? x[i] : e.low;
+    e.high = x[i] > e.high ? x[i] : e.high;
+  }
+  return e;
+}
+
+// Whether a row and a key of the tile can be of one segment.
+inline bool may_meet(const BackwardTask& t, const Tile& tile) {
+  if (t.row_segments == nullptr) return true;
+  const Extent rows = extent(t.row_segments + tile.row, tile.rows);
+  const Extent keys = extent(t.key_segments + tile.key, tile.keys);
+  return rows.low <= keys.high && keys.low <= rows.high;
+}
+
+inline void fill(float* to, std::int64_t n, float x) {
+  for (std::int64_t i = 0; i < n; ++i) to[i] = x;
+}
+
+// to[n][d] (+)= scale * from[d][n].
+inline void turn_back(const float* from,
+                      float scale,
+                      std::int64_t width,
+                      std::int64_t n,
+                      bool add,
+                      float* to,
+                      std::int64_t stride) {
+  for (std::int64_t m = 0; m < n; ++m) {
+    for (std::int64_t d = 0; d < width; ++d) {
+      const float x = scale * from[d * kKeys + m];
+      to[m * stride + d] = add ? to[m * stride + d] + x : x;
+    }
+  }
+}
+
+// keep[m] = 1 for keys [j0, j0 + n) that the mask leaves, else 0; returns whether there is any.
+inline bool keep_keys(const BackwardTask& t, std::int64_t j0, std::int64_t n, float* keep) {
+  bool any = false;
+  for (std::int64_t m = 0; m < kKeys; ++m) {
+    const bool kept = m < n && (t.key_mask == nullptr || t.key_mask[j0 + m] != 0);
+    keep[m] = kept ? 1.0F : 0.0F;
+    any = any || kept;
+  }
+  return any;
+}
+
 }  // namespace backward
 }  // namespace headscope::kernels::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();

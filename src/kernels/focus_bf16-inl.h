@@ -28,6 +28,7 @@ static_assert(kBlock == kPackedKeys);
 /// o [value_width][kRows].
 template <class Form>
 struct Bf16Products {
+  using Session = typename Form::Session;
   static constexpr bool kF32 = false;
   static constexpr bool kBf16 = true;
   static constexpr std::size_t kVecs = Form::kVecs;

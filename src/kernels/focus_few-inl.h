@@ -45,6 +45,7 @@ HWY_INLINE V load_half(const bf16* p) {
 /// the numbers of a row of q and o stand as load_half leaves them.
 template <typename T>
 struct FewProducts {
+  struct Session {};
   static constexpr bool kF32 = sizeof(T) == 4;
   static constexpr bool kBf16 = sizeof(T) == 2;
   static constexpr std::size_t kVecs = 1;

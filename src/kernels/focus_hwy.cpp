@@ -395,6 +395,7 @@ inline std::int64_t keys_at_once(const FocusTask& t) {
 
 template <class P>
 void focus(const FocusTask& t) noexcept {
+  [[maybe_unused]] const typename P::Session session{};
   constexpr auto kStep = static_cast<std::int64_t>(P::kRows);
   Scratch<P> one{};
   const std::size_t floats = cut_scratch<P>(t, nullptr, one);

@@ -161,13 +161,14 @@ struct NativePairDot {
 
 // ---- the products ------------------------------------------------------------------------------
 
-/// The two products of `focus` on bf16, by a Dot (ModelPairDot or NativePairDot). Construct one for
-/// a task and call score and mix on it; pack with the static functions, once per head.
+/// The two products of `focus` on bf16, by a Dot (ModelPairDot or NativePairDot). Pack with the
+/// static functions, once per head.
 /// Packed Q [pairs of D][kRows], packed K [block][group of keys][pairs of D][kGroup], packed V
 /// [block][group of columns][32 pairs of keys][kGroup], all in pairs.
 template <class Dot>
 class PairProducts {
  public:
+  struct Session {};
   static constexpr std::size_t kVecs = 3;  // vectors of rows in a block
   static constexpr std::size_t kRows = kVecs * kLanes;
 

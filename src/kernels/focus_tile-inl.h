@@ -245,6 +245,7 @@ HWY_INLINE void product(const float* left,
 
 /// Products of f32 rows as they lie: q [width][kRows], s [64][kRows], o [value_width][kRows].
 struct RowProducts {
+  struct Session {};  // nothing has to be set up
   static constexpr bool kF32 = true;
   static constexpr bool kBf16 =
       true;  // rows and results may be bf16, keys and values are packed f32

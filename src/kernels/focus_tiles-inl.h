@@ -38,6 +38,8 @@ inline constexpr std::int64_t kTileBytes = 4 * kTilePairs;
 /// Source: Intel 64 and IA-32 manual, vol. 2, TDPBF16PS.
 class ModelTiles {
  public:
+  struct Session {};
+
   template <int kTile>
   void zero() {
     for (float& x : tile_[kTile]) x = 0.0F;
@@ -96,23 +98,17 @@ class ModelTiles {
 };
 
 #if HWY_TARGET == HWY_AVX3
-/// The tile registers themselves, where has_amx_bf16(): configured as long as an object lives. asm, as
-/// the intrinsics take no tile number from a template.
+/// The tile registers themselves, where has_amx_bf16(): of use as long as a Session lives. asm, as the
+/// intrinsics take no tile number from a template.
 class AmxTiles {
  public:
-  AmxTiles() {
-    // Palette 1, then bytes of a row of each tile from byte 16 on, rows of each from byte 48 on.
-    alignas(64) std::uint8_t shape[64] = {};
-    shape[0] = 1;
-    for (int i = 0; i < 8; ++i) {
-      shape[16 + 2 * i] = 64;
-      shape[48 + i] = static_cast<std::uint8_t>(kTileRows);
-    }
-    asm volatile("ldtilecfg %0" : : "m"(shape));
-  }
-  ~AmxTiles() { asm volatile("tilerelease" : : : "memory"); }
-  AmxTiles(const AmxTiles&) = delete;
-  AmxTiles& operator=(const AmxTiles&) = delete;
+  /// Tiles that are configured, once a task, and released on every way out.
+  struct Session {
+    Session();
+    ~Session() { asm volatile("tilerelease" : : : "memory"); }
+    Session(const Session&) = delete;
+    Session& operator=(const Session&) = delete;
+  };
 
   template <int kTile>
   HWY_INLINE void zero() {
@@ -132,18 +128,29 @@ class AmxTiles {
   }
   static HWY_INLINE VPairs pair(V lower, V upper) { return NativePairDot::pair(lower, upper); }
 };
+
+inline AmxTiles::Session::Session() {
+  // Palette 1, then bytes of a row of each tile from byte 16 on, rows of each from byte 48 on.
+  alignas(64) std::uint8_t shape[64] = {};
+  shape[0] = 1;
+  for (int i = 0; i < 8; ++i) {
+    shape[16 + 2 * i] = 64;
+    shape[48 + i] = static_cast<std::uint8_t>(kTileRows);
+  }
+  asm volatile("ldtilecfg %0" : : "m"(shape));
+}
 #endif
 
 // ---- the products ------------------------------------------------------------------------------
 
-/// The two products of `focus` on bf16, by Tiles (ModelTiles or AmxTiles). Construct one for a task (it
-/// holds the tile registers) and call score and mix on it; pack with the static functions, once per
-/// head. Packed forms are made of whole tiles, zero outside the numbers there are: Q
-/// [tiles of D][kQueryTiles], K [block][4 tiles of keys][tiles of D], V^T [block][tiles of columns][2 tiles
-/// of keys], P^T [2 tiles of keys][kQueryTiles].
+/// The two products of `focus` on bf16, by Tiles (ModelTiles or AmxTiles): score and mix while a Session of a task
+/// lives; pack with the static functions, once per head. Packed forms are made of whole tiles, zero outside the
+/// numbers there are: Q [tiles of D][kQueryTiles], K [block][4 tiles of keys][tiles of D], V^T [block][tiles of
+/// columns][2 tiles of keys], P^T [2 tiles of keys][kQueryTiles].
 template <class Tiles>
 class TileProducts {
  public:
+  using Session = typename Tiles::Session;
   static constexpr std::size_t kRows = 64;
   static constexpr std::size_t kVecs = kRows / kLanes;
 

@@ -26,6 +26,7 @@ void score_once(const std::byte* q,
                 std::int64_t n,
                 std::int64_t width,
                 float* s) {
+  [[maybe_unused]] const typename P::Session session{};
   P products;
   products.score(q, k, j0, n, width, s);
 }
@@ -38,6 +39,7 @@ void mix_once(const float* p,
               std::int64_t value_width,
               float* o,
               std::byte* scratch) {
+  [[maybe_unused]] const typename P::Session session{};
   P products;
   products.mix(p, n, v, j0, value_width, o, scratch);
 }
