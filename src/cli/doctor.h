@@ -38,6 +38,20 @@ enum class Purpose {
 /// The one model that is named, loaded with progress. Errors: kUsage.
 Model load_model(const Call& call, std::span<const std::string> words, Purpose purpose);
 
+/// --heal FILE and --steps N.
+struct HealWish {
+  std::string file, steps;
+};
+/// Trains the folder that was just written on that text, and gives its loss on `texts` afterwards.
+/// Errors: kUsage, those of read_file and doctor::heal.
+double heal_folder(const Call& call,
+                   const std::string& folder,
+                   const HealWish& wish,
+                   std::span<const Tokens> texts);
+/// Before anything is computed. Errors: kUsage (--steps without --heal), kNotFound.
+void check_heal(const Call& call, const HealWish& wish);
+std::int64_t heal_steps(const Call& call, const HealWish& wish);
+
 /// The one token of this model that a text is. Errors: kUsage when it is several or none: shows them.
 std::int32_t one_token(const Call& call,
                        const Model& model,
@@ -54,6 +68,8 @@ struct Scored {
 };
 std::string heads_line(std::vector<Scored> heads, int width);
 
+/// Text as HTML shows it.
+std::string html(std::string_view text);
 /// A page with all heads as a grid, coloured by measure.
 std::string roles_page(const Model& model,
                        const Corpus& corpus,
@@ -65,6 +81,8 @@ int doctor_roles(std::span<const std::string> arguments, Lang lang, std::string&
 int doctor_rank(std::span<const std::string> arguments, Lang lang, std::string& out);
 int doctor_patch(std::span<const std::string> arguments, Lang lang, std::string& out);
 int doctor_prune(std::span<const std::string> arguments, Lang lang, std::string& out);
+int doctor_regroup(std::span<const std::string> arguments, Lang lang, std::string& out);
+int doctor_replay(std::span<const std::string> arguments, Lang lang, std::string& out);
 int doctor_check(std::span<const std::string> arguments, Lang lang, std::string& out);
 
 }  // namespace headscope::cli
