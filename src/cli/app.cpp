@@ -32,6 +32,8 @@ constexpr Verb kVerbs[] = {
     {"convert", convert, Word::kHelpConvert},
     {"train", train, Word::kHelpTrain},
     {"syntax", syntax, Word::kHelpSyntax},
+    {"plan", plan, Word::kHelpPlan},
+    {"sweep", sweep, Word::kHelpSweep},
     {"doctor", doctor_verb, Word::kHelpDoctor},
     {"head", head_verb, Word::kHelpHead},
     {"cpu", cpu, Word::kHelpCpu},

@@ -175,7 +175,7 @@ class Runner {
     }
     state_.recipe = sum;
     first_step_ = state_.step;
-    store_.emplace(options_.folder / "runs.sqlite");
+    store_.emplace(options_.record.empty() ? options_.folder / "runs.sqlite" : options_.record);
     RunRecord record;
     record.name = recipe_.name;
     record.version = HEADSCOPE_VERSION;

@@ -29,7 +29,10 @@ struct RunReport {
 struct RunOptions {
   std::filesystem::path folder;  ///< of the run; made when it is not there
   std::filesystem::path cache;   ///< of ids of texts
-  bool resume = false;           ///< go on from the newest checkpoint of the folder, or begin
+  std::filesystem::path record;  ///< of runs; empty: runs.sqlite of the folder
+  /// Made by a run of a recipe with equal [tokenizer] and [data]: serves where a new one would be made. Empty: none.
+  std::filesystem::path tokenizer;
+  bool resume = false;  ///< go on from the newest checkpoint of the folder, or begin
   std::function<void(const RunReport&)> report;  ///< often; the caller draws as rarely as it likes
   std::function<bool()> stop;  ///< asked between steps: save a checkpoint and return
 };

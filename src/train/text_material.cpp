@@ -59,12 +59,13 @@ std::vector<std::int64_t> windows_of(const Recipe& recipe) {
 }
 
 /// The tokenizer of a run: the folder's when it goes on, else a new one.
-std::string tokenizer_of(const Recipe& recipe, const fs::path& folder, bool goes_on) {
+std::string tokenizer_of(const Recipe& recipe, const RunOptions& options, bool goes_on) {
   std::error_code ignored;
-  if (goes_on && fs::exists(folder / "tokenizer.json", ignored))
-    return read_file(folder / "tokenizer.json");
-  const std::string made = make_tokenizer(recipe);
-  write_tokenizer(folder, made);
+  if (goes_on && fs::exists(options.folder / "tokenizer.json", ignored))
+    return read_file(options.folder / "tokenizer.json");
+  const std::string made =
+      options.tokenizer.empty() ? make_tokenizer(recipe) : read_file(options.tokenizer);
+  write_tokenizer(options.folder, made);
   return made;
 }
 
@@ -96,7 +97,7 @@ Material text_material(const Recipe& recipe,
                        const Tell& tell) {
   Material out;
   if (!goes_on) tell(RunReport::Phase::kTokenizer, 0.0, {});
-  out.key = tokenizer_of(recipe, options.folder, goes_on);
+  out.key = tokenizer_of(recipe, options, goes_on);
   const fs::path file = options.folder / "tokenizer.json";
   const Tokenizer tokenizer = Tokenizer::parse(out.key, file.string());
   check_specials(tokenizer, file);
