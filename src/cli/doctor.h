@@ -1,5 +1,7 @@
 #pragma once
 
+#include <cstdint>
+#include <filesystem>
 #include <optional>
 #include <span>
 #include <string>
@@ -76,6 +78,23 @@ std::string roles_page(const Model& model,
                        std::span<const doctor::HeadRoles> roles,
                        Lang lang);
 Word word_of(doctor::Measure measure);
+
+/// Whether a model's tokens are notes, numbers or patches of videos.
+bool reads_sequences(const Model& model);
+struct SequenceRolesWishes {
+  std::string data;   ///< a file; videos need none
+  std::string roles;  ///< roles.json to write; "" : none
+  std::vector<std::string> columns;
+  std::size_t pieces = 32;
+  std::uint64_t seed = 1;
+};
+/// `doctor roles` of such a model. Errors: kUsage without a file, those of the readers.
+int sequence_roles(const Call& call,
+                   const Model& model,
+                   const SequenceRolesWishes& wishes,
+                   std::string& out);
+/// roles.json, which Model::load reads beside a model. Errors: kIo.
+void write_roles(const std::filesystem::path& path, const std::vector<Role>& roles);
 
 int doctor_roles(std::span<const std::string> arguments, Lang lang, std::string& out);
 int doctor_rank(std::span<const std::string> arguments, Lang lang, std::string& out);

@@ -29,6 +29,7 @@ void write_json(std::string& out, const train::Recipe& recipe, const train::RunR
   json.field("seconds", result.state.seconds).field("skipped", result.skipped);
   if (!result.state.train.empty()) json.field("loss", result.state.train.back().loss);
   if (!result.state.valid.empty()) json.field("valid_loss", result.state.valid.back().loss);
+  if (result.test) json.field("test_loss", result.test->loss);
   json.key("borders").begin_object().field("words", result.borders.words);
   json.field("with_ending", result.borders.with_ending).field("kept", result.borders.kept);
   json.field("whole", result.borders.whole).field("tokens", result.borders.tokens).end_object();
@@ -55,8 +56,10 @@ void write_text(std::string& out,
     if (points.empty()) return;
     out += "  " + say(lang, word, points.back().loss, 100.0 * points.back().accuracy) + '\n';
   };
-  loss(Word::kTrainLoss, result.state.train);
-  loss(Word::kTrainValidLoss, result.state.valid);
+  const bool squares = recipe.objective == train::Objective::kMoving;
+  loss(squares ? Word::kTrainSquares : Word::kTrainLoss, result.state.train);
+  loss(squares ? Word::kTrainValidSquares : Word::kTrainValidLoss, result.state.valid);
+  if (result.test) loss(Word::kTrainTestLoss, {*result.test});
   if (const auto& borders = result.borders; borders.with_ending > 0) {
     const double kept =
         static_cast<double>(borders.kept) / static_cast<double>(borders.with_ending);

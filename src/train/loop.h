@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <functional>
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -45,6 +46,7 @@ struct RunResult {
   std::int64_t seen_tokens = 0;  ///< in this call's steps
   std::int64_t skipped = 0;      ///< steps without effect, their gradients not being numbers
   Borders borders;               ///< of the texts, for stems
+  std::optional<Point> test;     ///< over all of what the recipe names to test on, at the end
 };
 
 /// Runs a recipe. The folder receives tokenizer.json, recipe.toml, runs.sqlite, checkpoint-STEP while it goes and, at

@@ -138,26 +138,31 @@ Material text_material(const Recipe& recipe,
   return out;
 }
 
-std::string completed_config(const Recipe& recipe, std::int32_t vocabulary) {
+std::string config_with(const Recipe& recipe,
+                        std::span<const std::pair<const char*, std::int64_t>> facts) {
   nlohmann::ordered_json config = nlohmann::ordered_json::parse(recipe.config);
+  for (const auto& [key, value] : facts) {
+    if (!config.contains(key)) config[key] = value;
+  }
+  const std::int64_t vocabulary = facts.front().second;
+  if (const auto& size = config["vocab_size"]; !size.is_number_integer() || size < vocabulary) {
+    throw Error(ErrorCode::kFormat,
+                fmt::format("[recipe] expected vocab_size of at least {}, as many as there are "
+                            "tokens, found {}",
+                            vocabulary,
+                            size.dump()));
+  }
+  return config.dump(2) + '\n';
+}
+
+std::string completed_config(const Recipe& recipe, std::int32_t vocabulary) {
   const std::pair<const char*, std::int64_t> facts[] = {{"vocab_size", vocabulary},
                                                         {"pad_token_id", kPad},
                                                         {"bos_token_id", kClass},
                                                         {"eos_token_id", kSeparator},
                                                         {"cls_token_id", kClass},
                                                         {"sep_token_id", kSeparator}};
-  for (const auto& [key, value] : facts) {
-    if (!config.contains(key)) config[key] = value;
-  }
-  if (const auto& size = config["vocab_size"]; !size.is_number_integer() || size < vocabulary) {
-    throw Error(
-        ErrorCode::kFormat,
-        fmt::format("[recipe] expected vocab_size of at least {}, the tokens of the tokenizer, "
-                    "found {}",
-                    vocabulary,
-                    size.dump()));
-  }
-  return config.dump(2) + '\n';
+  return config_with(recipe, facts);
 }
 
 }  // namespace headscope::train
