@@ -152,9 +152,17 @@ Answer generate(const Model& model,
     out.text += sure;
     if (!sure.empty()) show(sure);
   };
+  const auto step = [&] {
+    try {
+      return generator.step();
+    } catch (const Error&) {  // What is wrong goes on a line of its own.
+      if (!out.text.empty()) show("\n");
+      throw;
+    }
+  };
   while (!stops.stopped()) {
     // What the heads recorded belongs to the token that was run: it chose the next one.
-    if (!generator.step()) break;
+    if (!step()) break;
     const std::int32_t id = generator.answer().back();
     Token token{id, std::string(stream.push(id)), {}};
     if (wishes.look) token.looks = looks_of(generator);

@@ -70,7 +70,6 @@ GenerateOptions options_of(const Model& model, std::int64_t positions) {
   options.positions = std::min(positions, model.positions());
   options.most = kDecoded + 1;
   options.stop_at_end = false;
-  options.cache = DType::kBF16;
   return options;
 }
 
@@ -97,9 +96,13 @@ Row decode(const Model& model, std::int64_t context) {
 
 void bench_model(const Call& call, const std::string& name, bool quick, std::string& out) {
   const Model model = Model::load(name, Linear::Compute::kFast);
-  if (!model.generates()) {
+  if (!model.generates() || model.encoder_layers() > 0) {
     throw Error(ErrorCode::kUnsupported,
-                say(call.screen.lang, Word::kRunNoTalk, "bench", clean(model.name())));
+                fmt::format("[bench] expected a decoder, whose prefill and decode are timed, found "
+                            "{}, {} of family {}",
+                            clean(model.name()),
+                            model.encoder_layers() > 0 ? "an encoder-decoder" : "an encoder",
+                            clean(model.family())));
   }
   std::vector<Row> rows;
   Progress progress(say(call.screen.lang, Word::kRunning, clean(model.name())));

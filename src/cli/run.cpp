@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 #include <numeric>
+#include <set>
 
 #include "cli/app.h"
 #include "cli/input.h"
@@ -81,6 +82,13 @@ RunWishes read_wishes(const Call& call, const Options& o) {
   if (!o.edits.empty()) {
     const std::vector<Edit> more = read_edits(o.edits);
     g.edits.insert(g.edits.end(), more.begin(), more.end());
+    std::set<HeadId> edited;
+    for (const Edit& edit : g.edits) {
+      const HeadId id{edit.layer, edit.head};
+      if (!edited.insert(id).second)
+        throw Error(ErrorCode::kUsage,
+                    say(call.screen.lang, Word::kEditedTwice, call.verb, id.name()));
+    }
   }
   out.stops = o.stops;
   out.system = o.system;
@@ -222,26 +230,73 @@ int judge(const Call& call,
   return 0;
 }
 
-// Options that a model of this kind has no use for are refused: nobody should wait for what does not come.
+struct Given {
+  bool given;
+  const char* option;
+};
+
+// What only an answer, token by token, has a use for.
+std::vector<Given> answer_options(const Options& o) {
+  return {{o.chat, "--chat"},
+          {o.look, "--look"},
+          {o.window, "--window"},
+          {!o.stops.empty(), "--stop"},
+          {!o.system.empty(), "--system"},
+          {!o.temperature.empty(), "--temperature"},
+          {!o.top_k.empty(), "--top-k"},
+          {!o.top_p.empty(), "--top-p"},
+          {!o.min_p.empty(), "--min-p"},
+          {!o.penalty.empty(), "--repetition-penalty"},
+          {!o.seed.empty(), "--seed"}};
+}
+
+// Options that have no use for one another are refused: nobody should wait for what does not come.
+void check_together(const Call& call, const Options& o) {
+  const auto refuse = [&](std::string_view with, std::string_view needs, std::string_view other) {
+    throw Error(ErrorCode::kUsage,
+                say(call.screen.lang,
+                    Word::kExpectedFound,
+                    call.verb,
+                    with,
+                    needs,
+                    other.empty() ? std::string(with) : fmt::format("{} {}", with, other)));
+  };
+  std::vector<Given> others = answer_options(o);
+  others.push_back({!o.tokens.empty(), "-n"});
+  if (o.embed) others.push_back({!o.context.empty(), "--context"});
+  if (o.perplexity) {
+    others.push_back({o.truncate, "--truncate"});
+    others.push_back({o.embed, "--embed"});
+  }
+  for (const auto& [given, option] : others) {
+    if (given && o.perplexity) refuse("--perplexity", "TEXT", option);
+    if (given && o.embed) refuse("--embed", "TEXT", option);
+  }
+  if (!o.system.empty() && !o.chat) refuse("--system", "--chat", "");
+  if (call.json && o.chat && o.words.size() == 1) refuse("--json", "TEXT", "--chat");
+}
+
+// The same for options that a model of this kind has no use for.
 void check_wishes(const Call& call, const Model& model, const Options& o) {
   const Lang lang = call.screen.lang;
   const std::string name = clean(model.name());
-  const std::pair<bool, const char*> on_text[] = {{o.chat, "--chat"},
-                                                  {o.perplexity, "--perplexity"},
-                                                  {o.look, "--look"},
-                                                  {o.window, "--window"},
-                                                  {!o.stops.empty(), "--stop"},
-                                                  {!o.system.empty(), "--system"}};
+  std::vector<Given> on_text = answer_options(o);
+  on_text.push_back({o.perplexity, "--perplexity"});
+  on_text.push_back({!o.context.empty(), "--context"});
   const SequenceCode code = code_beside(model);
   const bool sequence = code.notes || code.numbers;
-  const std::pair<bool, const char*> on_sequence[] = {{!o.output.empty(), "--output"},
-                                                      {!o.columns.empty(), "--column"}};
+  const Given on_sequence[] = {{!o.output.empty(), "--output"}, {!o.columns.empty(), "--column"}};
   for (const auto& [given, option] : on_sequence) {
     if (given && (!sequence || o.embed))
       throw Error(ErrorCode::kUnsupported, say(lang, Word::kRunNoTalk, option, name));
   }
-  for (const auto& [given, option] : on_text) {
-    if (given && sequence && std::string_view(option) != "--perplexity")
+  const Given on_words[] = {{o.chat, "--chat"},
+                            {o.look, "--look"},
+                            {o.window, "--window"},
+                            {!o.stops.empty(), "--stop"},
+                            {!o.system.empty(), "--system"}};
+  for (const auto& [given, option] : on_words) {
+    if (given && sequence)
       throw Error(ErrorCode::kUnsupported, say(lang, Word::kRunNoTalk, option, name));
   }
   if (model.hears()) {
@@ -252,6 +307,7 @@ void check_wishes(const Call& call, const Model& model, const Options& o) {
       if (given) refuse(option);
     }
     if (o.embed) refuse("--embed");
+    if (o.truncate) refuse("--truncate");
     if (o.words.size() != 2)
       refuse(
           clip(clean(fmt::format("{}", fmt::join(o.words.begin() + 1, o.words.end(), " "))), 60));
@@ -265,9 +321,20 @@ void check_wishes(const Call& call, const Model& model, const Options& o) {
     throw Error(ErrorCode::kUsage, say(lang, Word::kRunNotHearing, what, name));
   }
   const bool goes_on = model.generates() && !o.embed;
+  on_text.push_back({!o.tokens.empty(), "-n"});
   for (const auto& [given, option] : on_text) {
     if (given && (!goes_on || (o.perplexity && model.encoder_layers() > 0)))
       throw Error(ErrorCode::kUnsupported, say(lang, Word::kRunNoTalk, option, name));
+  }
+}
+
+void check_keys(const json::Value& object, std::initializer_list<std::string_view> known) {
+  for (const auto& [key, value] : object.items()) {
+    if (std::find(known.begin(), known.end(), key) != known.end()) continue;
+    throw Error(
+        ErrorCode::kFormat,
+        fmt::format(
+            "[edits] expected no keys but {}, found {}", fmt::join(known, ", "), json::quote(key)));
   }
 }
 
@@ -283,12 +350,13 @@ std::vector<Edit> read_edits(const std::string& path) {
                             path,
                             list == nullptr ? "none" : json::describe(*list)));
   }
+  if (!file.is_array()) check_keys(file, {"edits"});
   std::vector<Edit> out;
   for (const json::Value& one : *list) {
     Edit edit;
     edit.layer = json::require<int>(one, "layer", kWhere);
     edit.head = json::require<int>(one, "head", kWhere);
-    const auto kind = json::get_or<std::string>(one, "kind", "zero", kWhere);
+    const auto kind = json::require<std::string>(one, "kind", kWhere);
     if (kind == "zero") {
       edit.kind = Edit::Kind::kZero;
     } else if (kind == "mean") {
@@ -296,11 +364,18 @@ std::vector<Edit> read_edits(const std::string& path) {
     } else if (kind == "scale") {
       edit.kind = Edit::Kind::kScale;
       edit.factor = json::require<float>(one, "factor", kWhere);
+      if (!std::isfinite(edit.factor))
+        throw Error(ErrorCode::kFormat,
+                    fmt::format("[edits] expected a finite factor, found {}", edit.factor));
     } else {
       throw Error(ErrorCode::kFormat,
                   fmt::format("[edits] expected kind to be zero, mean or scale, found {}",
                               json::quote(kind)));
     }
+    if (kind == "scale")
+      check_keys(one, {"layer", "head", "kind", "factor"});
+    else
+      check_keys(one, {"layer", "head", "kind"});
     out.push_back(std::move(edit));
   }
   return out;
@@ -316,6 +391,7 @@ int run_model(std::span<const std::string> arguments, Lang lang, std::string& ou
     return 0;
   }
   const RunWishes wishes = read_wishes(call, o);
+  check_together(call, o);
   const bool talks = o.chat && o.words.size() == 1;
   if (o.words.empty() || (o.words.size() < 2 && !talks)) {
     throw Error(ErrorCode::kUsage,

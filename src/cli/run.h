@@ -42,7 +42,8 @@ bool is_sound(const std::string& path);
 int talk(const Call& call, const Model& model, const RunWishes& wishes);
 
 /// Edits of a file: {"edits": [{"layer": 5, "head": 3, "kind": "zero"}, {..., "kind": "scale", "factor": 0.5}]},
-/// or the list alone; kind is zero, mean or scale. Errors: kFormat, kNotFound, kIo.
+/// or the list alone; kind is zero, mean or scale. Errors: kFormat (also for a key that means nothing), kNotFound,
+/// kInput, kIo.
 std::vector<Edit> read_edits(const std::string& path);
 
 }  // namespace headscope::cli

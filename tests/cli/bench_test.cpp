@@ -9,6 +9,7 @@
 #include "cli/bench_case.h"
 #include "cli/screen.h"
 #include "kernels/measure.h"
+#include "models/tiny_pair.h"
 
 namespace headscope::cli {
 namespace {
@@ -152,6 +153,17 @@ TEST(Bench, OnlyVisibleScoresCountAsWork) {
   EXPECT_EQ(scores("causal"), 512.0 * 513.0 / 2.0);
   EXPECT_EQ(scores("window"), 512.0 * 513.0 / 2.0 - 256.0 * 257.0 / 2.0);
   EXPECT_EQ(scores("padding"), 512.0 * 448.0);
+}
+
+TEST(Bench, AModelThatIsNoDecoderIsRefused) {
+  const test::TinyPair pair(test::TinyPair::Kind::kT5);
+  const Outcome of_pair = bench_with({pair.folder().path().string()});
+  EXPECT_EQ(of_pair.status, 3);
+  EXPECT_TRUE(of_pair.complaint.starts_with("[bench] expected a decoder")) << of_pair.complaint;
+  EXPECT_NE(of_pair.complaint.find("an encoder-decoder of family t5"), std::string::npos);
+  const Outcome of_encoder = bench_with({"planted"});
+  EXPECT_EQ(of_encoder.status, 3);
+  EXPECT_TRUE(of_encoder.complaint.starts_with("[bench] expected a decoder"));
 }
 
 TEST(Bench, MediansAndPeaksAreSane) {

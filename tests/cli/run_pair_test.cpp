@@ -1,5 +1,6 @@
 // `headscope run` with models of two stacks, which answer a text or write down a sound, and past the context.
 #include <gtest/gtest.h>
+#include <sys/stat.h>
 
 #include <algorithm>
 #include <nlohmann/json.hpp>
@@ -205,6 +206,77 @@ TEST(RunHears, WritesDownWhatTheLibraryHears) {
   expect_line({"planted", sound}, "a model that hears for " + sound);
   expect_line({"planted", "king", "--language", "en"}, "hears for --language");
   expect_line({"planted", "king", "--translate"}, "hears for --translate");
+}
+
+TEST(RunTokenizer, OneOfAnotherModelIsRefused) {
+  const test::TinyDecoder tiny;  // 40 tokens
+  (void)with_tokenizer(tiny.folder(), 41);
+  const std::string folder = tiny.folder().path().string();
+  expect_line({folder, "w1"}, "expected a tokenizer of 40 tokens, found 41: of another model?");
+  const TinyPair large(TinyPair::Kind::kT5, json::Value::object(), {.vocabulary = 3000});
+  expect_line({with_tokenizer(large.folder(), 900), "w1"}, "found 900: of another model?");
+  (void)with_tokenizer(tiny.folder(), 40);
+  write_file(tiny.folder() / "tokenizer_config.json", R"({"eos_token": "</s>"})");
+  expect_line({folder, "w1"}, "knows \"</s>\"");
+  write_file(tiny.folder() / "tokenizer_config.json", R"({"eos_token": {"content": "w7"}})");
+  EXPECT_EQ(tiny.load().generation().stop_ids, Ids{7});
+}
+
+TEST(RunTokenizer, RowsWithoutATokenNeverCome) {
+  const test::TinyDecoder tiny;
+  const std::string folder = with_tokenizer(tiny.folder(), 25);
+  std::vector<std::string> words{folder, "w1 w2", "-n", "60", "--temperature", "9", "--seed", "4"};
+  const auto found = json_of(words);
+  EXPECT_EQ(found["tokens"].size(), 60U);
+  for (const std::int32_t id : tokens_in(found)) EXPECT_LT(id, 25);
+}
+
+TEST(RunWishes, OptionsThatHaveNoUseForOneAnotherAreRefused) {
+  const test::TinyDecoder tiny;
+  const std::string folder = with_tokenizer(tiny.folder(), 40);
+  const std::vector<std::vector<std::string>> answers = {
+      {"--chat"}, {"--stop", "x"}, {"-n", "5"}, {"--temperature", "1"}, {"--look"}, {"--window"}};
+  for (const char* other : {"--perplexity", "--embed"}) {
+    for (std::vector<std::string> words : answers) {
+      const std::string found = std::string("found ") + other + " " + words[0];
+      words.insert(words.begin(), {folder, "w1 w2", other});
+      expect_line(words, found);
+      EXPECT_EQ(call(words).status, 2);
+    }
+  }
+  expect_line({folder, "w1", "--system", "w2"}, "expected --system --chat, found --system");
+  expect_line({folder, "--chat", "--json"}, "found --json --chat");
+  expect_line({"planted", "king", "-n", "5"}, "goes on from a text for -n");
+  expect_line({folder, "w1 w2 w3", "--perplexity", "--context", "1"}, "at least two tokens");
+}
+
+TEST(RunWishes, AHeadIsEditedOnce) {
+  const test::TinyDecoder tiny;
+  const std::string folder = with_tokenizer(tiny.folder(), 40);
+  const std::string file = (tiny.folder() / "edits.json").string();
+  write_file(file, R"([{"layer": 1, "head": 2, "kind": "zero"}])");
+  EXPECT_EQ(call({folder, "w1", "--json", "-n", "1", "--edits", file, "--zero", "1.1"}).status, 0);
+  expect_line({folder, "w1", "--edits", file, "--zero", "1.2"}, "found two of head 1.2");
+  write_file(
+      file,
+      R"([{"layer": 1, "head": 2, "kind": "zero"}, {"layer": 1, "head": 2, "kind": "mean"}])");
+  expect_line({folder, "w1", "--edits", file}, "found two of head 1.2");
+}
+
+TEST(RunFiles, WhatIsNoFileIsBadInput) {
+  const test::TinyDecoder tiny;
+  const std::string folder = with_tokenizer(tiny.folder(), 40);
+  const std::string pipe = (tiny.folder() / "ff.gguf").string();
+  ASSERT_EQ(::mkfifo(pipe.c_str(), 0600), 0);
+  const std::vector<std::pair<std::vector<std::string>, std::string>> cases = {
+      {{folder, "w1", "--edits", folder}, "expected a file, found a folder"},
+      {{folder, "w1", "--edits", "/dev/null"}, "expected a file, found a device"},
+      {{pipe, "w1"}, "found the pipe " + pipe},
+      {{"/dev/null", "w1"}, "found the device /dev/null"}};
+  for (const auto& [words, part] : cases) {
+    expect_line(words, part);
+    EXPECT_EQ(call(words).status, 3) << part;
+  }
 }
 
 TEST(RunWishes, WhatAModelHasNoUseForIsRefused) {

@@ -56,7 +56,7 @@ TEST(Run, EditsOfAFileAreThoseThatItLists) {
     return (scratch / "edits.json").string();
   };
   const auto edits = read_edits(write(
-      R"({"edits": [{"layer": 5, "head": 3}, {"layer": 1, "head": 2, "kind": "scale", "factor": 0.5},
+      R"({"edits": [{"layer": 5, "head": 3, "kind": "zero"}, {"layer": 1, "head": 2, "kind": "scale", "factor": 0.5},
                     {"layer": 0, "head": 0, "kind": "mean"}]})"));
   ASSERT_EQ(edits.size(), 3U);
   EXPECT_EQ(edits[0].layer, 5);
@@ -68,6 +68,11 @@ TEST(Run, EditsOfAFileAreThoseThatItLists) {
   for (const char* bad : {"{}",
                           "3",
                           R"([{"layer": 1}])",
+                          R"([{"layer": 1, "head": 0}])",
+                          R"([{"layer": 1, "head": 0, "kind": "zero", "heads": 2}])",
+                          R"([{"layer": 1, "head": 0, "kind": "zero", "factor": 2}])",
+                          R"([{"layer": 1, "head": 0, "kind": "scale", "factor": 1e99}])",
+                          R"({"edits": [], "zero": [1]})",
                           R"([{"layer": 1, "head": 0, "kind": "burn"}])",
                           R"([{"layer": 1, "head": 0, "kind": "scale"}])",
                           "[{]"})
