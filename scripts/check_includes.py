@@ -30,7 +30,7 @@ PUBLIC = {
     "chat_template.h": "tokenizers",
     "tokenizer.h": "tokenizers",
     "audio.h": "media",
-    "transcribe.h": "models",
+    "transcribe.h": "models", "forecast.h": "models",
     "model.h": "models",
     "sampler.h": "models",
     "generate.h": "models",

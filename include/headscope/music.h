@@ -93,6 +93,14 @@ Tune tune_of(const Score& score);
 /// [start], then the tokens of every step. Shapes [1 + steps * voices]. Errors: kShape (other voices), kInput (a
 /// pitch outside the code: says where).
 std::vector<std::int32_t> ids_of(const Score& score, const NoteCode& code);
+/// The tunes of a MIDI file, of all MIDI files of a folder in the order of their names, or of a JSON file: an array of
+/// tunes, or such arrays under names, of which `part` is taken ("train"); a tune is an array of steps, a step an array
+/// of one pitch a voice, -1 for silence.
+/// Errors  kNotFound, kIo, kFormat (names the file), kInput (no tune), those of read_midi and score_of.
+std::vector<Score> read_scores(const std::filesystem::path& path,
+                               const std::string& part,
+                               const NoteCode& code);
+
 /// What those are for a person: "C5 beat 3, soprano"; row is the voice, column the step.
 std::vector<Label> labels_of(std::span<const std::int32_t> ids,
                              const NoteCode& code,

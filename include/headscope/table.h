@@ -47,29 +47,38 @@ Table parse_csv(std::string_view text, std::string_view name, const TableOptions
 /// Errors  kNotFound (lists the columns there are), kInput (a column that is not numeric: names it, its cell, line).
 std::vector<std::size_t> columns_of(const Table& table, std::span<const std::string> names);
 
-/// How numbers become tokens, from the `media.json` beside a model: each column is divided by its mean size, then
-/// falls into one of `bins` around evenly spaced centres from low to high.
+/// How numbers become tokens, from the `media.json` beside a model: each column is divided by its mean size (or, when
+/// `centred`, less its mean divided by its standard deviation), then falls into one of `bins` around evenly spaced
+/// centres from low to high.
+/// Why     centred: of a column that lies far from 0 the mean size says nothing about how it moves.
 /// Source  Ansari 2024 (Chronos) s3.1.
 struct NumberCode {
   std::int32_t bins = 1024;
   double low = -15.0, high = 15.0;
+  bool centred = false;
   std::int32_t start = 0, end = 1, missing = 2, first = 3;  ///< ids; `first` is the lowest bin
   [[nodiscard]] std::int32_t vocabulary() const { return first + bins; }
 };
 
-/// Mean size of the numbers that are there; 1 where it would be 0. Numerics: in double, without overflow.
-double scale_of(std::span<const double> values);
+/// Where the numbers of a column lie: x becomes (x - centre) / scale.
+struct Spread {
+  double centre = 0.0;
+  double scale = 1.0;
+};
+/// Mean size (or mean and standard deviation) of the numbers that are there; scale 1 where it would be 0.
+/// Numerics: in double, without overflow.
+Spread spread_of(std::span<const double> values, const NumberCode& code);
 /// Id of one number. Errors: kRange (the code makes no sense).
-std::int32_t id_of(double value, double scale, const NumberCode& code);
-/// The centre of its bin times the scale; NaN for ids that are no bins. Errors: kRange (an id outside the code).
-double value_of(std::int32_t id, double scale, const NumberCode& code);
+std::int32_t id_of(double value, const Spread& spread, const NumberCode& code);
+/// The centre of its bin in the column's unit; NaN for ids that are no bins. Errors: kRange (an id outside the code).
+double value_of(std::int32_t id, const Spread& spread, const NumberCode& code);
 
 /// Columns of a table as tokens: [start], then row after row, the columns in order.
 struct Numbers {
   std::vector<std::int32_t> ids;
-  std::vector<Label> labels;   ///< "row 1961-03, column co2"
-  std::vector<double> values;  ///< as in the table; NaN for [start] and where one is missing
-  std::vector<double> scales;  ///< one a column
+  std::vector<Label> labels;    ///< "row 1961-03, column co2"
+  std::vector<double> values;   ///< as in the table; NaN for [start] and where one is missing
+  std::vector<Spread> spreads;  ///< one a column
 };
 /// `last_rows`: only so many from the end; 0: all. Errors: kRange (columns), kInput (no number at all).
 Numbers ids_of(const Table& table,

@@ -11,6 +11,10 @@
 
 #include "headscope/tensor.h"
 
+namespace headscope {
+class Model;
+}
+
 /// Training: a network made from a family's own config.json, its loss and gradients, and AdamW. What is saved is a
 /// folder that Model::load and Transformers read.
 namespace headscope::train {
@@ -42,6 +46,12 @@ struct Batch {
       targets;  ///< f32 [S*P,K] what each patch is (any K, the same in all steps); rows of mask 0 are not read
 };
 
+/// What the heads of one layer found in a step, side by side, before `output`.
+struct Findings {
+  Tensor value;     ///< f32 [N,H*Dv]
+  Tensor gradient;  ///< likewise
+};
+
 /// How one step is made.
 struct StepOptions {
   bool train = true;  ///< false: the loss alone, without dropout
@@ -52,6 +62,8 @@ struct StepOptions {
   float label_smoothing = 0.0F;  ///< share of a label that is spread over all classes
   std::uint64_t seed = 0;        ///< of dropout, and
   std::uint64_t step = 0;        ///< which batch of the run this is: equal ones drop equal numbers
+  std::vector<Findings>* findings =
+      nullptr;  ///< becomes those of every layer, in order; nullptr: not kept
 };
 
 /// What a step found.
@@ -73,6 +85,9 @@ class Trainee {
   /// Weights of a folder that holds config.json and model.safetensors, widened to f32. What it lacks of a head
   /// that config.json asks for is drawn as in `fresh` (with seed 0). Errors: also those of Model::load.
   static Trainee load(const std::filesystem::path& folder);
+  /// The weights of a model that is at hand once more, in f32, for its gradients; of a GGUF file, too, which `save`
+  /// then refuses to write. Errors: as load.
+  static Trainee of(const Model& model);
 
   Trainee(Trainee&&) noexcept;
   Trainee& operator=(Trainee&&) noexcept;

@@ -5,6 +5,7 @@
 #include <filesystem>
 #include <new>
 
+#include "cli/head.h"
 #include "cli/screen.h"
 #include "cli/see.h"
 #include "cli/verify.h"
@@ -31,7 +32,10 @@ constexpr Verb kVerbs[] = {
     {"convert", convert, Word::kHelpConvert},
     {"train", train, Word::kHelpTrain},
     {"syntax", syntax, Word::kHelpSyntax},
+    {"plan", plan, Word::kHelpPlan},
+    {"sweep", sweep, Word::kHelpSweep},
     {"doctor", doctor_verb, Word::kHelpDoctor},
+    {"head", head_verb, Word::kHelpHead},
     {"cpu", cpu, Word::kHelpCpu},
     {"bench", bench, Word::kHelpBench},
 };

@@ -19,6 +19,8 @@ int doctor_verb(std::span<const std::string> arguments, Lang lang, std::string& 
 int convert(std::span<const std::string> arguments, Lang lang, std::string& out);
 int train(std::span<const std::string> arguments, Lang lang, std::string& out);
 int syntax(std::span<const std::string> arguments, Lang lang, std::string& out);
+int sweep(std::span<const std::string> arguments, Lang lang, std::string& out);
+int plan(std::span<const std::string> arguments, Lang lang, std::string& out);
 int models(std::span<const std::string> arguments, Lang lang, std::string& out);
 
 }  // namespace headscope::cli

@@ -102,6 +102,22 @@ std::int64_t parse_integer(const Call& call,
   return out;
 }
 
+std::vector<std::int64_t> parse_integers(const Call& call,
+                                         std::string_view option,
+                                         std::string_view words,
+                                         std::int64_t least,
+                                         std::int64_t most) {
+  std::vector<std::int64_t> out;
+  for (std::size_t at = 0; at <= words.size();) {
+    const std::size_t end = std::min(words.size(), words.find(',', at));
+    out.push_back(parse_integer(call, option, words.substr(at, end - at), least, most));
+    if (std::count(out.begin(), out.end(), out.back()) > 1)
+      expected(call, option, say(call.screen.lang, Word::kNumbersApart), words);
+    at = end + 1;
+  }
+  return out;
+}
+
 double parse_number(const Call& call, std::string_view option, std::string_view word) {
   double out = 0.0;
   if (!read_all(word, out) || !std::isfinite(out)) {

@@ -23,7 +23,9 @@ constexpr Verb kVerbs[] = {{"roles", doctor_roles},
                            {"rank", doctor_rank},
                            {"patch", doctor_patch},
                            {"check", doctor_check},
-                           {"prune", doctor_prune}};
+                           {"prune", doctor_prune},
+                           {"regroup", doctor_regroup},
+                           {"replay", doctor_replay}};
 
 // Words that come again, pairs of names, and words that the planted council knows.
 constexpr std::string_view kSentences[] = {

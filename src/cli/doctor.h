@@ -1,5 +1,7 @@
 #pragma once
 
+#include <cstdint>
+#include <filesystem>
 #include <optional>
 #include <span>
 #include <string>
@@ -38,6 +40,20 @@ enum class Purpose {
 /// The one model that is named, loaded with progress. Errors: kUsage.
 Model load_model(const Call& call, std::span<const std::string> words, Purpose purpose);
 
+/// --heal FILE and --steps N.
+struct HealWish {
+  std::string file, steps;
+};
+/// Trains the folder that was just written on that text, and gives its loss on `texts` afterwards.
+/// Errors: kUsage, those of read_file and doctor::heal.
+double heal_folder(const Call& call,
+                   const std::string& folder,
+                   const HealWish& wish,
+                   std::span<const Tokens> texts);
+/// Before anything is computed. Errors: kUsage (--steps without --heal), kNotFound.
+void check_heal(const Call& call, const HealWish& wish);
+std::int64_t heal_steps(const Call& call, const HealWish& wish);
+
 /// The one token of this model that a text is. Errors: kUsage when it is several or none: shows them.
 std::int32_t one_token(const Call& call,
                        const Model& model,
@@ -54,6 +70,8 @@ struct Scored {
 };
 std::string heads_line(std::vector<Scored> heads, int width);
 
+/// Text as HTML shows it.
+std::string html(std::string_view text);
 /// A page with all heads as a grid, coloured by measure.
 std::string roles_page(const Model& model,
                        const Corpus& corpus,
@@ -61,10 +79,29 @@ std::string roles_page(const Model& model,
                        Lang lang);
 Word word_of(doctor::Measure measure);
 
+/// Whether a model's tokens are notes, numbers or patches of videos.
+bool reads_sequences(const Model& model);
+struct SequenceRolesWishes {
+  std::string data;   ///< a file; videos need none
+  std::string roles;  ///< roles.json to write; "" : none
+  std::vector<std::string> columns;
+  std::size_t pieces = 32;
+  std::uint64_t seed = 1;
+};
+/// `doctor roles` of such a model. Errors: kUsage without a file, those of the readers.
+int sequence_roles(const Call& call,
+                   const Model& model,
+                   const SequenceRolesWishes& wishes,
+                   std::string& out);
+/// roles.json, which Model::load reads beside a model. Errors: kIo.
+void write_roles(const std::filesystem::path& path, const std::vector<Role>& roles);
+
 int doctor_roles(std::span<const std::string> arguments, Lang lang, std::string& out);
 int doctor_rank(std::span<const std::string> arguments, Lang lang, std::string& out);
 int doctor_patch(std::span<const std::string> arguments, Lang lang, std::string& out);
 int doctor_prune(std::span<const std::string> arguments, Lang lang, std::string& out);
+int doctor_regroup(std::span<const std::string> arguments, Lang lang, std::string& out);
+int doctor_replay(std::span<const std::string> arguments, Lang lang, std::string& out);
 int doctor_check(std::span<const std::string> arguments, Lang lang, std::string& out);
 
 }  // namespace headscope::cli

@@ -8,9 +8,7 @@
 
 namespace headscope::cli {
 
-namespace {
-
-std::string escaped(std::string_view text) {
+std::string html(std::string_view text) {
   std::string out;
   for (const char c : clean(text)) {
     switch (c) {
@@ -32,6 +30,8 @@ std::string escaped(std::string_view text) {
   }
   return out;
 }
+
+namespace {
 
 constexpr std::string_view kStyle = R"(<style>
 body{font:15px/1.5 system-ui,sans-serif;margin:2rem auto;max-width:72rem;padding:0 1rem;color:#1b1b1f;background:#fff}
@@ -83,24 +83,23 @@ std::string roles_page(const Model& model,
       "<!doctype html>\n<html lang=\"{}\"><meta charset=\"utf-8\"><meta name=\"viewport\" "
       "content=\"width=device-width\">\n<title>{} · {}</title>\n",
       lang == Lang::kRu ? "ru" : "en",
-      escaped(model.name()),
-      escaped(title));
+      html(model.name()),
+      html(title));
   out += kStyle;
-  out += fmt::format(
-      "<h1>{} · {}</h1>\n<label>{} <select>", escaped(model.name()), escaped(title), "");
+  out += fmt::format("<h1>{} · {}</h1>\n<label>{} <select>", html(model.name()), html(title), "");
   for (std::size_t m = 0; m < doctor::kMeasures; ++m) {
     out += fmt::format("<option value=\"{}\">{}</option>",
                        m,
-                       escaped(text(lang, word_of(doctor::kMeasureFacts[m].measure))));
+                       html(text(lang, word_of(doctor::kMeasureFacts[m].measure))));
   }
   out += fmt::format("</select></label>\n<p id=\"note\" data-base=\"{}\">{}</p>\n<table>",
                      lang == Lang::kRu ? "база" : "baseline",
-                     escaped(say(lang, Word::kRolesNote, corpus.about(lang))));
+                     html(say(lang, Word::kRolesNote, corpus.about(lang))));
   int layer = -1;
   for (const doctor::HeadRoles& head : roles) {
     if (head.id.layer != layer) {
       layer = head.id.layer;
-      out += fmt::format("\n<tr><th>{}</th>", escaped(model.layer_name(layer)));
+      out += fmt::format("\n<tr><th>{}</th>", html(model.layer_name(layer)));
     }
     out += fmt::format("<td data-h=\"{}\" data-s=\"{}\"></td>", head.id.name(), scores_of(head));
   }

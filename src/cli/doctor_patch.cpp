@@ -7,8 +7,10 @@
 #include <numeric>
 
 #include "cli/doctor.h"
+#include "cli/experiment.h"
 #include "cli/json_writer.h"
 #include "cli/subject.h"
+#include "doctor/gradients.h"
 #include "doctor/patch.h"
 #include "headscope/error.h"
 
@@ -18,7 +20,7 @@ namespace {
 
 struct Options {
   std::vector<std::string> words;
-  std::string clean_text, corrupt, right, wrong, to, by, top;
+  std::string clean_text, corrupt, right, wrong, to, by, exact, top, save;
 };
 
 constexpr std::array kParts = {
@@ -31,7 +33,32 @@ struct Found {
   std::vector<doctor::Patching> parts;  ///< of kParts, or one along a path
   std::vector<std::size_t> which;       ///< which of kParts
   std::optional<doctor::HeadId> to;
+  std::string no_gradients;  ///< why nothing was foretold
 };
+
+// Of the heads that were patched exactly.
+std::optional<doctor::Agreement> agreement_of(const doctor::Patching& part) {
+  std::vector<double> foretold, exact;
+  for (const doctor::Patched& one : part.heads) {
+    if (!one.foretold || std::isnan(one.restored)) continue;
+    foretold.push_back(*one.foretold);
+    exact.push_back(one.restored);
+  }
+  if (exact.empty()) return std::nullopt;
+  return doctor::agreement(foretold, exact);
+}
+
+std::vector<Tensor> slopes_of(const doctor::Baseline& corrupt,
+                              const doctor::Judge& by,
+                              std::string& why_not) {
+  try {
+    return doctor::Gradients(corrupt.model()).of(corrupt, by);
+  } catch (const Error& error) {
+    if (error.code() != ErrorCode::kUnsupported) throw;
+    why_not = error.what();
+    return {};
+  }
+}
 
 std::size_t part_of(const Call& call, const std::string& word) {
   if (word.empty()) return 0;
@@ -51,7 +78,8 @@ Found run_patches(const Call& call,
                   const doctor::Baseline& clean_run,
                   const doctor::Baseline& corrupt,
                   const doctor::Judge& by,
-                  const Options& o) {
+                  const Options& o,
+                  std::size_t exact) {
   Progress progress{std::string(text(call.screen.lang, Word::kDoctorPatching))};
   const auto told = telling(progress, call, Word::kDoctorPatching);
   Found out;
@@ -63,23 +91,35 @@ Found run_patches(const Call& call,
     out.parts.push_back(doctor::patch_path(clean_run, corrupt, to, kParts[out.which[0]], by, told));
     return out;
   }
+  const std::vector<Tensor> slopes = slopes_of(corrupt, by, out.no_gradients);
+  doctor::PatchOptions options;
+  options.exact = exact;
+  if (!slopes.empty()) options.slopes = &slopes;
   for (std::size_t i = 0; i < kParts.size(); ++i) {
-    const auto step = [&](std::int64_t done, std::int64_t of) {
+    options.told = [&](std::int64_t done, std::int64_t of) {
       told(static_cast<std::int64_t>(i) * of + done, 4 * of);
     };
-    out.parts.push_back(doctor::patch(clean_run, corrupt, kParts[i], by, step));
+    out.parts.push_back(doctor::patch(clean_run, corrupt, kParts[i], by, options));
     out.which.push_back(i);
   }
   return out;
 }
+
+std::string cell(double share) { return std::isnan(share) ? "-" : fmt::format("{:+.4f}", share); }
 
 std::string render(const Screen& screen, const Found& found, const Options& o, std::size_t top) {
   const Lang lang = screen.lang;
   const doctor::Patching& first = found.parts.front();
   std::vector<std::size_t> order(first.heads.size());
   std::iota(order.begin(), order.end(), std::size_t{0});
+  // What is exact before what is foretold.
+  const auto weight = [&](std::size_t i) {
+    const doctor::Patched& one = first.heads[i];
+    const bool known = !std::isnan(one.restored);
+    return std::pair(known, std::abs(known ? one.restored : one.foretold.value_or(0.0)));
+  };
   std::stable_sort(order.begin(), order.end(), [&](std::size_t a, std::size_t b) {
-    return std::abs(first.heads[a].restored) > std::abs(first.heads[b].restored);
+    return weight(a) > weight(b);
   });
   order.resize(std::min(order.size(), top));
   std::string out =
@@ -99,15 +139,33 @@ std::string render(const Screen& screen, const Found& found, const Options& o, s
   out += "  " + left(std::string(text(lang, Word::kRankHead)), 9);
   for (const std::size_t part : found.which)
     out += right(std::string(text(lang, kWords[part])), 11);
+  const bool foretold = !first.heads.empty() && first.heads.front().foretold.has_value();
+  if (foretold) out += right(std::string(text(lang, Word::kPatchForetold)), 11);
   out += '\n';
   for (const std::size_t i : order) {
     out += "  " + left(first.heads[i].head.name(), 9);
-    for (const doctor::Patching& part : found.parts)
-      out += right(fmt::format("{:+.4f}", part.heads[i].restored), 11);
+    for (const doctor::Patching& part : found.parts) out += right(cell(part.heads[i].restored), 11);
+    if (foretold) out += right(cell(*first.heads[i].foretold), 11);
     out += '\n';
   }
   note(text(lang, Word::kPatchNote));
+  if (foretold) note(text(lang, Word::kPatchForetoldNote));
+  for (std::size_t p = 0; p < found.parts.size(); ++p) {
+    if (const auto both = agreement_of(found.parts[p])) {
+      note(say(lang,
+               Word::kPatchAgreement,
+               text(lang, kWords[found.which[p]]),
+               fmt::format("{:.2f}", both->correlation),
+               fmt::format("{:.4f}", both->largest)));
+    }
+  }
+  if (!found.no_gradients.empty()) note(say(lang, Word::kRankNoGradients, found.no_gradients));
   return tidy(out);
+}
+
+// A share that is not known is left out.
+void put(JsonWriter& json, std::string_view name, double share) {
+  if (!std::isnan(share)) json.field(name, share);
 }
 
 std::string as_json(const Model& model, const Found& found) {
@@ -121,10 +179,25 @@ std::string as_json(const Model& model, const Found& found) {
     json.begin_object().field("layer", first.heads[i].head.layer);
     json.field("head", first.heads[i].head.head);
     for (std::size_t p = 0; p < found.parts.size(); ++p)
-      json.field(kNames[found.which[p]], found.parts[p].heads[i].restored);
+      put(json, kNames[found.which[p]], found.parts[p].heads[i].restored);
+    if (first.heads[i].foretold) {
+      json.key("foretold").begin_object();
+      for (std::size_t p = 0; p < found.parts.size(); ++p)
+        json.field(kNames[found.which[p]], *found.parts[p].heads[i].foretold);
+      json.end_object();
+    }
     json.end_object();
   }
-  json.end_array().end_object();
+  json.end_array();
+  for (std::size_t p = 0; p < found.parts.size(); ++p) {
+    const auto both = agreement_of(found.parts[p]);
+    if (!both) continue;
+    if (p == 0) json.key("foretold_against_exact").begin_object();
+    json.key(kNames[found.which[p]]).begin_object();
+    json.field("correlation", both->correlation).field("largest", both->largest).end_object();
+    if (p + 1 == found.parts.size()) json.end_object();
+  }
+  json.end_object();
   return std::move(json).take();
 }
 
@@ -140,7 +213,9 @@ int doctor_patch(std::span<const std::string> arguments, Lang lang, std::string&
   parser.option("--wrong", o.wrong);
   parser.option("--to", o.to);
   parser.option("--by", o.by);
+  parser.option("--exact", o.exact);
   parser.option("--top", o.top);
+  parser.option("--save", o.save);
   const Call call = parser.parse(arguments);
   if (call.help) {
     out += text(lang, Word::kHelpDoctorPatch);
@@ -158,6 +233,13 @@ int doctor_patch(std::span<const std::string> arguments, Lang lang, std::string&
   (void)part_of(call, o.by);
   const auto top = static_cast<std::size_t>(
       o.top.empty() ? 20 : parse_integer(call, "--top", o.top, 1, 1'000'000));
+  const std::size_t exact =
+      o.exact.empty()
+          ? SIZE_MAX
+          : static_cast<std::size_t>(parse_integer(call, "--exact", o.exact, 1, 1'000'000));
+  if (!o.exact.empty() && !o.to.empty())
+    throw Error(ErrorCode::kUsage, say(lang, Word::kPatchExactOrPath, call.verb));
+  if (!o.save.empty()) check_writable(call, o.save);
   const Model model = load_model(call, o.words, Purpose::kSweep);
   doctor::Judge by;
   by.kind = doctor::Judge::Kind::kChoice;
@@ -168,7 +250,20 @@ int doctor_patch(std::span<const std::string> arguments, Lang lang, std::string&
   doctor::check_aligned(model, good, bad);
   const doctor::Baseline clean_run(model, model.tokens(o.clean_text));
   const doctor::Baseline corrupt(model, model.tokens(o.corrupt));
-  const Found found = run_patches(call, clean_run, corrupt, by, o);
+  const Found found = run_patches(call, clean_run, corrupt, by, o, exact);
+  if (!o.save.empty()) {
+    Experiment done{call.verb, o.words.front(), {}, "", as_json(model, found)};
+    for (const auto& [name, value] : {std::pair{"--clean", &o.clean_text},
+                                      std::pair{"--corrupt", &o.corrupt},
+                                      std::pair{"--right", &o.right},
+                                      std::pair{"--wrong", &o.wrong},
+                                      std::pair{"--to", &o.to},
+                                      std::pair{"--by", &o.by},
+                                      std::pair{"--exact", &o.exact}}) {
+      if (!value->empty()) done.arguments.push_back(std::string(name) + '=' + *value);
+    }
+    save_experiment(o.save, done, model);
+  }
   out += call.json ? as_json(model, found) : render(call.screen, found, o, top);
   return 0;
 }

@@ -17,6 +17,7 @@ namespace {
 struct Options {
   std::vector<std::string> words;
   std::string output, heads, share, loss, by, data, pieces;
+  HealWish heal;
 };
 
 /// How many heads may go.
@@ -82,7 +83,10 @@ std::size_t gone_by(const Call& call,
 struct Outcome {
   std::size_t gone = 0;
   double harm = 0.0;
-  std::string written;  ///< folder, or ""
+  std::string written;           ///< folder, or ""
+  std::optional<double> healed;  ///< the loss then
+  std::int64_t steps = 0;
+  std::string heal_text;
 };
 
 std::string render(const Screen& screen,
@@ -118,6 +122,16 @@ std::string render(const Screen& screen,
                fmt::format("{:+.4f}", done.harm)) +
            '\n';
   }
+  if (done.healed) {
+    out += "  " +
+           say(lang,
+               Word::kHealed,
+               done.steps,
+               clean(done.heal_text),
+               fmt::format("{:.4f}", curve.base + done.harm),
+               fmt::format("{:.4f}", *done.healed)) +
+           '\n';
+  }
   return tidy(out);
 }
 
@@ -137,6 +151,7 @@ std::string as_json(const Model& model, const doctor::Curve& curve, const Outcom
   json.end_array();
   if (!done.written.empty())
     json.field("written", done.written).field("gone", done.gone).field("harm", done.harm);
+  if (done.healed) json.field("steps", done.steps).field("loss_healed", *done.healed);
   json.end_object();
   return std::move(json).take();
 }
@@ -154,12 +169,17 @@ int doctor_prune(std::span<const std::string> arguments, Lang lang, std::string&
   parser.option("--by", o.by);
   parser.option("--data", o.data);
   parser.option("--pieces", o.pieces);
+  parser.option("--heal", o.heal.file);
+  parser.option("--steps", o.heal.steps);
   const Call call = parser.parse(arguments);
   if (call.help) {
     out += text(lang, Word::kHelpDoctorPrune);
     return 0;
   }
   const Wish wish = read_wish(call, o);
+  check_heal(call, o.heal);
+  if (!o.heal.file.empty() && o.output.empty())
+    throw Error(ErrorCode::kUsage, say(lang, Word::kDoctorNeedsOption, call.verb, "-o"));
   const doctor::Instead instead = read_instead(call, o.by);
   const std::int64_t most =
       o.pieces.empty() ? 4 : parse_integer(call, "--pieces", o.pieces, 1, 1'000'000);
@@ -181,6 +201,11 @@ int doctor_prune(std::span<const std::string> arguments, Lang lang, std::string&
       doctor::write_pruned(model, curve, done.gone, instead, o.output);
       done.written = o.output;
     }
+  }
+  if (!o.heal.file.empty()) {
+    done.steps = heal_steps(call, o.heal);
+    done.heal_text = std::filesystem::path(o.heal.file).filename().string();
+    done.healed = heal_folder(call, o.output, o.heal, corpus.pieces);
   }
   out += call.json ? as_json(model, curve, done) : render(call.screen, corpus, curve, done);
   return 0;

@@ -7,10 +7,13 @@
 #include <numeric>
 
 #include "cli/doctor.h"
+#include "cli/experiment.h"
 #include "cli/json_writer.h"
 #include "doctor/attribution.h"
+#include "doctor/gradients.h"
 #include "doctor/intervals.h"
 #include "headscope/error.h"
+#include "headscope/safetensors.h"
 
 namespace headscope::cli {
 
@@ -18,13 +21,15 @@ namespace {
 
 struct Options {
   std::vector<std::string> words;
-  std::string prompt, right, wrong, data, pieces, top;
+  std::string prompt, right, wrong, data, pieces, top, save;
 };
 
 /// What taking a head away changes, by way of taking: harm is positive.
 struct Ranked {
   doctor::HeadId head;
   std::optional<double> direct;
+  std::optional<doctor::Interval> gradient;  ///< the harm of zero by the slope of the gate
+  double importance = 0.0;                   ///< mean size of that slope over pieces
   doctor::Interval zero, mean;
   std::optional<doctor::Interval> resample;
 };
@@ -34,11 +39,51 @@ struct Ranking {
   double base = 0.0;  ///< difference, or loss
   std::string about;  ///< first line below the title
   bool choice = false, intervals = false;
-  double seconds = 0.0;
+  double seconds = 0.0, gradient_seconds = 0.0;
+  std::optional<doctor::Agreement> agreement;  ///< of gradients with zero
+  std::string no_gradients;                    ///< why there are none
 };
 
 double seconds_since(std::chrono::steady_clock::time_point start) {
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+}
+
+// Slopes of gates, one backward pass a text, for families that the tape can run.
+class Slopes {
+ public:
+  Slopes(const Model& model, Ranking& into) : into_(into) {
+    try {
+      gradients_.emplace(model);
+    } catch (const Error& error) {
+      if (error.code() != ErrorCode::kUnsupported) throw;
+      into.no_gradients = error.what();
+    }
+  }
+  /// What silence of each head changes, as the slope foretells it; empty: no gradients.
+  std::vector<double> silence(const doctor::Baseline& base,
+                              const doctor::Judge& by,
+                              std::span<const Edit> zeros) {
+    if (!gradients_) return {};
+    const auto start = std::chrono::steady_clock::now();
+    const std::vector<Tensor> found = gradients_->of(base, by);
+    std::vector<double> out = doctor::foretell(base, found, zeros);
+    into_.gradient_seconds += seconds_since(start);
+    return out;
+  }
+
+ private:
+  Ranking& into_;
+  std::optional<doctor::Gradients> gradients_;
+};
+
+void compare(Ranking& r) {
+  std::vector<double> estimates, exact;
+  for (const Ranked& one : r.heads) {
+    if (!one.gradient) return;
+    estimates.push_back(one.gradient->mean);
+    exact.push_back(one.zero.mean);
+  }
+  if (!estimates.empty()) r.agreement = doctor::agreement(estimates, exact);
 }
 
 // The token that the model itself would say.
@@ -61,13 +106,14 @@ Ranking rank_choice(const Call& call, const Model& model, const Options& o, Prog
   Ranking out;
   out.choice = true;
   out.base = doctor::judge(base, by);
-  const auto start = std::chrono::steady_clock::now();
   auto edits = doctor::edit_every_head(base, Edit::Kind::kZero);
   const auto means = doctor::edit_every_head(base, Edit::Kind::kMean);
   const std::size_t H = edits.size();
+  const std::vector<double> slopes = Slopes(model, out).silence(base, by, edits);
+  const auto swept = std::chrono::steady_clock::now();
   edits.insert(edits.end(), means.begin(), means.end());
   const auto found = doctor::sweep(base, edits, by, told);
-  out.seconds = seconds_since(start);
+  out.seconds = seconds_since(swept);
   const auto direct = doctor::attribute(base, by.right, by.wrong);
   for (std::size_t i = 0; i < H; ++i) {
     Ranked one;
@@ -76,10 +122,15 @@ Ranking rank_choice(const Call& call, const Model& model, const Options& o, Prog
     const auto harm = [&](double x) {
       return doctor::Interval{out.base - x, out.base - x, out.base - x};
     };
+    if (!slopes.empty()) {
+      one.gradient = harm(out.base + slopes[i]);
+      one.importance = std::abs(slopes[i]);
+    }
     one.zero = harm(found[i]);
     one.mean = harm(found[H + i]);
     out.heads.push_back(one);
   }
+  compare(out);
   out.about = say(call.screen.lang,
                   Word::kRankDifference,
                   clean(o.right),
@@ -108,12 +159,12 @@ Ranking rank_loss(const Call& call, const Model& model, const Corpus& corpus, Pr
   doctor::Judge by;
   if (!model.generates()) by.kind = doctor::Judge::Kind::kEmbedding;
   const double sign = model.generates() ? 1.0 : -1.0;
-  std::vector<std::vector<double>> zero, mean, other;
+  std::vector<std::vector<double>> zero, mean, other, slope;
   const std::vector<doctor::HeadId> heads = doctor::heads_of(model);
   const std::size_t H = heads.size();
-  zero.resize(H), mean.resize(H), other.resize(H);
+  zero.resize(H), mean.resize(H), other.resize(H), slope.resize(H);
   Ranking out;
-  const auto start = std::chrono::steady_clock::now();
+  Slopes slopes(model, out);
   const auto pieces = static_cast<std::int64_t>(corpus.pieces.size());
   for (std::size_t n = 0; n < corpus.pieces.size(); ++n) {
     if (model.generates() && corpus.pieces[n].ids.dim(1) < 2) continue;
@@ -121,6 +172,8 @@ Ranking rank_loss(const Call& call, const Model& model, const Corpus& corpus, Pr
     const double whole = doctor::judge(base, by);
     out.base += whole / static_cast<double>(pieces);
     auto edits = doctor::edit_every_head(base, Edit::Kind::kZero);
+    const std::vector<double> foretold = slopes.silence(base, by, edits);
+    for (std::size_t i = 0; i < foretold.size(); ++i) slope[i].push_back(sign * foretold[i]);
     const auto means = doctor::edit_every_head(base, Edit::Kind::kMean);
     edits.insert(edits.end(), means.begin(), means.end());
     if (const auto from = another(model, corpus, n)) {
@@ -130,11 +183,12 @@ Ranking rank_loss(const Call& call, const Model& model, const Corpus& corpus, Pr
     const auto step = [&](std::int64_t done, std::int64_t of) {
       told(static_cast<std::int64_t>(n) * of + done, pieces * of);
     };
+    const auto start = std::chrono::steady_clock::now();
     const auto found = doctor::sweep(base, edits, by, step);
+    out.seconds += seconds_since(start);
     for (std::size_t i = 0; i < found.size(); ++i)
       (i < H ? zero : i < 2 * H ? mean : other)[i % H].push_back(sign * (found[i] - whole));
   }
-  out.seconds = seconds_since(start);
   out.intervals = corpus.pieces.size() > 1;
   for (std::size_t i = 0; i < H; ++i) {
     Ranked one;
@@ -142,8 +196,14 @@ Ranking rank_loss(const Call& call, const Model& model, const Corpus& corpus, Pr
     one.zero = doctor::bootstrap(zero[i]);
     one.mean = doctor::bootstrap(mean[i]);
     if (!other[i].empty()) one.resample = doctor::bootstrap(other[i]);
+    if (!slope[i].empty()) {
+      one.gradient = doctor::bootstrap(slope[i]);
+      for (const double x : slope[i])
+        one.importance += std::abs(x) / static_cast<double>(slope[i].size());
+    }
     out.heads.push_back(one);
   }
+  compare(out);
   const Lang lang = call.screen.lang;
   out.about = model.generates()
                   ? say(lang, Word::kRankLoss, fmt::format("{:.4f}", out.base), corpus.about(lang))
@@ -166,6 +226,7 @@ std::string render(const Screen& screen, const Ranking& r, std::size_t top) {
   order.resize(std::min(order.size(), top));
   const int width = r.intervals ? 28 : 11;
   const bool direct = !r.heads.empty() && r.heads.front().direct.has_value();
+  const bool gradient = r.agreement.has_value();
   const bool resample = !r.heads.empty() && r.heads.front().resample.has_value();
   std::string out =
       "\n" + paint(screen, Paint::kTitle, "  " + std::string(text(lang, Word::kRankTitle))) + '\n';
@@ -178,6 +239,7 @@ std::string render(const Screen& screen, const Ranking& r, std::size_t top) {
   };
   out += "  " + left(std::string(text(lang, Word::kRankHead)), 9);
   if (direct) out += title(Word::kRankDirect, 11);
+  if (gradient) out += title(Word::kRankGradient, 11);
   out += title(Word::kRankZero, width) + title(Word::kRankMean, width);
   if (resample) out += title(Word::kRankResample, width);
   out += '\n';
@@ -185,13 +247,22 @@ std::string render(const Screen& screen, const Ranking& r, std::size_t top) {
     const Ranked& one = r.heads[i];
     out += "  " + left(one.head.name(), 9);
     if (direct) out += right(fmt::format("{:+.4f}", *one.direct), 11);
+    if (gradient) out += right(fmt::format("{:+.4f}", one.gradient->mean), 11);
     out += right(cell(one.zero, r.intervals), width) + right(cell(one.mean, r.intervals), width);
     if (resample && one.resample) out += right(cell(*one.resample, r.intervals), width);
     out += '\n';
   }
   note(text(lang, r.choice ? Word::kRankNoteChoice : Word::kRankNoteLoss));
   if (r.choice && !direct) note(text(lang, Word::kRankNoDirect));
-
+  if (gradient) {
+    note(say(lang,
+             Word::kRankAgreement,
+             fmt::format("{:.2f}", r.agreement->correlation),
+             fmt::format("{:.4f}", r.agreement->largest),
+             r.heads[r.agreement->at].head.name()));
+  } else {
+    note(say(lang, Word::kRankNoGradients, r.no_gradients));
+  }
   return tidy(out);
 }
 
@@ -208,6 +279,17 @@ void put(JsonWriter& json, std::string_view name, const doctor::Interval& x, boo
       .end_object();
 }
 
+// Length of the importances of each layer's heads (Michel 2019 divides by it).
+std::vector<double> layer_norms(const Ranking& r) {
+  std::vector<double> out;
+  for (const Ranked& one : r.heads) {
+    out.resize(std::max(out.size(), static_cast<std::size_t>(one.head.layer) + 1));
+    out.back() += one.importance * one.importance;
+  }
+  for (double& x : out) x = std::sqrt(x);
+  return out;
+}
+
 std::string as_json(const Model& model, const Ranking& r) {
   JsonWriter json;
   json.begin_object().field("headscope", HEADSCOPE_VERSION).field("verb", "doctor rank");
@@ -216,10 +298,26 @@ std::string as_json(const Model& model, const Ranking& r) {
              r.choice            ? "logit_difference"
              : model.generates() ? "loss"
                                  : "embedding_cosine");
-  json.field("base", r.base).field("seconds", r.seconds).key("heads").begin_array();
+  json.field("base", r.base).field("seconds", r.seconds);
+  if (r.agreement) {
+    json.field("gradient_seconds", r.gradient_seconds);
+    json.key("gradient_against_zero").begin_object();
+    json.field("correlation", r.agreement->correlation).field("largest", r.agreement->largest);
+    json.field("at", r.heads[r.agreement->at].head.name()).end_object();
+  } else {
+    json.field("no_gradients", r.no_gradients);
+  }
+  const std::vector<double> norms = layer_norms(r);
+  json.key("heads").begin_array();
   for (const Ranked& one : r.heads) {
     json.begin_object().field("layer", one.head.layer).field("head", one.head.head);
     if (one.direct) json.field("direct", *one.direct);
+    if (one.gradient) {
+      put(json, "gradient", *one.gradient, r.intervals);
+      const double norm = norms[static_cast<std::size_t>(one.head.layer)];
+      json.field("importance", one.importance);
+      json.field("importance_in_layer", norm > 0.0 ? one.importance / norm : 0.0);
+    }
     put(json, "zero", one.zero, r.intervals);
     put(json, "mean", one.mean, r.intervals);
     if (one.resample) put(json, "resample", *one.resample, r.intervals);
@@ -241,6 +339,7 @@ int doctor_rank(std::span<const std::string> arguments, Lang lang, std::string& 
   parser.option("--data", o.data);
   parser.option("--pieces", o.pieces);
   parser.option("--top", o.top);
+  parser.option("--save", o.save);
   const Call call = parser.parse(arguments);
   if (call.help) {
     out += text(lang, Word::kHelpDoctorRank);
@@ -256,12 +355,25 @@ int doctor_rank(std::span<const std::string> arguments, Lang lang, std::string& 
       o.top.empty() ? 20 : parse_integer(call, "--top", o.top, 1, 1'000'000));
   const std::int64_t most =
       o.pieces.empty() ? 8 : parse_integer(call, "--pieces", o.pieces, 1, 1'000'000);
+  if (!o.save.empty()) check_writable(call, o.save);
   const Model model = load_model(call, o.words, Purpose::kSweep);
   Ranking ranking;
   {
     Progress progress{std::string(text(lang, Word::kDoctorAblating))};
     ranking = choice ? rank_choice(call, model, o, progress)
                      : rank_loss(call, model, read_corpus(call, model, o.data, most), progress);
+  }
+  if (!o.save.empty()) {
+    Experiment done{call.verb, o.words.front(), {}, "", as_json(model, ranking)};
+    if (choice)
+      done.arguments = {"--prompt=" + o.prompt, "--right=" + o.right, "--wrong=" + o.wrong};
+    else
+      done = {call.verb,
+              o.words.front(),
+              {"--pieces=" + std::to_string(most)},
+              read_file(o.data, std::size_t{1} << 30),
+              std::move(done.figures)};
+    save_experiment(o.save, done, model);
   }
   out += call.json ? as_json(model, ranking) : render(call.screen, ranking, top);
   return 0;

@@ -15,8 +15,8 @@ namespace headscope::cli {
 namespace {
 
 struct Options {
-  std::vector<std::string> words;
-  std::string data, pieces, repeat, seed, html;
+  std::vector<std::string> words, columns;
+  std::string data, pieces, repeat, seed, html, roles;
 };
 
 std::string one_measure(const Screen& screen,
@@ -134,6 +134,8 @@ int doctor_roles(std::span<const std::string> arguments, Lang lang, std::string&
   parser.option("--repeat", o.repeat);
   parser.option("--seed", o.seed);
   parser.option("--html", o.html);
+  parser.option("--roles", o.roles);
+  parser.repeated("--column", o.columns);
   const Call call = parser.parse(arguments);
   if (call.help) {
     out += text(lang, Word::kHelpDoctorRoles);
@@ -147,7 +149,25 @@ int doctor_roles(std::span<const std::string> arguments, Lang lang, std::string&
   const std::int64_t most =
       o.pieces.empty() ? 32 : parse_integer(call, "--pieces", o.pieces, 1, 1'000'000);
   if (!o.html.empty()) check_writable(call, o.html);
+  if (!o.roles.empty()) check_writable(call, o.roles);
   const Model model = load_model(call, o.words, Purpose::kLook);
+  if (reads_sequences(model) && o.html.empty())
+    return sequence_roles(
+        call,
+        model,
+        {o.data, o.roles, o.columns, static_cast<std::size_t>(most), options.seed},
+        out);
+  const bool unread = !o.roles.empty() || !o.columns.empty();
+  if (unread || reads_sequences(model)) {
+    throw Error(ErrorCode::kUnsupported,
+                say(lang,
+                    Word::kRolesOther,
+                    call.verb,
+                    !o.roles.empty()     ? "--roles"
+                    : !o.columns.empty() ? "--column"
+                                         : "--html",
+                    clean(model.name())));
+  }
   const Corpus corpus = read_corpus(call, model, o.data, most);
   std::vector<doctor::HeadRoles> roles;
   {

@@ -41,8 +41,8 @@ std::string describe(const Screen& screen, const Model& model, Word what) {
                                        counted(screen.lang, Word::kHeads, model.heads()),
                                        large(model.parameters()),
                                        counted(screen.lang, Word::kTokens, model.positions()));
-  return paint(screen, Paint::kTitle, model.name()) + "  " + text(screen.lang, what) + '\n' +
-         clip(facts, screen.width) + '\n' + role_lines(screen, model);
+  return paint(screen, Paint::kTitle, model.name()) + "  " + std::string(text(screen.lang, what)) +
+         '\n' + clip(facts, screen.width) + '\n' + role_lines(screen, model);
 }
 
 // One line of a table, and what is wrong below it.

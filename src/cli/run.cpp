@@ -10,6 +10,7 @@
 #include "cli/input.h"
 #include "cli/json_writer.h"
 #include "cli/progress.h"
+#include "cli/sequences.h"
 #include "cli/subject.h"
 #include "formats/json.h"
 #include "headscope/safetensors.h"
@@ -19,9 +20,9 @@ namespace headscope::cli {
 namespace {
 
 struct Options {
-  std::vector<std::string> words, zero, mean, scale, stops;
-  std::string edits, tokens, temperature, top_k, top_p, min_p, penalty, seed, context, system,
-      language;
+  std::vector<std::string> words, zero, mean, scale, stops, columns;
+  std::string output, edits, tokens, temperature, top_k, top_p, min_p, penalty, seed, context,
+      system, language;
   bool chat = false, truncate = false, window = false, look = false, exact = false,
        perplexity = false, embed = false, translate = false;
 };
@@ -29,6 +30,8 @@ struct Options {
 void declare(Parser& parser, Options& o) {
   parser.positionals(o.words);
   parser.option("-n,--tokens", o.tokens);
+  parser.option("-o,--output", o.output);
+  parser.repeated("--column", o.columns);
   parser.option("--temperature", o.temperature);
   parser.option("--top-k", o.top_k);
   parser.option("--top-p", o.top_p);
@@ -229,6 +232,18 @@ void check_wishes(const Call& call, const Model& model, const Options& o) {
                                                   {o.window, "--window"},
                                                   {!o.stops.empty(), "--stop"},
                                                   {!o.system.empty(), "--system"}};
+  const SequenceCode code = code_beside(model);
+  const bool sequence = code.notes || code.numbers;
+  const std::pair<bool, const char*> on_sequence[] = {{!o.output.empty(), "--output"},
+                                                      {!o.columns.empty(), "--column"}};
+  for (const auto& [given, option] : on_sequence) {
+    if (given && (!sequence || o.embed))
+      throw Error(ErrorCode::kUnsupported, say(lang, Word::kRunNoTalk, option, name));
+  }
+  for (const auto& [given, option] : on_text) {
+    if (given && sequence && std::string_view(option) != "--perplexity")
+      throw Error(ErrorCode::kUnsupported, say(lang, Word::kRunNoTalk, option, name));
+  }
   if (model.hears()) {
     const auto refuse = [&](std::string_view found) {
       throw Error(ErrorCode::kUsage, say(lang, Word::kRunHears, name, found));
@@ -321,6 +336,17 @@ int run_model(std::span<const std::string> arguments, Lang lang, std::string& ou
     model = std::move(subject.model);
   }
   for (const Edit& edit : wishes.generate.edits) check_head(call, model, {edit.layer, edit.head});
+  const SequenceCode code = code_beside(model);
+  if ((code.notes || code.numbers) && model.generates() && !o.embed && o.words.size() == 2) {
+    GoOnWishes more;
+    more.output = o.output;
+    more.columns = o.columns;
+    more.tokens_given = !o.tokens.empty();
+    more.temperature_given = !o.temperature.empty();
+    more.perplexity = o.perplexity;
+    if (!o.output.empty()) check_writable(call, o.output);
+    return go_on(call, model, code, o.words[1], wishes, more, out);
+  }
   if (model.hears()) return hear(call, model, o.words[1], wishes, out);
   const std::string prompt = talks ? "" : read_input(call, std::span(o.words).subspan(1));
   if (o.perplexity) return perplexity(call, model, prompt, wishes, out);

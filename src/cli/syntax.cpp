@@ -8,6 +8,7 @@
 
 #include "cli/app.h"
 #include "cli/arguments.h"
+#include "cli/doctor.h"
 #include "cli/json_writer.h"
 #include "cli/progress.h"
 #include "headscope/error.h"
@@ -69,6 +70,8 @@ void write_text(std::string& out, const Call& call, const doctor::Syntax& found)
               2) +
          '\n';
 }
+}  // namespace
+
 void write_roles(const std::filesystem::path& path, const std::vector<Role>& roles) {
   JsonWriter json;
   json.begin_array();
@@ -84,7 +87,6 @@ void write_roles(const std::filesystem::path& path, const std::vector<Role>& rol
   json.end_array();
   write_file(path, std::string_view(std::move(json).take()));
 }
-}  // namespace
 
 int syntax(std::span<const std::string> arguments, Lang lang, std::string& out) {
   std::vector<std::string> words, relations;

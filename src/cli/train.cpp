@@ -1,18 +1,13 @@
 #include <fmt/format.h>
-#include <unistd.h>
 
 #include <algorithm>
-#include <chrono>
-#include <cstdio>
-#include <cstdlib>
 #include <filesystem>
-#include <optional>
 
 #include "cli/app.h"
 #include "cli/arguments.h"
 #include "cli/json_writer.h"
-#include "cli/progress.h"
 #include "cli/signals.h"
+#include "cli/train_watch.h"
 #include "headscope/error.h"
 #include "headscope/safetensors.h"
 #include "train/loop.h"
@@ -24,85 +19,7 @@ namespace headscope::cli {
 
 namespace {
 namespace fs = std::filesystem;
-using Clock = std::chrono::steady_clock;
 using train::RunReport;
-
-std::string duration(double seconds) {
-  const auto s = static_cast<std::int64_t>(std::clamp(seconds, 0.0, 1e7));
-  if (s < 60) return fmt::format("{} s", s);
-  return s < 3600 ? fmt::format("{}:{:02} min", s / 60, s % 60)
-                  : fmt::format("{}:{:02} h", s / 3600, s % 3600 / 60);
-}
-
-/// Says what goes on: one line that changes on a terminal, one line a minute elsewhere (a log).
-class Watch {
- public:
-  Watch(Lang lang, const std::string& name) : lang_(lang), progress_(name) {}
-
-  void show(const RunReport& r) {
-    // Steps leave files behind: from the first on, Ctrl-C waits for a checkpoint.
-    if (r.phase == RunReport::Phase::kSteps && !writing_) writing_.emplace();
-    const auto now = Clock::now();
-    if (now < next_) return;
-    const bool terminal = ::isatty(STDERR_FILENO) != 0;
-    next_ = now + (terminal ? std::chrono::milliseconds(250) : std::chrono::milliseconds(60'000));
-    if (terminal) {
-      progress_.now(line(r));
-    } else {
-      fmt::print(stderr, "{}\n", line(r));
-      std::fflush(stderr);
-    }
-  }
-
-  /// Ends the line; after an interruption the program ends here, too.
-  void stopped(const train::RunResult& result, std::int64_t steps) {
-    fmt::print(stderr, "\r\x1b[K{}\n", say(lang_, Word::kTrainStopped, result.state.step, steps));
-    std::fflush(stderr);
-    writing_.reset();
-  }
-
- private:
-  [[nodiscard]] std::string line(const RunReport& r) const {
-    using Phase = RunReport::Phase;
-    switch (r.phase) {
-      case Phase::kTokenizer:
-        return std::string(text(lang_, Word::kTrainTokenizer));
-      case Phase::kTexts:
-        return say(lang_, Word::kTrainTexts, clean(r.file), 100.0 * r.part);
-      case Phase::kValidation:
-        return std::string(text(lang_, Word::kTrainValidation));
-      case Phase::kCheckpoint:
-        return std::string(text(lang_, Word::kTrainCheckpoint));
-      case Phase::kSteps:
-        break;
-    }
-    const std::string valid =
-        r.valid_loss < 0.0 ? std::string() : say(lang_, Word::kTrainValid, r.valid_loss);
-    return say(lang_,
-               Word::kTrainStep,
-               r.step,
-               r.steps,
-               r.loss,
-               valid,
-               r.tokens_per_second,
-               duration(r.seconds_left));
-  }
-
-  Lang lang_;
-  Progress progress_;
-  Clock::time_point next_ = Clock::now();
-  std::optional<Writing> writing_;
-};
-
-fs::path cache_folder() {
-  if (const char* xdg = std::getenv("XDG_CACHE_HOME"); xdg != nullptr && *xdg != '\0') {
-    return fs::path(xdg) / "headscope" / "texts";
-  }
-  if (const char* home = std::getenv("HOME"); home != nullptr && *home != '\0') {
-    return fs::path(home) / ".cache" / "headscope" / "texts";
-  }
-  return fs::temp_directory_path() / "headscope-texts";
-}
 
 void write_json(std::string& out, const train::Recipe& recipe, const train::RunResult& result) {
   JsonWriter json;
@@ -112,6 +29,7 @@ void write_json(std::string& out, const train::Recipe& recipe, const train::RunR
   json.field("seconds", result.state.seconds).field("skipped", result.skipped);
   if (!result.state.train.empty()) json.field("loss", result.state.train.back().loss);
   if (!result.state.valid.empty()) json.field("valid_loss", result.state.valid.back().loss);
+  if (result.test) json.field("test_loss", result.test->loss);
   json.key("borders").begin_object().field("words", result.borders.words);
   json.field("with_ending", result.borders.with_ending).field("kept", result.borders.kept);
   json.field("whole", result.borders.whole).field("tokens", result.borders.tokens).end_object();
@@ -138,8 +56,10 @@ void write_text(std::string& out,
     if (points.empty()) return;
     out += "  " + say(lang, word, points.back().loss, 100.0 * points.back().accuracy) + '\n';
   };
-  loss(Word::kTrainLoss, result.state.train);
-  loss(Word::kTrainValidLoss, result.state.valid);
+  const bool squares = recipe.objective == train::Objective::kMoving;
+  loss(squares ? Word::kTrainSquares : Word::kTrainLoss, result.state.train);
+  loss(squares ? Word::kTrainValidSquares : Word::kTrainValidLoss, result.state.valid);
+  if (result.test) loss(Word::kTrainTestLoss, {*result.test});
   if (const auto& borders = result.borders; borders.with_ending > 0) {
     const double kept =
         static_cast<double>(borders.kept) / static_cast<double>(borders.with_ending);
@@ -155,12 +75,12 @@ int train_recipe(const Call& call,
                  std::string& out) {
   const train::Recipe recipe = train::load_recipe(path, data);
   train::RunOptions options = given;
-  options.cache = cache_folder();
-  Watch watch(call.screen.lang, clean(recipe.name));
-  options.report = [&](const RunReport& report) { watch.show(report); };
+  options.cache = text_cache();
+  TrainWatch watch(call.screen.lang, clean(recipe.name));
+  options.report = [&](const RunReport& report) { watch.show(report, {}); };
   options.stop = [] { return signal_waits(); };
   const train::RunResult result = train::run_recipe(recipe, options);
-  if (result.stopped) watch.stopped(result, recipe.schedule.steps);
+  if (result.stopped) watch.stopped(result.state.step, recipe.schedule.steps);
   if (call.json) {
     write_json(out, recipe, result);
   } else {

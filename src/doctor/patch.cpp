@@ -5,7 +5,10 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <limits>
+#include <numeric>
 
+#include "doctor/gradients.h"
 #include "headscope/linear.h"
 #include "models/network.h"
 
@@ -135,12 +138,33 @@ void check_aligned(const Model& model, const Tokens& clean, const Tokens& corrup
                   word(b)));
 }
 
-Patching patch(
-    const Baseline& clean, const Baseline& corrupt, Patch what, const Judge& by, const Told& told) {
+Patching patch(const Baseline& clean,
+               const Baseline& corrupt,
+               Patch what,
+               const Judge& by,
+               const PatchOptions& options) {
   Patching out = begin(clean, corrupt, by);
   const std::vector<Edit> edits = findings_of(clean, corrupt, what);
-  for (const Edit& edit : edits) out.heads.push_back({{edit.layer, edit.head}, 0.0, 0.0});
-  finish(out, sweep(corrupt, edits, by, told));
+  for (const Edit& edit : edits) out.heads.push_back({{edit.layer, edit.head}, 0.0, 0.0, {}});
+  if (options.slopes == nullptr) {
+    finish(out, sweep(corrupt, edits, by, options.told));
+    return out;
+  }
+  const std::vector<double> moves = foretell(corrupt, *options.slopes, edits);
+  std::vector<std::size_t> order(edits.size());
+  std::iota(order.begin(), order.end(), std::size_t{0});
+  std::stable_sort(order.begin(), order.end(), [&](std::size_t a, std::size_t b) {
+    return std::abs(moves[a]) > std::abs(moves[b]);
+  });
+  order.resize(std::min(order.size(), options.exact));
+  std::vector<Edit> chosen;
+  for (const std::size_t i : order) chosen.push_back(edits[i]);
+  const std::vector<double> found = sweep(corrupt, chosen, by, options.told);
+  std::vector<double> measures(edits.size(), std::numeric_limits<double>::quiet_NaN());
+  for (std::size_t i = 0; i < order.size(); ++i) measures[order[i]] = found[i];
+  finish(out, measures);
+  for (std::size_t i = 0; i < moves.size(); ++i)
+    out.heads[i].foretold = moves[i] / (out.clean - out.corrupt);
   return out;
 }
 
@@ -177,7 +201,7 @@ Patching patch_path(const Baseline& clean,
       found = corrupt.trace(to.layer, std::move(parts));
     }
     edits.push_back(findings_edit(to, slice(found.z, to.head)));
-    out.heads.push_back({from, 0.0, 0.0});
+    out.heads.push_back({from, 0.0, 0.0, {}});
   }
   finish(out, sweep(corrupt, edits, by, told));
   return out;

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstdint>
 #include <optional>
 #include <vector>
 
@@ -14,13 +15,23 @@ enum class Patch : std::uint8_t { kFindings, kQuery, kKey, kValue };
 
 struct Patched {
   HeadId head;
-  double measure = 0.0;   ///< of the patched run
+  double measure = 0.0;   ///< of the patched run; NaN where it was only foretold
   double restored = 0.0;  ///< (patched - corrupt) / (clean - corrupt): 0 nothing, 1 all of it
+  std::optional<double> foretold;  ///< the same by the gradient alone
 };
 
 struct Patching {
   double clean = 0.0, corrupt = 0.0;  ///< the judge's word on both runs
   std::vector<Patched> heads;         ///< in the order of heads_of
+};
+
+struct PatchOptions {
+  Told told{};
+  /// d judge / d findings of the corrupt run (Gradients::of): then the first order of each patch is foretold, too. What a
+  /// head finds from clean queries, keys or values is exact there, only what its findings do above is taken as linear.
+  const std::vector<Tensor>* slopes = nullptr;
+  std::size_t exact =
+      SIZE_MAX;  ///< with slopes: so many heads are patched, those that matter most by them
 };
 
 /// Every head in turn. Cost  a sweep; for parts other than findings one attention more a layer.
@@ -29,7 +40,7 @@ Patching patch(const Baseline& clean,
                const Baseline& corrupt,
                Patch what,
                const Judge& by,
-               const Told& told = {});
+               const PatchOptions& options = {});
 
 /// Path patching: every head's clean findings, as far as they reach `to` on the direct path through the stream: heads
 /// and MLPs between them stay as they are in the corrupt run. What `to` then finds goes on as in any run.

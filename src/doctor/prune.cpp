@@ -5,13 +5,10 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
-#include <deque>
 #include <map>
 #include <numeric>
 
-#include "headscope/safetensors.h"
-#include "models/find.h"
-#include "models/gguf_convert.h"
+#include "doctor/folder.h"
 #include "models/network.h"
 
 namespace headscope::doctor {
@@ -74,20 +71,9 @@ std::vector<Tensor> means_of(const Model& model, std::span<const Baseline> runs)
   return out;
 }
 
-// Where a tensor of a file is, with or without the family's prefix.
-std::string stored_name(const std::map<std::string, AnyView, std::less<>>& tensors,
-                        const models::Blueprint& b,
-                        const std::string& name) {
-  if (tensors.contains(name)) return name;
-  for (const std::string& prefix : b.prefixes) {
-    if (tensors.contains(prefix + name)) return prefix + name;
-  }
-  return "";
-}
-
 class Rewriter {
  public:
-  Rewriter(const Model& model, std::map<std::string, AnyView, std::less<>>& views)
+  Rewriter(const Model& model, Views& views)
       : model_(model), b_(model.network().blueprint()), views_(views) {}
 
   void remove(HeadId id, const Tensor& mean, Instead instead) {
@@ -152,21 +138,9 @@ class Rewriter {
 
   const Model& model_;
   const models::Blueprint& b_;
-  std::map<std::string, AnyView, std::less<>>& views_;
+  Views& views_;
   std::map<std::string, Tensor> made_;
 };
-
-// All files beside the weights.
-void copy_others(const fs::path& from, const fs::path& to) {
-  for (const auto& entry : fs::directory_iterator(from)) {
-    const std::string name = entry.path().filename().string();
-    const std::string ending = entry.path().extension().string();
-    if (ending == ".safetensors" || ending == ".bin" || ending == ".gguf" ||
-        name.ends_with(".index.json"))
-      continue;
-    fs::copy(entry.path(), to / name, fs::copy_options::recursive);
-  }
-}
 
 }  // namespace
 
@@ -268,33 +242,15 @@ void write_pruned(const Model& model,
                   std::size_t gone,
                   Instead instead,
                   const fs::path& folder) {
-  const models::Place place = models::find(model.folder().string());
-  fs::path partial = folder;
-  partial += ".partial";
-  std::error_code ignored;
-  fs::remove_all(partial, ignored);
-  try {
-    fs::create_directories(partial);
-    const bool gguf = place.weights.extension() == ".gguf";
-    if (gguf)
-      models::convert_to_folder(place.weights, partial, DType::kF32);
-    else
-      copy_others(place.folder, partial);
-    {
-      const Safetensors file =
-          Safetensors::open(gguf ? partial / "model.safetensors" : place.weights);
-      std::map<std::string, AnyView, std::less<>> views(file.tensors().begin(),
-                                                        file.tensors().end());
-      Rewriter rewriter(model, views);
-      for (std::size_t i = 0; i < gone; ++i)
-        rewriter.remove(curve.order[i], curve.means[i], instead);
-      write_safetensors(partial / "model.safetensors", views, {{"format", "pt"}});
-    }
-    fs::rename(partial, folder);
-  } catch (...) {
-    fs::remove_all(partial, ignored);
-    throw;
+  NewFolder made(model.folder(), folder);
+  {
+    const Safetensors file = made.weights();
+    Views views(file.tensors().begin(), file.tensors().end());
+    Rewriter rewriter(model, views);
+    for (std::size_t i = 0; i < gone; ++i) rewriter.remove(curve.order[i], curve.means[i], instead);
+    write_safetensors(made.path() / "model.safetensors", views, {{"format", "pt"}});
   }
+  made.finish();
 }
 
 }  // namespace headscope::doctor

@@ -107,15 +107,6 @@ void look(const Model& model, const Tokens& tokens, const Body& body) {
   }
 }
 
-bool is_special(const Model& model, std::int32_t id) {
-  try {
-    return model.tokenizer().decode(std::span(&id, 1), true).empty() &&
-           !model.tokenizer().decode(std::span(&id, 1), false).empty();
-  } catch (const Error&) {  // An id in a gap of the vocabulary is no word.
-    return true;
-  }
-}
-
 // The tokens of a text that are said most seldom in all of them.
 std::vector<Text> read(const Model& model, std::span<const Tokens> texts) {
   std::map<std::int32_t, std::int64_t> counts;
@@ -206,6 +197,15 @@ const std::array<MeasureFacts, kMeasures> kMeasureFacts = {{
     {Measure::kDistance, "distance", kNever, 0.0},
     {Measure::kCopying, "copying", 0.5, 0.0},
 }};
+
+bool is_special(const Model& model, std::int32_t id) {
+  try {
+    return model.tokenizer().decode(std::span(&id, 1), true).empty() &&
+           !model.tokenizer().decode(std::span(&id, 1), false).empty();
+  } catch (const Error&) {  // An id in a gap of the vocabulary is no word.
+    return true;
+  }
+}
 
 Tokens repeated_tokens(const Model& model, std::int64_t s, std::uint64_t seed) {
   const auto V = static_cast<std::uint64_t>(model.tokenizer().vocabulary_size());

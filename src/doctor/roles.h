@@ -68,6 +68,9 @@ std::vector<HeadRoles> roles(const Model& model,
                              const RolesOptions& options = {},
                              const Told& told = {});
 
+/// Whether a token is one that the tokenizer adds, or none at all.
+bool is_special(const Model& model, std::int32_t id);
+
 /// Random tokens of the vocabulary that are not special, all different, said twice.
 Tokens repeated_tokens(const Model& model, std::int64_t s, std::uint64_t seed);
 

@@ -27,27 +27,44 @@ void check_code(const NumberCode& code) {
 
 }  // namespace
 
-double scale_of(std::span<const double> values) {
-  double mean = 0.0;
+Spread spread_of(std::span<const double> values, const NumberCode& code) {
+  // In units of the largest number: squares of numbers near the largest double would overflow.
+  double most = 0.0;
   double count = 0.0;
   for (const double x : values) {
     if (!std::isfinite(x)) continue;
+    most = std::max(most, std::abs(x));
     count += 1.0;
-    mean += (std::abs(x) - mean) / count;
   }
-  return mean > 0.0 ? mean : 1.0;
+  if (most == 0.0) return {};
+  double mean = 0.0;
+  double size = 0.0;
+  for (const double x : values) {
+    if (!std::isfinite(x)) continue;
+    mean += x / most / count;
+    size += std::abs(x) / most / count;
+  }
+  if (!code.centred) return {0.0, size * most};
+  double square = 0.0;
+  for (const double x : values) {
+    if (std::isfinite(x)) square += (x / most - mean) * (x / most - mean) / count;
+  }
+  // Numbers that are all the same differ by rounding alone.
+  const double scale = std::sqrt(square);
+  return {mean * most, scale > 1e-12 ? scale * most : 1.0};
 }
 
-std::int32_t id_of(double value, double scale, const NumberCode& code) {
+std::int32_t id_of(double value, const Spread& spread, const NumberCode& code) {
   check_code(code);
   if (std::isnan(value)) return code.missing;
   // Borders of bins lie halfway between centres.
-  const double at = (value / scale - code.low) / (code.high - code.low) * (code.bins - 1);
+  const double at = ((value - spread.centre) / spread.scale - code.low) / (code.high - code.low) *
+                    (code.bins - 1);
   const double bin = std::clamp(std::floor(at + 0.5), 0.0, static_cast<double>(code.bins - 1));
   return code.first + static_cast<std::int32_t>(bin);
 }
 
-double value_of(std::int32_t id, double scale, const NumberCode& code) {
+double value_of(std::int32_t id, const Spread& spread, const NumberCode& code) {
   check_code(code);
   if (id < 0 || id >= code.vocabulary()) {
     throw Error(ErrorCode::kRange,
@@ -55,7 +72,7 @@ double value_of(std::int32_t id, double scale, const NumberCode& code) {
   }
   if (id < code.first) return std::numeric_limits<double>::quiet_NaN();
   const double part = static_cast<double>(id - code.first) / (code.bins - 1);
-  return scale * (code.low + part * (code.high - code.low));
+  return spread.centre + spread.scale * (code.low + part * (code.high - code.low));
 }
 
 Numbers ids_of(const Table& table,
@@ -75,7 +92,7 @@ Numbers ids_of(const Table& table,
     }
     const auto values = std::span(table.columns[c].values).subspan(static_cast<std::size_t>(from));
     any |= std::any_of(values.begin(), values.end(), [](double x) { return std::isfinite(x); });
-    out.scales.push_back(scale_of(values));
+    out.spreads.push_back(spread_of(values, code));
   }
   if (!any) throw Error(ErrorCode::kInput, "[numbers] expected numbers, found none");
   out.ids.push_back(code.start);
@@ -91,7 +108,7 @@ Numbers ids_of(const Table& table,
       label.word = static_cast<std::int64_t>(out.ids.size()) - 1;
       label.row = static_cast<int>(r - from);
       label.column = static_cast<int>(n);
-      out.ids.push_back(id_of(value, out.scales[n], code));
+      out.ids.push_back(id_of(value, out.spreads[n], code));
       out.labels.push_back(std::move(label));
       out.values.push_back(value);
     }

@@ -128,6 +128,7 @@ NumberCode numbers_code(const json::Value& v, std::string_view name) {
   c.bins = id_in(v, "bins", c.bins, name);
   c.low = json::get_or<double>(v, "low", c.low, name);
   c.high = json::get_or<double>(v, "high", c.high, name);
+  c.centred = json::get_or<bool>(v, "centred", c.centred, name);
   c.start = id_in(v, "start", c.start, name);
   c.end = id_in(v, "end", c.end, name);
   c.missing = id_in(v, "missing", c.missing, name);

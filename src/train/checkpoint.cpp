@@ -141,7 +141,8 @@ void save_checkpoint(const fs::path& folder,
   fs::remove_all(half);
   fs::create_directories(half);
   trainee.save(half, DType::kF32);
-  for (const char* file : {"tokenizer.json", "tokenizer_config.json"}) {
+  for (const char* file :
+       {"tokenizer.json", "tokenizer_config.json", "media.json", "preprocessor_config.json"}) {
     std::error_code ignored;
     if (fs::exists(folder / file, ignored))
       write_file(half / file, std::string_view(read_file(folder / file)));

@@ -38,7 +38,8 @@ struct RunState {
   double running = 0.0;  ///< mean loss of late, for people who watch
 };
 
-/// Writes FOLDER/checkpoint-STEP with config.json, model.safetensors (f32), the tokenizer's files of FOLDER, and
+/// Writes FOLDER/checkpoint-STEP with config.json, model.safetensors (f32), the files of
+/// FOLDER that say what tokens or pixels are, and
 /// state.safetensors. The folder is made under another name, synced and renamed; only then older checkpoints go. So
 /// at every moment, whatever happens, the newest one that is there is whole.  Errors: kIo.
 void save_checkpoint(const std::filesystem::path& folder,

@@ -129,6 +129,7 @@ Var Layers::run(Tape& tape, Var x, const Sequences& sequences) const {
     x = half(tape, x, layer.attention_norms, [&](Var read) {
       const Var qkv = tape.linear(read, layer.qkv);
       const Var found = tape.attend(qkv, layer.attend, sequences);
+      tape.watch(found);
       return tape.linear(found, {&layer.output, 1});
     });
     x = half(tape, x, layer.mlp_norms, [&](Var read) {

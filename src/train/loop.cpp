@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <chrono>
 #include <cmath>
+#include <limits>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <optional>
@@ -27,6 +28,8 @@ using Clock = std::chrono::steady_clock;
 
 /// Steps a point of the curve.
 constexpr std::int64_t kPointSteps = 10;
+
+constexpr std::int64_t kEverything = std::numeric_limits<std::int64_t>::max();
 
 double since(Clock::time_point start) {
   return std::chrono::duration<double>(Clock::now() - start).count();
@@ -61,9 +64,35 @@ std::uint64_t checksum(const Recipe& recipe, const std::string& key) {
   return lzma_crc64(reinterpret_cast<const std::uint8_t*>(all.data()), all.size(), 0);
 }
 
+/// Labels, or hidden patches.
 std::int64_t labels_of(const Batch& batch) {
+  if (!batch.mask.empty()) {
+    const auto mask = batch.mask.span<std::uint8_t>();
+    return std::count_if(mask.begin(), mask.end(), [](std::uint8_t m) { return m != 0; });
+  }
   const auto labels = batch.labels.span<std::int32_t>();
   return std::count_if(labels.begin(), labels.end(), [](std::int32_t l) { return l >= 0; });
+}
+
+Material material_of(const Recipe& recipe,
+                     const RunOptions& options,
+                     bool goes_on,
+                     const Tell& tell) {
+  switch (recipe.objective) {
+    case Objective::kPictures:
+      return picture_material(recipe, options.folder);
+    case Objective::kTunes:
+      return tune_material(recipe, options.folder);
+    case Objective::kTables:
+      return table_material(recipe, options.folder);
+    case Objective::kMoving:
+      return moving_material(recipe, options.folder);
+    case Objective::kCausal:
+    case Objective::kMasked:
+    case Objective::kMaskedEndings:
+      break;
+  }
+  return text_material(recipe, options, goes_on, tell);
 }
 
 /// What a run is made of, from the tokenizer to the optimizer.
@@ -90,6 +119,7 @@ class Runner {
     save(done ? "done" : "stopped");
     if (done) trainee_->save(options_.folder, DType::kF16);
     RunResult out;
+    if (done && material_.test) out.test = judged(*material_.test, kEverything);
     out.stopped = !done;
     out.state = state_;
     out.parameters = parameters();
@@ -136,15 +166,13 @@ class Runner {
     const auto tell = [&](RunReport::Phase phase, double part, const fs::path& file) {
       report(phase, part, file);
     };
-    material_ = recipe_.objective == Objective::kPictures
-                    ? picture_material(recipe_, options_.folder)
-                    : text_material(recipe_, options_, checkpoint_.has_value(), tell);
+    material_ = material_of(recipe_, options_, checkpoint_.has_value(), tell);
     write_file(folder / "recipe.toml", std::string_view(recipe_.text));
   }
 
   /// Tokens, or what stands for the pictures.
   [[nodiscard]] std::int64_t rows_in(const Batch& batch) const {
-    return batch.ids.empty() ? batch.labels.size() * material_.picture_rows : batch.ids.size();
+    return batch.ids.empty() ? batch.pixels.dim(0) * material_.picture_rows : batch.ids.size();
   }
 
   [[nodiscard]] std::int64_t parameters() const {
@@ -175,7 +203,7 @@ class Runner {
     }
     state_.recipe = sum;
     first_step_ = state_.step;
-    store_.emplace(options_.folder / "runs.sqlite");
+    store_.emplace(options_.record.empty() ? options_.folder / "runs.sqlite" : options_.record);
     RunRecord record;
     record.name = recipe_.name;
     record.version = HEADSCOPE_VERSION;
@@ -260,16 +288,22 @@ class Runner {
 
   void validate() {
     if (!state_.valid.empty() && state_.valid.back().step == state_.step) return;
+    state_.valid.push_back(judged(*material_.valid, recipe_.checkpoint.valid_tokens));
+  }
+
+  /// Over one pass, or over so many tokens of it.
+  Point judged(const Source& source, std::int64_t wanted) {
     Point point{.step = state_.step, .tokens = state_.tokens};
     double nats = 0.0;
     std::int64_t labels = 0;
     std::int64_t correct = 0;
     std::int64_t rows = 0;
-    const std::int64_t wanted = recipe_.checkpoint.valid_tokens;
-    for (std::uint64_t n = 0; n < material_.valid->pass() && rows < wanted; ++n) {
+    const std::uint64_t pass = source.pass();
+    for (std::uint64_t n = 0; n < pass && rows < wanted; ++n) {
       report(RunReport::Phase::kValidation,
-             static_cast<double>(rows) / static_cast<double>(wanted));
-      const Batch batch = material_.valid->batch(n);
+             std::max(static_cast<double>(rows) / static_cast<double>(wanted),
+                      static_cast<double>(n) / static_cast<double>(pass)));
+      const Batch batch = source.batch(n);
       const Loss loss = trainee_->step(batch, {.train = false});
       nats += loss.sum_nats;
       labels += loss.count;
@@ -280,8 +314,8 @@ class Runner {
     point.loss = nats / n;
     point.accuracy = static_cast<double>(correct) / n;
     point.learning_rate = recipe_.schedule.at(state_.step);
-    state_.valid.push_back(point);
     report(RunReport::Phase::kValidation, 1.0);
+    return point;
   }
 
   void save(const char* status) {

@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <functional>
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -29,7 +30,10 @@ struct RunReport {
 struct RunOptions {
   std::filesystem::path folder;  ///< of the run; made when it is not there
   std::filesystem::path cache;   ///< of ids of texts
-  bool resume = false;           ///< go on from the newest checkpoint of the folder, or begin
+  std::filesystem::path record;  ///< of runs; empty: runs.sqlite of the folder
+  /// Made by a run of a recipe with equal [tokenizer] and [data]: serves where a new one would be made. Empty: none.
+  std::filesystem::path tokenizer;
+  bool resume = false;  ///< go on from the newest checkpoint of the folder, or begin
   std::function<void(const RunReport&)> report;  ///< often; the caller draws as rarely as it likes
   std::function<bool()> stop;  ///< asked between steps: save a checkpoint and return
 };
@@ -42,6 +46,7 @@ struct RunResult {
   std::int64_t seen_tokens = 0;  ///< in this call's steps
   std::int64_t skipped = 0;      ///< steps without effect, their gradients not being numbers
   Borders borders;               ///< of the texts, for stems
+  std::optional<Point> test;     ///< over all of what the recipe names to test on, at the end
 };
 
 /// Runs a recipe. The folder receives tokenizer.json, recipe.toml, runs.sqlite, checkpoint-STEP while it goes and, at

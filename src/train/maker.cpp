@@ -6,6 +6,7 @@
 #include <cmath>
 #include <numbers>
 
+#include "models/census.h"
 #include "models/words.h"
 
 namespace headscope::train {
@@ -38,26 +39,14 @@ class Random {
 // Which maps and norms of a family have a bias, as config.json says.
 bool by_config(const json::Value& config, const std::string& name) {
   const auto type = json::require<std::string>(config, "model_type", "config.json");
+  for (const char* text : {"bert", "gpt2", "llama", "mistral", "modernbert", "qwen2", "roberta"}) {
+    if (type == text) return models::biased(config, name);
+  }
   const auto ends = [&](std::string_view ending) { return name.ends_with(ending); };
   const auto has = [&](std::string_view part) { return name.find(part) != std::string::npos; };
   const auto flag = [&](std::string_view key, bool fallback) {
     return models::flag_or(config, key, fallback);
   };
-  if (type == "modernbert") {
-    if (ends("decoder")) return flag("decoder_bias", true);
-    if (ends("head.dense")) return flag("classifier_bias", false);
-    if (ends("norm")) return flag("norm_bias", false);
-    if (has("attn.")) return flag("attention_bias", false);
-    if (has("mlp.")) return flag("mlp_bias", false);
-    return true;
-  }
-  if (type == "llama" || type == "mistral") {
-    if (has("self_attn.")) return flag("attention_bias", false);
-    return has("mlp.") && flag("mlp_bias", false);
-  }
-  if (type == "qwen2") return ends("q_proj") || ends("k_proj") || ends("v_proj");
-  if (type == "gpt2") return !ends("lm_head");
-  if (type == "bert" || type == "roberta") return true;
   if (type == "vit" || type == "deit") {
     const bool projects = has("attention.attention.");
     return !projects || flag("qkv_bias", true);

@@ -131,10 +131,12 @@ std::int64_t rows_of(const nlohmann::ordered_json& config, const Pictures& pictu
   return size / patch * (size / patch) + 1;
 }
 
-void write_preprocessor(const fs::path& folder, std::int64_t size) {
+}  // namespace
+
+void write_preprocessor(const fs::path& folder, std::int64_t height, std::int64_t width) {
   const nlohmann::ordered_json rules = {{"image_processor_type", "ViTImageProcessor"},
                                         {"do_resize", true},
-                                        {"size", {{"height", size}, {"width", size}}},
+                                        {"size", {{"height", height}, {"width", width}}},
                                         {"do_rescale", true},
                                         {"rescale_factor", 1.0 / 255.0},
                                         {"do_normalize", true},
@@ -142,8 +144,6 @@ void write_preprocessor(const fs::path& folder, std::int64_t size) {
                                         {"image_std", {0.5}}};
   write_file(folder / "preprocessor_config.json", std::string_view(rules.dump(2) + '\n'));
 }
-
-}  // namespace
 
 Material picture_material(const Recipe& recipe, const fs::path& folder) {
   Material out;
@@ -153,7 +153,7 @@ Material picture_material(const Recipe& recipe, const fs::path& folder) {
   out.picture_rows = rows_of(config, pictures);
   out.key = fmt::format(
       "{} pictures, {} {}", pictures.count, recipe.data.change.shift, recipe.data.change.mirror);
-  write_preprocessor(folder, pictures.height);
+  write_preprocessor(folder, pictures.height, pictures.width);
   const auto& training = recipe.training;
   const std::int64_t each = training.batch_tokens / training.accumulate / out.picture_rows;
   out.train = std::make_unique<PictureSource>(

@@ -40,23 +40,6 @@ Frame frame_of(const std::vector<Curve>& curves) {
   return frame;
 }
 
-/// About `n` round numbers in [low, high].
-std::vector<double> ticks(double low, double high, int n) {
-  const double rough = (high - low) / n;
-  const double power = std::pow(10.0, std::floor(std::log10(rough)));
-  double step = 10.0 * power;
-  for (const double factor : {1.0, 2.0, 5.0}) {
-    if (factor * power >= rough) {
-      step = factor * power;
-      break;
-    }
-  }
-  std::vector<double> out;
-  for (double at = std::ceil(low / step) * step; at <= high + step * 1e-9; at += step)
-    out.push_back(at);
-  return out;
-}
-
 /// "12 M", "300 k".
 std::string amount(double n) {
   if (n >= 1e6) return fmt::format("{:.4g} M", n / 1e6);
@@ -81,6 +64,27 @@ std::vector<Point> thinned(const std::vector<Point>& points, std::size_t most) {
   return out;
 }
 
+constexpr double kWidth = 760.0, kHeight = 420.0;
+constexpr double kLeft = 56.0, kRight = 130.0, kTop = 20.0, kBottom = 48.0;
+
+}  // namespace
+
+std::vector<double> ticks(double low, double high, int n) {
+  const double rough = (high - low) / n;
+  const double power = std::pow(10.0, std::floor(std::log10(rough)));
+  double step = 10.0 * power;
+  for (const double factor : {1.0, 2.0, 5.0}) {
+    if (factor * power >= rough) {
+      step = factor * power;
+      break;
+    }
+  }
+  std::vector<double> out;
+  for (double at = std::ceil(low / step) * step; at <= high + step * 1e-9; at += step)
+    out.push_back(at);
+  return out;
+}
+
 std::string escaped(std::string_view text) {
   std::string out;
   for (const char c : text) {
@@ -96,11 +100,6 @@ std::string escaped(std::string_view text) {
   }
   return out;
 }
-
-constexpr double kWidth = 760.0, kHeight = 420.0;
-constexpr double kLeft = 56.0, kRight = 130.0, kTop = 20.0, kBottom = 48.0;
-
-}  // namespace
 
 std::string loss_svg(const std::vector<Curve>& curves,
                      std::string_view tokens,

@@ -24,4 +24,9 @@ std::string loss_svg(const std::vector<Curve>& curves,
 /// told apart by marks (o, x, +). "" when there is nothing to draw.
 std::string loss_text(const std::vector<Curve>& curves, int width, int height);
 
+/// About `n` round numbers in [low, high], for an axis.
+std::vector<double> ticks(double low, double high, int n);
+/// A text for SVG and HTML.
+std::string escaped(std::string_view text);
+
 }  // namespace headscope::train

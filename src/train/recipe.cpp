@@ -235,9 +235,63 @@ std::vector<fs::path> paths(Table& table, const std::string& key, const fs::path
   return out;
 }
 
+void read_window(Table& table, Recipe& recipe) {
+  table.integer("window", recipe.data.window, 4, 1 << 20);
+}
+
+void read_shares(Table& table, Recipe& recipe) {
+  auto& data = recipe.data;
+  const toml::array* shares = table.array("shares");
+  if (shares == nullptr) {
+    data.shares.assign(data.train.size(), 1.0 / static_cast<double>(data.train.size()));
+    return;
+  }
+  double sum = 0.0;
+  for (const toml::node& node : *shares) {
+    data.shares.push_back(table.as_number(node, "a share", 1e-6, 1e6));
+    sum += data.shares.back();
+  }
+  if (data.shares.size() != data.train.size()) {
+    throw wrong(table.place(*shares),
+                fmt::format("a share for each of {} files", data.train.size()),
+                std::to_string(data.shares.size()));
+  }
+  for (double& share : data.shares) share /= sum;
+}
+
+void read_tables(Table& table, Recipe& recipe) {
+  auto& data = recipe.data;
+  read_window(table, recipe);
+  table.number("held", data.held, 0.0, 0.9);
+  table.integer("horizon", data.horizon, 1, data.window - 2);
+  table.number("made", data.made, 0.0, 1.0);
+  if (data.train.empty() != (data.made == 1.0))
+    throw wrong(table.place(), "tables in train, or made = 1 and none", "otherwise");
+}
+
+void read_moving(Table& table, Recipe& recipe) {
+  auto& moving = recipe.data.moving;
+  table.integer("step", moving.step, 2, 256);
+  table.integer("most", moving.most, 1, 16);
+  table.integer("things", moving.things, 1, 64);
+}
+
 void read_data(Table table, const fs::path& folder, Recipe& recipe) {
   auto& data = recipe.data;
+  if (recipe.objective == Objective::kMoving) {
+    data.shares = {1.0};
+    data.window = 1;
+    read_moving(table, recipe);
+    table.finish();
+    return;
+  }
   data.train = paths(table, "train", folder);
+  if (recipe.objective == Objective::kTables) {
+    data.shares = {1.0};
+    read_tables(table, recipe);
+    table.finish();
+    return;
+  }
   if (data.train.empty()) table.missing("train", "[\"a text.txt\", ...]");
   data.valid = paths(table, "valid", folder);
   if (recipe.objective == Objective::kPictures) {
@@ -245,31 +299,41 @@ void read_data(Table table, const fs::path& folder, Recipe& recipe) {
     table.truth("mirror", data.change.mirror);
     data.shares = {1.0};
     data.window = 1;
-    table.finish();
-    return;
-  }
-  table.integer("window", data.window, 4, 1 << 20);
-  if (const toml::array* shares = table.array("shares")) {
-    double sum = 0.0;
-    for (const toml::node& node : *shares) {
-      data.shares.push_back(table.as_number(node, "a share", 1e-6, 1e6));
-      sum += data.shares.back();
-    }
-    if (data.shares.size() != data.train.size()) {
-      throw wrong(table.place(*shares),
-                  fmt::format("a share for each of {} files", data.train.size()),
-                  std::to_string(data.shares.size()));
-    }
-    for (double& share : data.shares) share /= sum;
+  } else if (recipe.objective == Objective::kTunes) {
+    data.test = paths(table, "test", folder);
+    data.shares = {1.0};
+    read_window(table, recipe);
+    std::int64_t transpose = 0;
+    table.integer("transpose", transpose, 0, 24);
+    data.transpose = static_cast<int>(transpose);
   } else {
-    data.shares.assign(data.train.size(), 1.0 / static_cast<double>(data.train.size()));
+    read_window(table, recipe);
+    read_shares(table, recipe);
   }
   table.finish();
 }
 
+// The media.json of a model whose tokens are no text; what it says is checked where it is read.
+void read_code(Table& root, Recipe& recipe) {
+  const bool wanted =
+      recipe.objective == Objective::kTunes || recipe.objective == Objective::kTables;
+  const Table code = root.table("code");
+  if (code.given() != wanted) {
+    throw wrong(code.place(),
+                wanted ? "[code], the media.json" : "no [code] for this objective",
+                wanted ? "none" : "one");
+  }
+  if (wanted) recipe.code = json_of(*root.find("code"), code).dump(2) + '\n';
+}
+
 void read_hiding(Table table, Recipe& recipe) {
   Hiding& hiding = recipe.hiding;
-  if (recipe.objective == Objective::kCausal || recipe.objective == Objective::kPictures) {
+  if (recipe.objective == Objective::kMoving) {
+    table.number("patches", hiding.patches, 0.01, 0.99);
+    table.finish();
+    return;
+  }
+  if (recipe.objective != Objective::kMasked && recipe.objective != Objective::kMaskedEndings) {
     if (table.given())
       throw wrong(table.place(), "[hiding] with masked objectives only", "it with another");
     return;
@@ -368,21 +432,31 @@ Recipe parse_recipe(std::string_view text, const fs::path& path, const fs::path&
   recipe.text = text;
   Table root(path.string(), &parsed, "");
   recipe.name = root.text("name").value_or(path.parent_path().filename().string());
-  const auto objective = root.text("objective", {"causal", "masked", "masked-endings", "pictures"});
-  if (!objective) root.missing("objective", "causal, masked, masked-endings or pictures");
-  recipe.objective = *objective == "causal"     ? Objective::kCausal
-                     : *objective == "masked"   ? Objective::kMasked
-                     : *objective == "pictures" ? Objective::kPictures
-                                                : Objective::kMaskedEndings;
+  static const std::pair<const char*, Objective> kObjectives[] = {
+      {"causal", Objective::kCausal},
+      {"masked", Objective::kMasked},
+      {"masked-endings", Objective::kMaskedEndings},
+      {"pictures", Objective::kPictures},
+      {"tunes", Objective::kTunes},
+      {"tables", Objective::kTables},
+      {"moving", Objective::kMoving}};
+  std::vector<std::string> names;
+  for (const auto& [name, kind] : kObjectives) names.emplace_back(name);
+  const auto objective = root.text("objective", names);
+  if (!objective) root.missing("objective", fmt::format("one of {}", fmt::join(names, ", ")));
+  for (const auto& [name, kind] : kObjectives) {
+    if (*objective == name) recipe.objective = kind;
+  }
   const fs::path folder = path.parent_path();
   read_model(root, recipe);
   (void)root.find("model");
   Table tokenizer = root.table("tokenizer");
-  if (recipe.objective != Objective::kPictures) {
+  if (recipe.objective <= Objective::kMaskedEndings) {
     read_tokenizer(std::move(tokenizer), folder, recipe);
   } else if (tokenizer.given()) {
-    throw wrong(tokenizer.place(), "no [tokenizer] for pictures", "one");
+    throw wrong(tokenizer.place(), fmt::format("no [tokenizer] for {}", *objective), "one");
   }
+  read_code(root, recipe);
   read_data(root.table("data"), data.empty() ? folder : data, recipe);
   read_hiding(root.table("hiding"), recipe);
   read_training(root.table("training"), recipe);

@@ -6,6 +6,7 @@
 #include <string_view>
 #include <vector>
 
+#include "media/moving.h"
 #include "train/schedule.h"
 #include "train/source.h"
 
@@ -16,7 +17,10 @@ enum class Objective {
   kCausal,         ///< "causal": the next token
   kMasked,         ///< "masked": hidden words
   kMaskedEndings,  ///< "masked-endings": hidden endings and words, see Hiding
-  kPictures        ///< "pictures": the class of a picture
+  kPictures,       ///< "pictures": the class of a picture
+  kTunes,          ///< "tunes": the next note
+  kTables,         ///< "tables": the next number
+  kMoving          ///< "moving": hidden patches of moving pictures
 };
 
 struct Recipe {
@@ -24,6 +28,7 @@ struct Recipe {
   Objective objective = Objective::kCausal;
   std::string
       config;  ///< [model] as the text of a config.json; vocabulary and special tokens are put in later
+  std::string code;  ///< [code] as the text of a media.json; "" : tokens are text
   std::string text;  ///< the recipe as it was read
 
   enum class Words { kStems, kUnigram, kBpe, kFile };
@@ -34,11 +39,16 @@ struct Recipe {
   } tokenizer;
 
   struct {
-    std::vector<std::filesystem::path> train, valid;
+    std::vector<std::filesystem::path> train, valid, test;
     std::vector<double>
-        shares;                ///< of the windows of a batch, one a file of `train`; they sum to 1
-    std::int64_t window = 64;  ///< tokens of a sequence, [CLS] and [SEP] included
-    Change change;             ///< of pictures
+        shares;                 ///< of the windows of a batch, one a file of `train`; they sum to 1
+    std::int64_t window = 64;   ///< tokens of a sequence, [CLS] and [SEP] included
+    Change change;              ///< of pictures
+    int transpose = 0;          ///< tunes: by chance up or down by at most so many semitones
+    double held = 0.2;          ///< tables: of each the last rows, kept for validation
+    std::int64_t horizon = 32;  ///< tables: numbers to foretell, in validation
+    double made = 0.0;          ///< tables: share of windows that are made by chance
+    media::MovingOptions moving;
   } data;
 
   Hiding hiding;

@@ -22,6 +22,9 @@ CREATE TABLE IF NOT EXISTS runs (
 CREATE TABLE IF NOT EXISTS points (
   run INTEGER NOT NULL REFERENCES runs(id), kind TEXT NOT NULL, step INTEGER NOT NULL, tokens INTEGER NOT NULL,
   loss REAL, accuracy REAL, learning_rate REAL, norm REAL, PRIMARY KEY (run, kind, step)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS scores (
+  run INTEGER NOT NULL REFERENCES runs(id), name TEXT NOT NULL, value REAL, baseline REAL, n INTEGER NOT NULL,
+  head TEXT NOT NULL, PRIMARY KEY (run, name)) WITHOUT ROWID;
 )";
 
 sqlite3* opened(const std::filesystem::path& path, bool read_only) {
@@ -224,6 +227,38 @@ std::vector<Point> RunStore::points(std::int64_t run, const char* kind) const {
     for (double* x : {&point.loss, &point.accuracy, &point.learning_rate, &point.norm})
       *x = select.real();
     out.push_back(point);
+  }
+  return out;
+}
+
+void RunStore::write_scores(std::int64_t run, const std::vector<Score>& scores) {
+  execute("BEGIN IMMEDIATE");
+  try {
+    for (const Score& score : scores) {
+      Statement insert(*this, "INSERT OR REPLACE INTO scores VALUES (?, ?, ?, ?, ?, ?)");
+      insert.bind(run).bind(std::string_view(score.name)).bind(score.value).bind(score.baseline);
+      insert.bind(score.n).bind(std::string_view(score.head)).step();
+    }
+    execute("COMMIT");
+  } catch (...) {
+    sqlite3_exec(file_.get(), "ROLLBACK", nullptr, nullptr, nullptr);
+    throw;
+  }
+}
+
+std::vector<Score> RunStore::scores(std::int64_t run) const {
+  Statement select(*this,
+                   "SELECT name, value, baseline, n, head FROM scores WHERE run = ? ORDER BY name");
+  select.bind(run);
+  std::vector<Score> out;
+  while (select.step()) {
+    Score score;
+    score.name = select.text();
+    score.value = select.real();
+    score.baseline = select.real();
+    score.n = select.integer();
+    score.head = select.text();
+    out.push_back(std::move(score));
   }
   return out;
 }

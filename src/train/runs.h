@@ -10,7 +10,7 @@
 
 struct sqlite3;
 
-/// The record of training runs: an SQLite file with the tables `runs` and `points`.
+/// The record of training runs: an SQLite file with the tables `runs`, `points` and `scores`.
 namespace headscope::train {
 
 struct RunRecord {
@@ -21,6 +21,14 @@ struct RunRecord {
   std::uint64_t seed = 0;
   std::int64_t threads = 0, parameters = 0, step = 0, steps = 0, tokens = 0;
   double seconds = 0.0;
+};
+
+/// What a model that a run made is worth by some other measure.
+struct Score {
+  std::string name;  ///< "nsubj at_head"
+  double value = 0.0, baseline = 0.0;
+  std::int64_t n = 0;  ///< that it was counted over
+  std::string head;    ///< whose it is: "3.5"; "" : of the whole model
 };
 
 /// Others may read the file while a run writes it. Errors of all calls: kIo, naming the file and what SQLite says.
@@ -39,8 +47,12 @@ class RunStore {
   /// Where a run stands; its points become those of the state, in one transaction.
   void write(std::int64_t run, const std::string& status, const RunState& state);
   void set_status(std::int64_t run, const std::string& status);
+  /// In one transaction; scores of equal names are replaced.
+  void write_scores(std::int64_t run, const std::vector<Score>& scores);
 
   [[nodiscard]] std::vector<RunRecord> runs() const;
+  /// By their names.
+  [[nodiscard]] std::vector<Score> scores(std::int64_t run) const;
   /// Of kind "train" or "valid", by rising steps.
   [[nodiscard]] std::vector<Point> points(std::int64_t run, const char* kind) const;
 

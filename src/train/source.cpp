@@ -6,36 +6,12 @@
 
 #include "headscope/error.h"
 #include "train/draws.h"
+#include "train/rows.h"
 #include "train/vocabulary.h"
 
 namespace headscope::train {
 
 namespace {
-
-constexpr std::int32_t kNoLabel = -100;
-
-/// A batch while its sequences are put one behind the other.
-struct Rows {
-  std::vector<std::int32_t> ids, labels, starts{0};
-
-  void add(std::int32_t id, std::int32_t label = kNoLabel) {
-    ids.push_back(id);
-    labels.push_back(label);
-  }
-  void end_sequence() { starts.push_back(static_cast<std::int32_t>(ids.size())); }
-  [[nodiscard]] Batch batch() const {
-    const auto tensor = [](const std::vector<std::int32_t>& numbers) {
-      return Tensor::copy_of({DType::kI32,
-                              {static_cast<std::int64_t>(numbers.size())},
-                              reinterpret_cast<const std::byte*>(numbers.data())});
-    };
-    Batch out;
-    out.ids = tensor(ids);
-    out.labels = tensor(labels);
-    out.cu_seqlens = tensor(starts);
-    return out;
-  }
-};
 
 /// Draws windows: each of a text once before any comes again, in another order every time.
 class TextSource : public Source {

@@ -35,6 +35,7 @@ struct Hiding {
   /// Of what is hidden: shown as [MASK]; as another token of its kind; the rest as it is.
   double masked = 0.8;
   double replaced = 0.1;
+  double patches = 0.5;  ///< of moving pictures: patches, each by itself
 };
 
 /// How a picture changes by chance in training.

@@ -132,6 +132,20 @@ Var Tape::add(Var x, Var more) {
   return y;
 }
 
+void Tape::watch(Var v) {
+  std::vector<Findings>* const kept = options_.findings;
+  if (kept == nullptr) return;
+  const Shape shape{at(v).rows, at(v).width};
+  Findings& one = kept->emplace_back();
+  one.value = Tensor(DType::kF32, shape);
+  one.gradient = Tensor::zeros(DType::kF32, shape);
+  std::copy_n(numbers(v), one.value.size(), one.value.span<float>().data());
+  record([this, v, kept, n = kept->size() - 1] {
+    Tensor& to = (*kept)[n].gradient;
+    std::copy_n(gradient(v), to.size(), to.span<float>().data());
+  });
+}
+
 std::span<std::int32_t> Tape::keep(std::span<const std::int32_t> numbers) {
   const auto n = static_cast<std::int64_t>(numbers.size());
   auto* to = reinterpret_cast<std::int32_t*>(arena_.take(n)->data());

@@ -118,6 +118,8 @@ class Tape {
   /// Loss of rows [R,K] by their distance from targets, row rows[r] of [*,K].
   Loss mean_squares(Var x, const float* targets, std::span<const std::int32_t> rows);
 
+  /// The rows of v and their gradient join StepOptions::findings, if those are wanted.
+  void watch(Var v);
   /// A copy that lives as long as the step.
   std::span<std::int32_t> keep(std::span<const std::int32_t> numbers);
 

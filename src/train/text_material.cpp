@@ -59,12 +59,13 @@ std::vector<std::int64_t> windows_of(const Recipe& recipe) {
 }
 
 /// The tokenizer of a run: the folder's when it goes on, else a new one.
-std::string tokenizer_of(const Recipe& recipe, const fs::path& folder, bool goes_on) {
+std::string tokenizer_of(const Recipe& recipe, const RunOptions& options, bool goes_on) {
   std::error_code ignored;
-  if (goes_on && fs::exists(folder / "tokenizer.json", ignored))
-    return read_file(folder / "tokenizer.json");
-  const std::string made = make_tokenizer(recipe);
-  write_tokenizer(folder, made);
+  if (goes_on && fs::exists(options.folder / "tokenizer.json", ignored))
+    return read_file(options.folder / "tokenizer.json");
+  const std::string made =
+      options.tokenizer.empty() ? make_tokenizer(recipe) : read_file(options.tokenizer);
+  write_tokenizer(options.folder, made);
   return made;
 }
 
@@ -96,7 +97,7 @@ Material text_material(const Recipe& recipe,
                        const Tell& tell) {
   Material out;
   if (!goes_on) tell(RunReport::Phase::kTokenizer, 0.0, {});
-  out.key = tokenizer_of(recipe, options.folder, goes_on);
+  out.key = tokenizer_of(recipe, options, goes_on);
   const fs::path file = options.folder / "tokenizer.json";
   const Tokenizer tokenizer = Tokenizer::parse(out.key, file.string());
   check_specials(tokenizer, file);
@@ -137,26 +138,31 @@ Material text_material(const Recipe& recipe,
   return out;
 }
 
-std::string completed_config(const Recipe& recipe, std::int32_t vocabulary) {
+std::string config_with(const Recipe& recipe,
+                        std::span<const std::pair<const char*, std::int64_t>> facts) {
   nlohmann::ordered_json config = nlohmann::ordered_json::parse(recipe.config);
+  for (const auto& [key, value] : facts) {
+    if (!config.contains(key)) config[key] = value;
+  }
+  const std::int64_t vocabulary = facts.front().second;
+  if (const auto& size = config["vocab_size"]; !size.is_number_integer() || size < vocabulary) {
+    throw Error(ErrorCode::kFormat,
+                fmt::format("[recipe] expected vocab_size of at least {}, as many as there are "
+                            "tokens, found {}",
+                            vocabulary,
+                            size.dump()));
+  }
+  return config.dump(2) + '\n';
+}
+
+std::string completed_config(const Recipe& recipe, std::int32_t vocabulary) {
   const std::pair<const char*, std::int64_t> facts[] = {{"vocab_size", vocabulary},
                                                         {"pad_token_id", kPad},
                                                         {"bos_token_id", kClass},
                                                         {"eos_token_id", kSeparator},
                                                         {"cls_token_id", kClass},
                                                         {"sep_token_id", kSeparator}};
-  for (const auto& [key, value] : facts) {
-    if (!config.contains(key)) config[key] = value;
-  }
-  if (const auto& size = config["vocab_size"]; !size.is_number_integer() || size < vocabulary) {
-    throw Error(
-        ErrorCode::kFormat,
-        fmt::format("[recipe] expected vocab_size of at least {}, the tokens of the tokenizer, "
-                    "found {}",
-                    vocabulary,
-                    size.dump()));
-  }
-  return config.dump(2) + '\n';
+  return config_with(recipe, facts);
 }
 
 }  // namespace headscope::train

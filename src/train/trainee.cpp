@@ -3,6 +3,7 @@
 #include <cmath>
 
 #include "models/families.h"
+#include "models/find.h"
 #include "models/finite.h"
 #include "models/model_files.h"
 #include "models/vision.h"
@@ -49,15 +50,18 @@ struct Trainee::Parts {
 
   Parts(std::string_view config, const models::Weights* file, std::uint64_t seed)
       : Parts(config, json::parse(config, "config.json", {.bytes = kMostConfig}), file, seed) {}
+  // `config_text` is "" where the weights are not laid out as the config says: they cannot be saved under it.
   Parts(std::string_view config_text,
         const json::Value& config,
         const models::Weights* file,
-        std::uint64_t seed)
+        std::uint64_t seed,
+        const models::Stored& stored = {})
       : text(config_text), family(json::require<std::string>(config, "model_type", "config.json")) {
     parameters.reserve(kMostParameters);  // the network points into it
     network = vision_network(config, file, seed, parameters);
     if (network == nullptr)
-      network = text_network(config, file, seed, models::read_blueprint(config), parameters);
+      network =
+          text_network(config, file, seed, models::read_blueprint(config, stored), parameters);
   }
 };
 
@@ -81,6 +85,15 @@ Trainee Trainee::load(const std::filesystem::path& folder) {
   return Trainee(std::make_unique<Parts>(text, config, &weights, 0));
 }
 
+Trainee Trainee::of(const Model& model) {
+  const models::Place place = models::find(model.folder().string());
+  if (place.weights.extension() != ".gguf") return load(place.folder);
+  models::ModelFiles files = models::open_model(place);
+  const models::Blueprint b = models::read_blueprint(files.config, files.stored);
+  const models::Weights weights(std::move(files.tensors), b.prefixes, b.matrices);
+  return Trainee(std::make_unique<Parts>("", files.config, &weights, 0, files.stored));
+}
+
 const std::string& Trainee::family() const { return parts_->family; }
 std::int64_t Trainee::vocabulary() const { return parts_->network->blueprint().vocabulary; }
 std::int64_t Trainee::positions() const { return parts_->network->positions(); }
@@ -91,6 +104,7 @@ const std::vector<Parameter>& Trainee::parameters() const { return parts_->param
 Loss Trainee::step(const Batch& batch, const StepOptions& options) {
   check(options);
   Tape& tape = parts_->tape;
+  if (options.findings != nullptr) options.findings->clear();
   tape.begin(options);
   const Loss loss = parts_->network->loss(tape, batch);
   if (options.train && loss.count > 0) tape.backward();
@@ -105,6 +119,10 @@ Tensor Trainee::logits(const Batch& batch) {
 std::size_t Trainee::buffer_bytes() const { return parts_->tape.bytes(); }
 
 void Trainee::save(const std::filesystem::path& folder, DType dtype) const {
+  if (parts_->text.empty()) {
+    throw Error(ErrorCode::kUnsupported,
+                "[train] expected weights of a folder to save, found those of a GGUF file");
+  }
   if (dtype != DType::kF32 && dtype != DType::kF16 && dtype != DType::kBF16) {
     throw Error(ErrorCode::kDType,
                 fmt::format("[train] expected to save f32, f16 or bf16, found {}", name(dtype)));

@@ -73,6 +73,50 @@ TEST(Doctor, RankOfAnEmbeddingNamesHeadsThatMoveIt) {
   for (const json& head : all["heads"]) EXPECT_GE(head.at("zero").get<double>(), -1e-6);
 }
 
+TEST(Doctor, AnExperimentIsRepeatedAndComparedFigureByFigure) {
+  const Scratch scratch;
+  const std::string text = (scratch / "text.txt").string(),
+                    saved = (scratch / "saved.json").string();
+  write_file(text, std::string_view("The old king gave the young prince a sharp sword."));
+  const Said rank =
+      say_to({"doctor", "rank", planted(), "--data", text, "--save", saved, "--json"});
+  ASSERT_EQ(rank.status, 0) << rank.complaint;
+  // The council foretells no tokens: no gradients, and the reason.
+  EXPECT_NE(json::parse(rank.out).at("no_gradients").get<std::string>().find("next token"),
+            std::string::npos);
+  std::filesystem::remove(text);  // the experiment brings its own
+  const Said again = say_to({"doctor", "replay", saved, "--json"});
+  ASSERT_EQ(again.status, 0) << again.complaint << again.out;
+  EXPECT_GT(json::parse(again.out).at("figures"), 16);
+  EXPECT_TRUE(json::parse(again.out).at("same_weights"));
+  json changed = json::parse(read_file(saved));
+  changed["figures"]["heads"][3]["zero"] = changed["figures"]["heads"][3]["zero"].get<double>() + 1;
+  write_file(saved, std::string_view(changed.dump()));
+  const Said apart = say_to({"doctor", "replay", saved, "--json"});
+  EXPECT_EQ(apart.status, 1);
+  ASSERT_EQ(json::parse(apart.out).at("apart").size(), 1U);
+  EXPECT_EQ(json::parse(apart.out)["apart"][0]["where"], "heads 0.3.zero");
+  changed["experiment"] = "run";
+  write_file(saved, std::string_view(changed.dump()));
+  EXPECT_NE(say_to({"doctor", "replay", saved}).complaint.find("found \"run\""), std::string::npos);
+}
+
+TEST(Head, OnePageSaysWhatTheHeadDoes) {
+  const Scratch scratch;
+  const std::string page = (scratch / "head.html").string();
+  const Said said = say_to({"head", planted(), "0.0", "-o", page, "--top", "4"});
+  ASSERT_EQ(said.status, 0) << said.complaint;
+  EXPECT_NE(said.out.find("the token before"), said.out.npos);
+  EXPECT_NE(said.out.find("what it seeks"), said.out.npos);
+  const std::string html = read_file(page);
+  EXPECT_NE(html.find("<mark class=\"key\">"), html.npos);
+  const json all = json::parse(say_to({"head", planted(), "0.0", "--json"}).out);
+  EXPECT_EQ(all.at("labels")[0], "previous");
+  EXPECT_GT(all.at("links").size(), 3U);
+  EXPECT_GT(all["links"][0]["weight"], 0.9);
+  EXPECT_TRUE(all.at("zero").contains("mean"));
+}
+
 TEST(Doctor, CheckNamesTheHeadThatWasExchangedForNoise) {
   const Said same = say_to({"doctor", "check", planted(), "--against", planted(), "--json"});
   ASSERT_EQ(same.status, 0) << same.complaint;
@@ -152,6 +196,16 @@ TEST(Doctor, RefusesInOneLine) {
         "king"},
        "--right to be one token"},
       {{"doctor", "patch", planted(), "--clean", "king"}, "--corrupt"},
+      {{"doctor", "regroup", planted(), "-o", "out"}, "--groups"},
+      {{"doctor", "regroup", planted(), "--groups", "4", "-o", planted()}, "not there yet"},
+      {{"doctor", "regroup", planted(), "--groups", "4", "-o", "out"}, "next token"},
+      {{"doctor", "regroup", planted(), "--groups", "4", "--by", "x", "-o", "out"},
+       "mean | fitted"},
+      {{"doctor", "replay"}, "saved experiment"},
+      {{"doctor", "replay", "no-such-file.json"}, "no-such-file.json"},
+      {{"head", planted()}, "a head such as 3.5"},
+      {{"head", planted(), "0.8"}, "0.8"},
+      {{"head", planted(), "0.1", "--top", "0"}, "--top"},
       {{"doctor",
         "patch",
         planted(),
@@ -182,7 +236,7 @@ TEST(Doctor, RefusesInOneLine) {
 }
 
 TEST(Doctor, HelpIsThereInBothLanguagesAndFits) {
-  for (const char* verb : {"", "roles", "rank", "patch", "check", "prune"}) {
+  for (const char* verb : {"", "roles", "rank", "patch", "check", "prune", "regroup", "replay"}) {
     for (const char* lang : {"en", "ru"}) {
       std::vector<std::string> arguments{"doctor"};
       if (*verb != '\0') arguments.emplace_back(verb);

@@ -62,6 +62,8 @@ TEST(Words, HelpFitsEightyColumnsAndShowsAnExample) {
                           Word::kHelpPull,
                           Word::kHelpModels,
                           Word::kHelpCpu,
+                          Word::kHelpPlan,
+                          Word::kHelpSweep,
                           Word::kHelpBench}) {
     for (const Lang lang : {Lang::kEn, Lang::kRu}) {
       std::istringstream lines{std::string(text(lang, word))};

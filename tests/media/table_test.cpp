@@ -123,22 +123,31 @@ TEST(Numbers, ABinIsTheNearestCentre) {
     const double step = (code.high - code.low) / (bins - 1);
     for (int i = 0; i < 200; ++i) {
       const double x = some(random);
-      const std::int32_t id = id_of(3.0 * x, 3.0, code);
-      EXPECT_LE(std::abs(value_of(id, 3.0, code) - 3.0 * x), 3.0 * step / 2 * (1 + 1e-9));
+      const std::int32_t id = id_of(3.0 * x, {0.0, 3.0}, code);
+      EXPECT_LE(std::abs(value_of(id, {0.0, 3.0}, code) - 3.0 * x), 3.0 * step / 2 * (1 + 1e-9));
     }
-    EXPECT_EQ(id_of(1e300, 1.0, code), code.first + bins - 1);
-    EXPECT_EQ(id_of(-1e300, 1.0, code), code.first);
-    EXPECT_EQ(id_of(std::nan(""), 1.0, code), code.missing);
-    EXPECT_TRUE(std::isnan(value_of(code.start, 1.0, code)));
-    EXPECT_THROW((void)value_of(code.vocabulary(), 1.0, code), Error);
+    EXPECT_EQ(id_of(1e300, {}, code), code.first + bins - 1);
+    EXPECT_EQ(id_of(-1e300, {}, code), code.first);
+    EXPECT_EQ(id_of(std::nan(""), {}, code), code.missing);
+    EXPECT_TRUE(std::isnan(value_of(code.start, {}, code)));
+    EXPECT_THROW((void)value_of(code.vocabulary(), {}, code), Error);
   }
 }
 
-TEST(Numbers, ScaleIsTheMeanSizeOfWhatIsThere) {
+TEST(Numbers, SpreadIsTheMeanSizeOrTheDeviationOfWhatIsThere) {
   const double nan = std::nan("");
-  EXPECT_DOUBLE_EQ(scale_of(std::vector<double>{1.0, -3.0, nan}), 2.0);
-  EXPECT_DOUBLE_EQ(scale_of(std::vector<double>{0.0, 0.0}), 1.0);
-  EXPECT_DOUBLE_EQ(scale_of(std::vector<double>{1e308, 1e308}), 1e308);
+  const NumberCode plain;
+  EXPECT_DOUBLE_EQ(spread_of(std::vector<double>{1.0, -3.0, nan}, plain).scale, 2.0);
+  EXPECT_DOUBLE_EQ(spread_of(std::vector<double>{0.0, 0.0}, plain).scale, 1.0);
+  EXPECT_DOUBLE_EQ(spread_of(std::vector<double>{1e308, 1e308}, plain).scale, 1e308);
+  NumberCode centred;
+  centred.centred = true;
+  const Spread far = spread_of(std::vector<double>{1001.0, nan, 1003.0}, centred);
+  EXPECT_DOUBLE_EQ(far.centre, 1002.0);
+  EXPECT_NEAR(far.scale, 1.0, 1e-9);
+  EXPECT_DOUBLE_EQ(spread_of(std::vector<double>{7.1, 7.1, 7.1}, centred).scale, 1.0);
+  EXPECT_DOUBLE_EQ(spread_of(std::vector<double>{1e308, -1e308}, centred).scale, 1e308);
+  EXPECT_NEAR(value_of(id_of(1002.4, far, centred), far, centred), 1002.4, far.scale * 30 / 2046);
 }
 
 TEST(Numbers, RowsThenColumnsWithLabels) {
@@ -152,8 +161,8 @@ TEST(Numbers, RowsThenColumnsWithLabels) {
   EXPECT_EQ(n.labels[2].text, "row 1961-03, column temp");
   EXPECT_EQ(n.labels[4].row, 1);
   EXPECT_EQ(n.labels[4].column, 1);
-  EXPECT_DOUBLE_EQ(n.scales[1], 20.0);
-  EXPECT_EQ(n.ids[4], id_of(30.0, 20.0, code));
+  EXPECT_DOUBLE_EQ(n.spreads[1].scale, 20.0);
+  EXPECT_EQ(n.ids[4], id_of(30.0, {0.0, 20.0}, code));
   EXPECT_EQ(ids_of(t, both, code, 1).ids.size(), 3U);
 }
 

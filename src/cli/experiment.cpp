@@ -1,0 +1,257 @@
+// Saved experiments, and `headscope doctor replay`.
+#include "cli/experiment.h"
+
+#include <fmt/format.h>
+#include <unistd.h>
+#include <zlib.h>
+
+#include <algorithm>
+#include <cmath>
+#include <filesystem>
+#include <fstream>
+#include <limits>
+
+#include "cli/doctor.h"
+#include "cli/json_writer.h"
+#include "cli/signals.h"
+#include "formats/json.h"
+#include "headscope/error.h"
+#include "headscope/safetensors.h"
+#include "models/find.h"
+
+namespace headscope::cli {
+
+namespace {
+
+namespace fs = std::filesystem;
+
+// "269060552 bytes, crc32 1a2b3c4d" of all files of weights, in the order of their names.
+std::string weights_of(const std::string& model) {
+  const models::Place place = models::find(model);
+  std::vector<fs::path> files;
+  if (fs::is_directory(place.weights)) {
+    for (const auto& entry : fs::directory_iterator(place.weights)) {
+      if (entry.path().extension() == ".safetensors") files.push_back(entry.path());
+    }
+    std::sort(files.begin(), files.end());
+  } else {
+    files.push_back(place.weights);
+  }
+  std::vector<char> block(std::size_t{1} << 20);
+  std::uint64_t bytes = 0;
+  uLong sum = crc32(0, nullptr, 0);
+  for (const fs::path& path : files) {
+    std::ifstream file(path, std::ios::binary);
+    while (file.read(block.data(), static_cast<std::streamsize>(block.size())) ||
+           file.gcount() > 0) {
+      const auto n = static_cast<std::size_t>(file.gcount());
+      sum = crc32(sum, reinterpret_cast<const Bytef*>(block.data()), static_cast<uInt>(n));
+      bytes += n;
+    }
+  }
+  return fmt::format("{} bytes, crc32 {:08x}", bytes, sum);
+}
+
+// One figure that is not what it was; NaN where it is not there, or no number.
+struct Apart {
+  std::string where;
+  double was = 0.0, is = 0.0;
+  [[nodiscard]] double size() const {
+    const double d = std::abs(was - is);
+    return std::isnan(d) ? std::numeric_limits<double>::infinity() : d;
+  }
+};
+
+class Comparison {
+ public:
+  explicit Comparison(double within) : within_(within) {}
+
+  void compare(const json::Value& was, const json::Value& is, const std::string& where) {
+    if (was.is_object()) {
+      for (const auto& [key, value] : was.items()) {
+        // Times differ, and a model may lie under another name.
+        if (key == "seconds" || key == "gradient_seconds" || key == "model" || key == "headscope")
+          continue;
+        const bool there = is.is_object() && is.contains(key);
+        compare(value, there ? is[key] : json::Value(), where.empty() ? key : where + '.' + key);
+      }
+    } else if (was.is_array()) {
+      for (std::size_t i = 0; i < was.size(); ++i) {
+        const bool there = is.is_array() && i < is.size();
+        compare(was[i], there ? is[i] : json::Value(), where + ' ' + name_of(was[i], i));
+      }
+    } else if (was.is_number()) {
+      ++figures_;
+      const double x = was.get<double>();
+      const double y = is.is_number() ? is.get<double>() : std::nan("");
+      if (!(std::abs(x - y) <= within_)) apart_.push_back({where, x, y});
+    } else if (was != is) {
+      apart_.push_back({where, std::nan(""), std::nan("")});
+    }
+  }
+
+  [[nodiscard]] std::size_t figures() const { return figures_; }
+  /// Largest first.
+  [[nodiscard]] std::vector<Apart> apart() const {
+    std::vector<Apart> out = apart_;
+    std::stable_sort(
+        out.begin(), out.end(), [](const Apart& a, const Apart& b) { return a.size() > b.size(); });
+    return out;
+  }
+
+ private:
+  // "3.5" of a head, else its number.
+  static std::string name_of(const json::Value& value, std::size_t i) {
+    const bool head = value.is_object() && value.contains("layer") && value.contains("head") &&
+                      value["layer"].is_number_integer() && value["head"].is_number_integer();
+    if (!head) return std::to_string(i);
+    return fmt::format(
+        "{}.{}", value["layer"].get<std::int64_t>(), value["head"].get<std::int64_t>());
+  }
+
+  double within_;
+  std::size_t figures_ = 0;
+  std::vector<Apart> apart_;
+};
+
+// A text in a file of its own for as long as it is needed.
+class TextFile {
+ public:
+  explicit TextFile(std::string_view text)
+      : path_(fs::temp_directory_path() / fmt::format("headscope-{}.txt", ::getpid())) {
+    write_file(path_, text);
+  }
+  TextFile(const TextFile&) = delete;
+  TextFile& operator=(const TextFile&) = delete;
+  ~TextFile() {
+    std::error_code ignored;
+    fs::remove(path_, ignored);
+  }
+  [[nodiscard]] std::string path() const { return path_.string(); }
+
+ private:
+  fs::path path_;
+};
+
+struct Saved {
+  Experiment experiment;
+  json::Value figures;
+  std::string weights;
+};
+
+Saved read_experiment(const std::string& file) {
+  const std::string name = fs::path(file).filename().string();
+  const json::Value all = json::parse(read_file(file, std::size_t{1} << 30), name);
+  const auto text = [&](const char* key) { return json::require<std::string>(all, key, name); };
+  Saved out;
+  out.experiment.verb = text("experiment");
+  out.experiment.model = text("model");
+  out.experiment.arguments = json::require<std::vector<std::string>>(all, "arguments", name);
+  out.experiment.data = json::get_or<std::string>(all, "data", "", name);
+  out.weights = text("weights");
+  out.figures = json::require<json::Value>(all, "figures", name);
+  if (out.experiment.verb != "doctor rank" && out.experiment.verb != "doctor patch") {
+    throw Error(ErrorCode::kFormat,
+                fmt::format("[{}] expected an experiment of doctor rank or doctor patch, found {}",
+                            name,
+                            json::quote(out.experiment.verb)));
+  }
+  return out;
+}
+
+// What the verb says now, as JSON.
+json::Value run_again(const Experiment& experiment, const std::string& model, Lang lang) {
+  std::vector<std::string> words = experiment.arguments;
+  std::optional<TextFile> data;
+  if (!experiment.data.empty()) {
+    data.emplace(experiment.data);
+    words.insert(words.end(), {"--data", data->path()});
+  }
+  words.insert(words.end(), {"--json", "--", model});
+  std::string said;
+  (void)(experiment.verb == "doctor rank" ? doctor_rank(words, lang, said)
+                                          : doctor_patch(words, lang, said));
+  return json::parse(said, "replay");
+}
+
+std::string number(double x) { return std::isnan(x) ? "-" : fmt::format("{:.6g}", x); }
+
+std::string as_json(const Saved& saved,
+                    const std::string& weights,
+                    std::size_t figures,
+                    std::span<const Apart> apart,
+                    double within) {
+  JsonWriter json;
+  json.begin_object().field("headscope", HEADSCOPE_VERSION).field("verb", "doctor replay");
+  json.field("experiment", saved.experiment.verb).field("figures", figures);
+  json.field("within", within).field("weights", weights);
+  json.field("same_weights", weights == saved.weights);
+  json.key("apart").begin_array();
+  for (const Apart& one : apart) {
+    json.begin_object().field("where", one.where).field("was", one.was);
+    json.field("is", one.is).end_object();
+  }
+  json.end_array().end_object();
+  return std::move(json).take();
+}
+
+}  // namespace
+
+void save_experiment(const std::string& file, const Experiment& experiment, const Model& model) {
+  json::Value all = json::Value::object();
+  all["headscope"] = HEADSCOPE_VERSION;
+  all["experiment"] = experiment.verb;
+  all["model"] = experiment.model;
+  all["weights"] = weights_of(model.folder().string());
+  all["arguments"] = experiment.arguments;
+  if (!experiment.data.empty()) all["data"] = experiment.data;
+  all["figures"] = json::parse(experiment.figures, "figures");
+  const Writing writing;
+  write_file(file, std::string_view(all.dump(1) + '\n'));
+}
+
+int doctor_replay(std::span<const std::string> arguments, Lang lang, std::string& out) {
+  std::vector<std::string> words;
+  std::string within_word, top_word;
+  Parser parser("doctor replay", lang);
+  parser.positionals(words);
+  parser.option("--within", within_word);
+  parser.option("--top", top_word);
+  const Call call = parser.parse(arguments);
+  if (call.help) {
+    out += text(lang, Word::kHelpDoctorReplay);
+    return 0;
+  }
+  if (words.empty() || words.size() > 2)
+    throw Error(ErrorCode::kUsage, say(lang, Word::kReplayNeedsFile, call.verb, words.size()));
+  const double within = within_word.empty() ? 1e-3 : parse_number(call, "--within", within_word);
+  const auto top = static_cast<std::size_t>(
+      top_word.empty() ? 10 : parse_integer(call, "--top", top_word, 1, 1'000'000));
+  const Saved saved = read_experiment(words[0]);
+  const std::string model = words.size() == 2 ? words[1] : saved.experiment.model;
+  const json::Value figures = run_again(saved.experiment, model, lang);
+  const std::string weights = weights_of(model);
+  Comparison comparison(within);
+  comparison.compare(saved.figures, figures, "");
+  std::vector<Apart> apart = comparison.apart();
+  const int status = apart.empty() ? 0 : 1;
+  if (call.json) {
+    out += as_json(saved, weights, comparison.figures(), apart, within);
+    return status;
+  }
+  out += say(lang, Word::kReplayWas, saved.experiment.verb, clean(model)) + '\n';
+  if (weights != saved.weights)
+    out += "  " + say(lang, Word::kReplayWeights, weights, saved.weights) + '\n';
+  if (apart.empty()) {
+    out += "  " + say(lang, Word::kReplaySame, comparison.figures(), within) + '\n';
+    return status;
+  }
+  out += "  " + say(lang, Word::kReplayApart, apart.size(), comparison.figures(), within) + '\n';
+  apart.resize(std::min(apart.size(), top));
+  for (const Apart& one : apart)
+    out += "    " + say(lang, Word::kReplayRow, clean(one.where), number(one.was), number(one.is)) +
+           '\n';
+  return status;
+}
+
+}  // namespace headscope::cli

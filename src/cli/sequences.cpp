@@ -1,0 +1,294 @@
+#include "cli/sequences.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <filesystem>
+
+#include "cli/json_writer.h"
+#include "cli/progress.h"
+#include "headscope/error.h"
+#include "headscope/forecast.h"
+#include "headscope/safetensors.h"
+
+namespace headscope::cli {
+
+namespace {
+
+[[noreturn]] void wrong_kind(const Call& call, Word wanted, const std::string& path) {
+  throw Error(ErrorCode::kInput, say(call.screen.lang, wanted, clean(path), name(sniff(path))));
+}
+
+// How a tune went on.
+struct GoneOn {
+  Score score;
+  std::int64_t known = 0, read = 0;  // steps of the file, and how many of them were read
+  std::vector<std::int32_t> ids;     // of the answer
+};
+
+// The last steps that leave room for the answer, always behind [start].
+std::vector<std::int32_t> shortened(std::vector<std::int32_t> ids,
+                                    std::int64_t voices,
+                                    std::int64_t most) {
+  const std::int64_t steps = (static_cast<std::int64_t>(ids.size()) - 1) / voices;
+  const std::int64_t kept = std::min(steps, std::max<std::int64_t>(1, (most - 1) / voices));
+  ids.erase(ids.begin() + 1, ids.begin() + 1 + (steps - kept) * voices);
+  return ids;
+}
+
+GoneOn sing(const Model& model, const NoteCode& code, const Tune& tune, GenerateOptions options) {
+  GoneOn out;
+  out.score = score_of(tune, code);
+  out.known = out.score.steps();
+  const auto voices = static_cast<std::int64_t>(code.voices.size());
+  const std::int64_t positions = options.positions > 0 ? options.positions : model.positions();
+  options.most = std::min(options.most, positions / 2);
+  const std::vector<std::int32_t> ids =
+      shortened(ids_of(out.score, code), voices, positions - options.most);
+  out.read = (static_cast<std::int64_t>(ids.size()) - 1) / voices;
+  Generator generator(model, options);
+  generator.read(ids);
+  while (generator.step()) {
+  }
+  for (const std::int32_t id : generator.answer()) {
+    if (id == code.end) break;
+    if (id == code.rest || id >= code.first) out.ids.push_back(id);
+  }
+  // Whole steps alone: half a chord is none.
+  out.ids.resize(out.ids.size() - out.ids.size() % static_cast<std::size_t>(voices));
+  const Score more = score_of(out.ids, code);
+  out.score.pitch.insert(out.score.pitch.end(), more.pitch.begin(), more.pitch.end());
+  return out;
+}
+
+// A line a beat: "17.1  E5  C5  G4  C3".
+std::string beats(const Screen& screen, const Score& score, std::int64_t from) {
+  std::string out;
+  for (std::int64_t step = from; step < score.steps(); step += score.steps_per_beat) {
+    const std::int64_t beat = step / score.steps_per_beat;
+    std::string line =
+        "  " +
+        right(fmt::format("{}.{}", beat / score.beats_per_bar + 1, beat % score.beats_per_bar + 1),
+              6);
+    for (int v = 0; v < score.voices; ++v) {
+      const int pitch = score.pitch[static_cast<std::size_t>(step * score.voices + v)];
+      line += "  " + left(pitch < 0 ? "-" : note_name(pitch), 4);
+    }
+    out += clip(trimmed(line), screen.width) + '\n';
+  }
+  return out;
+}
+
+int surprise(const Call& call,
+             const Model& model,
+             const NoteCode& code,
+             const Tune& tune,
+             const RunWishes& wishes,
+             std::string& out) {
+  const std::vector<std::int32_t> ids = ids_of(score_of(tune, code), code);
+  const Foresight found = foresight(model, ids, wishes.generate.edits, wishes.generate.positions);
+  if (call.json) {
+    JsonWriter json;
+    json.begin_object().field("headscope", HEADSCOPE_VERSION).field("verb", "run");
+    json.field("model", model.name()).field("tokens", found.tokens);
+    json.field("nll", found.nll).field("perplexity", found.perplexity());
+    json.array<float>("each", found.each).end_object();
+    out += std::move(json).take();
+    return 0;
+  }
+  out += say(call.screen.lang,
+             Word::kRunPerplexity,
+             figure(found.perplexity()),
+             figure(found.nll),
+             counted(call.screen.lang, Word::kTokens, found.tokens)) +
+         '\n';
+  return 0;
+}
+
+int go_on_tune(const Call& call,
+               const Model& model,
+               const NoteCode& code,
+               const std::string& path,
+               RunWishes wishes,
+               const GoOnWishes& more,
+               std::string& out) {
+  const Lang lang = call.screen.lang;
+  if (sniff(path) != MediaKind::kMidi) wrong_kind(call, Word::kRunReadsNotes, path);
+  const Tune tune = read_midi(path);
+  if (more.perplexity) return surprise(call, model, code, tune, wishes, out);
+  if (!more.temperature_given) wishes.generate.sampling.temperature = 1.0F;
+  GoneOn gone;
+  {
+    const Progress progress(say(lang, Word::kRunning, clean(path)));
+    gone = sing(model, code, tune, wishes.generate);
+  }
+  const std::int64_t added = gone.score.steps() - gone.known;
+  if (!more.output.empty())
+    write_file(more.output, std::string_view(midi_bytes(tune_of(gone.score))));
+  if (call.json) {
+    JsonWriter json;
+    json.begin_object().field("headscope", HEADSCOPE_VERSION).field("verb", "run");
+    json.field("model", model.name()).field("known_steps", gone.known);
+    json.field("read_steps", gone.read).field("steps", added);
+    json.array<std::int32_t>("ids", gone.ids).end_object();
+    out += std::move(json).take();
+    return 0;
+  }
+  const auto in_beats = [&](std::int64_t steps) {
+    return static_cast<double>(steps) / gone.score.steps_per_beat;
+  };
+  out += say(lang, Word::kRunTune, clean(path), in_beats(gone.known), in_beats(added)) + '\n';
+  if (gone.read < gone.known) out += say(lang, Word::kRunTuneCut, in_beats(gone.read)) + '\n';
+  out += beats(call.screen, gone.score, gone.known);
+  if (!more.output.empty()) out += "  " + say(lang, Word::kWrote, clean(more.output)) + '\n';
+  return 0;
+}
+
+// The next rows of one column, and what became of the last rows when they were foretold without being seen.
+struct Column {
+  std::string name;
+  Forecast next;
+  std::int64_t period = 1;
+  std::int64_t held = 0;
+  double error = 0.0, baseline = 0.0;
+};
+
+Column column_of(const Model& model,
+                 const NumberCode& code,
+                 const Table::Column& column,
+                 const ForecastOptions& options) {
+  Column out;
+  out.name = column.name;
+  const std::span<const double> values = column.values;
+  out.next = forecast(model, code, values, options);
+  const auto n = static_cast<std::int64_t>(values.size());
+  out.held = std::min(options.rows, n / 3);
+  out.period = period_of(values.first(static_cast<std::size_t>(n - out.held)));
+  if (out.held < 1) return out;
+  const auto known = values.first(static_cast<std::size_t>(n - out.held));
+  const auto truth = values.last(static_cast<std::size_t>(out.held));
+  ForecastOptions back = options;
+  back.rows = out.held;
+  out.error = mean_error(forecast(model, code, known, back).middle, truth);
+  out.baseline = mean_error(one_period_ago(known, out.period, out.held), truth);
+  return out;
+}
+
+std::string as_csv(const std::vector<Column>& columns, std::int64_t rows) {
+  const auto quoted = [](const std::string& name) {
+    std::string text;
+    for (const char c : name) text += c == '"' ? std::string("\"\"") : std::string(1, c);
+    return '"' + text + '"';
+  };
+  std::string out = "row";
+  for (const Column& c : columns)
+    out += ',' + quoted(c.name) + ',' + quoted(c.name + " low") + ',' + quoted(c.name + " high");
+  out += '\n';
+  for (std::int64_t row = 0; row < rows; ++row) {
+    const auto at = static_cast<std::size_t>(row);
+    out += fmt::format("+{}", row + 1);
+    for (const Column& c : columns)
+      out +=
+          fmt::format(",{:.8g},{:.8g},{:.8g}", c.next.middle[at], c.next.low[at], c.next.high[at]);
+    out += '\n';
+  }
+  return out;
+}
+
+std::string as_json(const Model& model,
+                    const std::vector<Column>& columns,
+                    const ForecastOptions& options) {
+  JsonWriter json;
+  json.begin_object().field("headscope", HEADSCOPE_VERSION).field("verb", "run");
+  json.field("model", model.name()).field("rows", options.rows).field("paths", options.paths);
+  json.key("columns").begin_array();
+  for (const Column& c : columns) {
+    json.begin_object().field("name", clean(c.name)).array<double>("middle", c.next.middle);
+    json.array<double>("low", c.next.low).array<double>("high", c.next.high);
+    json.field("period", c.period).field("held", c.held);
+    json.field("error", c.error).field("baseline", c.baseline).end_object();
+  }
+  json.end_array().end_object();
+  return std::move(json).take();
+}
+
+int go_on_table(const Call& call,
+                const Model& model,
+                const NumberCode& code,
+                const std::string& path,
+                const RunWishes& wishes,
+                const GoOnWishes& more,
+                std::string& out) {
+  const Lang lang = call.screen.lang;
+  if (sniff(path) != MediaKind::kText) wrong_kind(call, Word::kRunReadsTable, path);
+  const Table table = read_csv(path);
+  ForecastOptions options;
+  if (more.tokens_given) options.rows = wishes.generate.most;
+  if (wishes.generate.sampling.seed != 0) options.seed = wishes.generate.sampling.seed;
+  std::vector<Column> columns;
+  {
+    const Progress progress(say(lang, Word::kRunning, clean(path)));
+    for (const std::size_t c : columns_of(table, more.columns))
+      columns.push_back(column_of(model, code, table.columns[c], options));
+  }
+  if (!more.output.empty())
+    write_file(more.output, std::string_view(as_csv(columns, options.rows)));
+  if (call.json) {
+    out += as_json(model, columns, options);
+    return 0;
+  }
+  for (const Column& c : columns) {
+    out += paint(call.screen, Paint::kTitle, clip(clean(c.name), call.screen.width)) + '\n';
+    out += "  " + say(lang, Word::kForecastHead, 100.0 * options.inside, options.paths) + '\n';
+    for (std::int64_t row = 0; row < options.rows; ++row) {
+      const auto at = static_cast<std::size_t>(row);
+      out += fmt::format("  {:>5}  {:>12.6g}   {:.6g} .. {:.6g}\n",
+                         fmt::format("+{}", row + 1),
+                         c.next.middle[at],
+                         c.next.low[at],
+                         c.next.high[at]);
+    }
+    if (c.held > 0)
+      out += "  " +
+             wrap(say(lang,
+                      Word::kForecastHeld,
+                      c.held,
+                      fmt::format("{:.4g}", c.error),
+                      c.period,
+                      fmt::format("{:.4g}", c.baseline)),
+                  call.screen.width,
+                  2) +
+             '\n';
+  }
+  if (!more.output.empty()) out += "  " + say(lang, Word::kWrote, clean(more.output)) + '\n';
+  return 0;
+}
+
+}  // namespace
+
+SequenceCode code_beside(const Model& model) {
+  const std::filesystem::path described = model.folder() / "media.json";
+  std::error_code ignored;
+  if (!std::filesystem::is_regular_file(described, ignored)) return {};
+  return SequenceCode::read(described);
+}
+
+int go_on(const Call& call,
+          const Model& model,
+          const SequenceCode& code,
+          const std::string& path,
+          RunWishes wishes,
+          const GoOnWishes& more,
+          std::string& out) {
+  if (code.numbers && (more.perplexity || more.temperature_given)) {
+    throw Error(ErrorCode::kUnsupported,
+                say(call.screen.lang,
+                    Word::kRunNoTalk,
+                    more.perplexity ? "--perplexity" : "--temperature",
+                    clean(model.name())));
+  }
+  if (code.notes) return go_on_tune(call, model, *code.notes, path, std::move(wishes), more, out);
+  return go_on_table(call, model, *code.numbers, path, wishes, more, out);
+}
+
+}  // namespace headscope::cli

@@ -1,0 +1,81 @@
+#include "cli/train_watch.h"
+
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstdio>
+#include <cstdlib>
+
+#include "cli/screen.h"
+
+namespace headscope::cli {
+
+using train::RunReport;
+using Clock = std::chrono::steady_clock;
+
+std::string duration(double seconds) {
+  const auto s = static_cast<std::int64_t>(std::clamp(seconds, 0.0, 1e7));
+  if (s < 60) return fmt::format("{} s", s);
+  return s < 3600 ? fmt::format("{}:{:02} min", s / 60, s % 60)
+                  : fmt::format("{}:{:02} h", s / 3600, s % 3600 / 60);
+}
+
+void TrainWatch::show(const RunReport& r, const std::string& also) {
+  // Steps leave files behind: from the first on, Ctrl-C waits for a checkpoint.
+  if (r.phase == RunReport::Phase::kSteps && !writing_) writing_.emplace();
+  const auto now = Clock::now();
+  if (now < next_) return;
+  const bool terminal = ::isatty(STDERR_FILENO) != 0;
+  next_ = now + (terminal ? std::chrono::milliseconds(250) : std::chrono::milliseconds(60'000));
+  if (terminal) {
+    progress_.now(line(r) + also);
+  } else {
+    fmt::print(stderr, "{}{}\n", line(r), also);
+    std::fflush(stderr);
+  }
+}
+
+void TrainWatch::stopped(std::int64_t step, std::int64_t steps) {
+  fmt::print(stderr, "\r\x1b[K{}\n", say(lang_, Word::kTrainStopped, step, steps));
+  std::fflush(stderr);
+  writing_.reset();
+}
+
+std::string TrainWatch::line(const RunReport& r) const {
+  using Phase = RunReport::Phase;
+  switch (r.phase) {
+    case Phase::kTokenizer:
+      return std::string(text(lang_, Word::kTrainTokenizer));
+    case Phase::kTexts:
+      return say(lang_, Word::kTrainTexts, clean(r.file), 100.0 * r.part);
+    case Phase::kValidation:
+      return std::string(text(lang_, Word::kTrainValidation));
+    case Phase::kCheckpoint:
+      return std::string(text(lang_, Word::kTrainCheckpoint));
+    case Phase::kSteps:
+      break;
+  }
+  const std::string valid =
+      r.valid_loss < 0.0 ? std::string() : say(lang_, Word::kTrainValid, r.valid_loss);
+  return say(lang_,
+             Word::kTrainStep,
+             r.step,
+             r.steps,
+             r.loss,
+             valid,
+             r.tokens_per_second,
+             duration(r.seconds_left));
+}
+
+std::filesystem::path text_cache() {
+  if (const char* xdg = std::getenv("XDG_CACHE_HOME"); xdg != nullptr && *xdg != '\0') {
+    return std::filesystem::path(xdg) / "headscope" / "texts";
+  }
+  if (const char* home = std::getenv("HOME"); home != nullptr && *home != '\0') {
+    return std::filesystem::path(home) / ".cache" / "headscope" / "texts";
+  }
+  return std::filesystem::temp_directory_path() / "headscope-texts";
+}
+
+}  // namespace headscope::cli

@@ -1,0 +1,58 @@
+#pragma once
+
+#include <span>
+#include <vector>
+
+#include "doctor/baseline.h"
+
+/// One head by itself: where it looked hardest, and what its weights write and seek.
+namespace headscope::doctor {
+
+/// A row of a text that gives much of its weight to one key.
+struct Link {
+  std::size_t text = 0;
+  std::int64_t row = 0, key = 0;
+  double weight = 0.0;
+};
+struct Links {
+  std::vector<Link> strongest;  ///< each pair of tokens once, falling weight
+  double first_mass = 0.0;      ///< mean weight on the first token, rows behind it
+};
+/// The `most` strongest, the first token of each text left out: many heads rest there.
+/// Cost  a run of each text up to the head's layer, O(T) numbers. Errors: those of Model::run.
+Links strongest_links(const Model& model,
+                      HeadId head,
+                      std::span<const Tokens> texts,
+                      std::size_t most);
+
+struct WordPair {
+  std::int32_t from = 0, to = 0;
+  double score = 0.0;
+};
+struct CircuitOptions {
+  std::int64_t words =
+      0;  ///< the first so many of the vocabulary; 0: all. Special ones are left out
+  std::size_t most = 12;  ///< pairs of each circuit
+  Told told{};
+};
+struct Circuits {
+  std::int64_t words = 0;
+  /// Where `from` is attended to, the logit of `to` rises above that of the mean word, by so much times what the final
+  /// norm divides by. Empty where heads do not add to the stream that logits are read from (Network::readout).
+  std::vector<WordPair> writes;
+  /// Score in nats of query `from` on key `to` without biases by distance.
+  std::vector<WordPair> seeks;
+};
+/// The strongest pairs of both circuits, each word once on either side. Words are their embeddings at position 0, normed
+/// as the layer norms them, as if no layer were below; rotary positions do not turn there, so what they add is left out.
+/// Cost  one layer over all words; 2 V^2 D flop a circuit at most, in blocks: those whose norms cannot reach the pairs
+/// found so far are skipped (|a.b| <= |a||b|). Memory  O(V D).
+/// Errors: kUnsupported for a model of more than one stack.  Source  Elhage 2021.
+Circuits circuits(const Model& model, HeadId head, const CircuitOptions& options = {});
+
+/// The strongest products of a row of `a` with a row of `b`, both [N,D]: `most` rows of `a` with their best partners in
+/// falling order, each partner once; where the 64 * most strongest rows have not so many, partners come again behind
+/// them. `from` and `to` are rows. What `circuits` is made of.
+std::vector<WordPair> strongest_products(const Tensor& a, const Tensor& b, std::size_t most);
+
+}  // namespace headscope::doctor
