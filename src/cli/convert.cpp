@@ -8,6 +8,7 @@
 #include "cli/progress.h"
 #include "cli/signals.h"
 #include "headscope/error.h"
+#include "models/find.h"
 #include "models/gguf_convert.h"
 
 /// `headscope convert`: a model from a Hugging Face folder to GGUF, or the other way.
@@ -61,12 +62,17 @@ int convert(std::span<const std::string> arguments, Lang lang, std::string& out)
   if (words.size() != 1 || target.empty()) {
     throw Error(ErrorCode::kUsage, std::string(text(lang, Word::kConvertNeeds)));
   }
-  const fs::path from(words.front());
   const fs::path to(target);
-  if (is_gguf(from) == is_gguf(to)) {
-    throw Error(ErrorCode::kUsage, std::string(text(lang, Word::kConvertSides)));
-  }
+  const auto expect_sides = [&](const fs::path& from) {
+    if (is_gguf(from) == is_gguf(to))
+      throw Error(ErrorCode::kUsage, std::string(text(lang, Word::kConvertSides)));
+  };
+  if (is_gguf(words.front())) expect_sides(words.front());
   const DType dtype = dtype_of(call, dtype_word, is_gguf(to));
+  // A path, a built-in model, or one of the cache: its GGUF file, or the folder of its files.
+  const models::Place place = models::find(words.front());
+  const fs::path from = is_gguf(place.weights) ? place.weights : place.folder;
+  expect_sides(from);
   check_target(call, to, force);
   {
     Progress progress(clean(from.string()));

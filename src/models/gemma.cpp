@@ -1,4 +1,5 @@
-// Gemma 1 to 3: Gemma Team 2024, 2024, 2025.
+// Gemma 1 to 3: Gemma Team 2024, 2024, 2025. Of a Gemma 3 that also reads pictures (4B and larger) the part that
+// reads text: its tower and projector of pictures are left where they lie.
 #include <cmath>
 
 #include "models/families.h"
@@ -24,6 +25,23 @@ void four_norms(Blueprint& b) {
     layer.mlp_norms.before = "pre_feedforward_layernorm";
     layer.mlp_norms.after = "post_feedforward_layernorm";
   }
+}
+
+// Of a model that reads pictures, too; published files leave out what is Transformers' default.
+json::Value text_part(const json::Value& whole) {
+  json::Value words = {{"vocab_size", 262208},
+                       {"hidden_size", 2304},
+                       {"intermediate_size", 9216},
+                       {"num_hidden_layers", 26},
+                       {"num_attention_heads", 8},
+                       {"num_key_value_heads", 4},
+                       {"head_dim", 256},
+                       {"max_position_embeddings", 131072}};
+  const json::Value* text = json::find(whole, "text_config", "config.json");
+  if (text == nullptr) return words;
+  (void)json::find(*text, "model_type", "config.json");  // refuses what is no object
+  words.update(*text);
+  return words;
 }
 
 void scores(const json::Value& config, Blueprint& b) {
@@ -54,9 +72,16 @@ Blueprint gemma2(const json::Value& config) {
   return b;
 }
 
-Blueprint gemma3_text(const json::Value& config) {
+Blueprint gemma3_text(const json::Value& whole) {
+  const bool alone = word_or(whole, "model_type", "gemma3_text") == "gemma3_text";
+  const json::Value config = alone ? whole : text_part(whole);
   Blueprint b = gemma_like(config, {.base = 1e6, .layer_type = "full_attention"});
   b.family = "gemma3_text";
+  if (!alone) {
+    b.family = "gemma3";
+    b.prefixes = {"model.language_model.", "language_model.model.", "language_model.", "model."};
+    b.heads_on_top.push_back(words_head(config, "ForConditionalGeneration", "lm_head", true));
+  }
   four_norms(b);
   scores(config, b);
   const Rope local = read_rope(

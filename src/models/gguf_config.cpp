@@ -52,6 +52,9 @@ class Keys {
     if (!found.is_number_float() || !std::isfinite(found.get<float>())) return found;
     return std::strtod(fmt::format("{}", found.get<float>()).c_str(), nullptr);
   }
+  [[nodiscard]] double number(std::string_view key) const {
+    return json::as<double>(value(key), prefix_ + std::string(key), file_.name());
+  }
 
  private:
   [[nodiscard]] const json::Value& common(const json::Value& value, const std::string& name) const {
@@ -110,23 +113,46 @@ json::Value llama3_scaling(const std::vector<float>& factors, double theta, std:
     const std::vector<float> again = llama3_factors(scaling, theta, width);
     bool same = true;
     for (std::size_t i = 0; i < factors.size(); ++i)
-      same = same && std::abs(again[i] - factors[i]) <= 1e-4F * factors[i];
+      same = same && std::abs(again[i] - factors[i]) <= 1e-6F * factors[i];
     if (same) return scaling;
   }
   return nullptr;
 }
 
+/// Factors beside the usual one: see put_attention_factor.
+void put_yarn(const Keys& keys, const GgufFamily& family, json::Value& scaling) {
+  if (keys.find("rope.scaling.yarn_log_multiplier") != nullptr) {
+    const double all = 10.0 * keys.number("rope.scaling.yarn_log_multiplier");
+    if (family.architecture == "deepseek2" && all != 0.0)
+      scaling["mscale"] = scaling["mscale_all_dim"] = all;
+  }
+  if (keys.find("rope.scaling.yarn_attn_factor") != nullptr)
+    scaling["attention_factor"] = keys.number("rope.scaling.yarn_attn_factor");
+  if (keys.find("rope.scaling.attn_factor") == nullptr) return;
+  const double share = keys.number("rope.scaling.attn_factor");
+  const auto factor = json::get_or<double>(scaling, "factor", 1.0, "rope_scaling");
+  scaling["attention_factor"] =
+      family.architecture == "olmo2" ? share : share * yarn_magnitude(factor);
+}
+
 /// How rotary positions are stretched, in the words of rope_scaling; null when they are not.
-json::Value rope_scaling(const Gguf& file, const Keys& keys, json::Value& config, double theta) {
+json::Value rope_scaling(const Gguf& file,
+                         const Keys& keys,
+                         const GgufFamily& family,
+                         json::Value& config,
+                         double theta) {
   const std::int64_t original = keys.size("rope.scaling.original_context_length");
   const std::int64_t context = keys.size("context_length");
   const AnyView* longer = file.find("rope_factors_long.weight");
   const AnyView* shorter = file.find("rope_factors_short.weight");
   if (longer != nullptr && shorter != nullptr) {
     if (original > 0) config["original_max_position_embeddings"] = original;
-    return {{"type", "longrope"},
-            {"long_factor", floats_of(*longer)},
-            {"short_factor", floats_of(*shorter)}};
+    json::Value scaling = {{"type", "longrope"},
+                           {"long_factor", floats_of(*longer)},
+                           {"short_factor", floats_of(*shorter)}};
+    if (keys.find("rope.scaling.attn_factor") != nullptr)
+      scaling["attention_factor"] = keys.value("rope.scaling.attn_factor");
+    return scaling;
   }
   if (const AnyView* factors = file.find("rope_freqs.weight");
       factors != nullptr && factors->size() > 0) {
@@ -154,6 +180,7 @@ json::Value rope_scaling(const Gguf& file, const Keys& keys, json::Value& config
   if (old != nullptr && !scaling.contains("factor"))
     scaling["factor"] = keys.value("rope.scale_linear");
   if (original > 0) scaling["original_max_position_embeddings"] = original;
+  if (name == "yarn") put_yarn(keys, family, scaling);
   return scaling;
 }
 
@@ -163,6 +190,46 @@ void put_tokens(const Gguf& file, json::Value& config) {
     const json::Value* id = json::find(file.metadata(), "tokenizer.ggml." + gguf, file.name());
     if (id != nullptr) config[hf] = *id;
   }
+}
+
+/// Layers whose windows are listed one by one. False when they are not.
+bool put_layer_types(const Gguf& file, const Keys& keys, json::Value& config) {
+  const json::Value* list = keys.find("attention.sliding_window_pattern");
+  if (list == nullptr || !list->is_array()) return false;
+  json::Value& types = config["layer_types"] = json::Value::array();
+  for (const json::Value& one : *list) {
+    const bool sliding =
+        one.is_boolean() ? one.get<bool>()
+                         : json::as<std::int64_t>(one, "sliding_window_pattern", file.name()) != 0;
+    types.push_back(sliding ? "sliding_attention" : "full_attention");
+  }
+  return true;
+}
+
+void put_deepseek(const Gguf& file,
+                  const Keys& keys,
+                  const GgufFamily& family,
+                  json::Value& config) {
+  // Files with attn_k_b and attn_v_b speak of what is cached, and of heads under other keys.
+  const std::int64_t whole = keys.size("attention.key_length_mla");
+  const std::int64_t key = whole > 0 ? whole : keys.size("attention.key_length");
+  if (const std::int64_t value = keys.size("attention.value_length_mla"); value > 0)
+    config["v_head_dim"] = value;
+  config["qk_nope_head_dim"] = key - keys.size("rope.dimension_count");
+  config["num_key_value_heads"] = config["num_attention_heads"];
+  config.erase("head_dim");
+  if (!config.contains("q_lora_rank")) config["q_lora_rank"] = nullptr;
+  config["norm_topk_prob"] =
+      keys.find("expert_weights_norm") != nullptr &&
+      json::as<bool>(keys.value("expert_weights_norm"), "expert_weights_norm", file.name());
+  const bool v3 = family.model_type == "deepseek_v3";
+  // Files of V3 and R1 from before there was a key; no other model has as many experts.
+  if (v3 && !config.contains("n_group") && keys.size("expert_count") == 256) {
+    config["n_group"] = 8;
+    config["topk_group"] = 4;
+  }
+  if (!v3)
+    config["topk_method"] = keys.size("expert_group_count") > 1 ? "group_limited_greedy" : "greedy";
 }
 
 /// What a table of names cannot say.
@@ -191,8 +258,23 @@ void put_own_facts(const Gguf& file,
     config["rope_local_base_freq"] = keys.find("rope.freq_base_swa") == nullptr
                                          ? json::Value(10000.0)
                                          : keys.value("rope.freq_base_swa");
-    const std::int64_t pattern = keys.size("attention.sliding_window_pattern");
-    config["sliding_window_pattern"] = pattern > 0 ? pattern : 6;
+    if (!put_layer_types(file, keys, config)) {
+      const std::int64_t pattern = keys.size("attention.sliding_window_pattern");
+      config["sliding_window_pattern"] = pattern > 0 ? pattern : 6;
+    }
+  }
+  if (type == "olmo3") {
+    (void)put_layer_types(file, keys, config);
+    json::Value full = config.value("rope_scaling", json::Value::object());
+    full["rope_theta"] = config.value("rope_theta", json::Value(10000.0));
+    const json::Value sliding = {
+        {"rope_type", "default"},
+        {"rope_theta",
+         keys.find("rope.freq_base_swa") == nullptr ? full["rope_theta"]
+                                                    : keys.value("rope.freq_base_swa")}};
+    config["rope_parameters"] = {{"full_attention", full}, {"sliding_attention", sliding}};
+    config.erase("rope_scaling");
+    config.erase("rope_theta");
   }
   if (type == "falcon") {
     const bool two = file.find("blk.0.attn_norm_2.weight") != nullptr;
@@ -206,14 +288,7 @@ void put_own_facts(const Gguf& file,
         types != nullptr && types->shape.size() == 2)
       config["type_vocab_size"] = types->shape[0];
   }
-  if (type == "deepseek_v2") {
-    config["qk_nope_head_dim"] = key - keys.size("rope.dimension_count");
-    config.erase("head_dim");
-    if (!config.contains("q_lora_rank")) config["q_lora_rank"] = nullptr;
-    config["norm_topk_prob"] =
-        keys.find("expert_weights_norm") != nullptr &&
-        json::as<bool>(keys.value("expert_weights_norm"), "expert_weights_norm", file.name());
-  }
+  if (family.architecture == "deepseek2") put_deepseek(file, keys, family, config);
   if (family.experts && config.contains("mlp_only_layers")) {
     json::Value& plain = config["mlp_only_layers"];
     const std::int64_t layers = gguf_sizes(file, family).layers;
@@ -238,6 +313,19 @@ const GgufFamily& gguf_family_in(const Gguf& file) {
       json::find(file.metadata(), architecture + ".attention.sliding_window", file.name()) !=
       nullptr;
   if (architecture == "llama" && window && !has_experts) return *gguf_family_of_type("mistral");
+  if (architecture == "olmo2" && window) return *gguf_family_of_type("olmo3");
+  if (architecture == "deepseek2") {
+    const auto gate =
+        json::get_or<std::int64_t>(file.metadata(), "deepseek2.expert_gating_func", 1, file.name());
+    if (gate == 2) return *gguf_family_of_type("deepseek_v3");
+    if (gate != 0 && gate != 1) {
+      throw Error(ErrorCode::kUnsupported,
+                  fmt::format("[{}] expected deepseek2.expert_gating_func 1 (softmax) or 2 "
+                              "(sigmoid), found {}",
+                              file.name(),
+                              gate));
+    }
+  }
   if (const GgufFamily* family = gguf_family(architecture, has_experts)) return *family;
   throw Error(ErrorCode::kUnsupported,
               fmt::format("[{}] expected general.architecture among {}, found {}",
@@ -280,6 +368,9 @@ json::Value config_from_gguf(const Gguf& file, const GgufFamily& family) {
   config["tie_word_embeddings"] = file.find("output.weight") == nullptr;
   for (const auto& [hf, tensor] : pairs_of(family.present))
     config[hf] = file.find("blk.0." + tensor) != nullptr;
+  // Some models of Llama's kin have biases at queries, keys and values alone.
+  if (config.value("attention_bias", false) && file.find("blk.0.attn_output.bias") == nullptr)
+    config["attention_out_bias"] = false;
   if (const std::int64_t turned = keys.size("rope.dimension_count");
       turned > 0 || keys.find("rope.freq_base") != nullptr) {
     const double theta =
@@ -287,7 +378,7 @@ json::Value config_from_gguf(const Gguf& file, const GgufFamily& family) {
             ? json::as<double>(keys.value("rope.freq_base"), "rope.freq_base", file.name())
             : 10000.0;
     config["rope_theta"] = theta;
-    if (json::Value scaling = rope_scaling(file, keys, config, theta); !scaling.is_null())
+    if (json::Value scaling = rope_scaling(file, keys, family, config, theta); !scaling.is_null())
       config["rope_scaling"] = std::move(scaling);
     const std::int64_t key = keys.size("attention.key_length");
     const std::int64_t width =

@@ -12,9 +12,11 @@
 #include "formats/files.h"
 #include "formats/json.h"
 #include "headscope/gguf.h"
+#include "models/generation_config.h"
 #include "models/gguf_config.h"
 #include "models/gguf_tensors.h"
 #include "models/gguf_tokenizer.h"
+#include "models/model_files.h"
 #include "tensor/quants.h"
 #include "tokenizers/gguf_json.h"
 
@@ -184,10 +186,10 @@ void put_rope_tensors(const json::Value& config, const json::Value& metadata, Wr
 Written sources_of(const Views& views,
                    const GgufFamily& family,
                    const json::Value& config,
+                   bool tied,
                    DType dtype) {
   Taken taken(views);
   Written out;
-  const bool tied = json::get_or<bool>(config, "tie_word_embeddings", true, "config.json");
   for (const GgufLink& link : gguf_links(family, gguf_sizes(config, family))) {
     std::vector<AnyView> parts = take_all(taken, link);
     // Of tied embeddings a second copy may be stored; GGUF says so by leaving it out.
@@ -255,10 +257,17 @@ class NewFiles {
   }
   [[nodiscard]] const fs::path& folder() const { return folder_; }
   void commit() const {
-    for (const auto& entry : fs::directory_iterator(folder_)) {
+    std::vector<fs::path> found;
+    for (const auto& entry : fs::recursive_directory_iterator(folder_))
+      found.push_back(entry.path());
+    for (const fs::path& path : found) {
+      const fs::path target = to_ / path.lexically_relative(folder_);
       std::error_code error;
-      fs::rename(entry.path(), to_ / entry.path().filename(), error);
-      if (error) files::fail(to_ / entry.path().filename(), "write", error.value());
+      if (fs::is_directory(path))
+        fs::create_directory(target, error);
+      else
+        fs::rename(path, target, error);
+      if (error) files::fail(target, "write", error.value());
     }
   }
 
@@ -288,6 +297,87 @@ void write_tokenizer(const Gguf& file, const fs::path& folder) {
              settings.dump(2, ' ', false, json::Value::error_handler_t::replace) + "\n");
 }
 
+/// A file that goes when it has not come under its own name.
+struct Removed {
+  fs::path path;
+  explicit Removed(fs::path file) : path(std::move(file)) {}
+  Removed(const Removed&) = delete;
+  Removed& operator=(const Removed&) = delete;
+  ~Removed() {
+    std::error_code ignored;
+    fs::remove(path, ignored);
+  }
+};
+
+/// What a reader takes from a file just written is what its source says.
+void expect_same_facts(const fs::path& written, const Blueprint& source) {
+  const Gguf file = Gguf::open(written);
+  const GgufFamily& family = gguf_family_in(file);
+  const Blueprint found = read_blueprint(config_from_gguf(file, family));
+  const std::string what = difference(source, found);
+  if (what.empty()) return;
+  throw Error(ErrorCode::kUnsupported,
+              fmt::format("[convert] expected a model that GGUF can describe ({}), found one whose "
+                          "{} it has no key for",
+                          family.architecture,
+                          what));
+}
+
+constexpr std::pair<Pooling::Kind, int> kPoolings[] = {
+    {Pooling::Kind::kMean, 1}, {Pooling::Kind::kFirst, 2}, {Pooling::Kind::kLast, 3}};
+
+/// Of the folders that Sentence Transformers write.
+void put_pooling(const fs::path& folder, const GgufFamily& family, json::Value& metadata) {
+  std::error_code ignored;
+  if (!fs::exists(folder / "1_Pooling" / "config.json", ignored)) return;
+  const Pooling pooling = read_pooling(folder);
+  for (const auto& [kind, number] : kPoolings) {
+    if (kind == pooling.kind) metadata[std::string(family.architecture) + ".pooling_type"] = number;
+  }
+  if (pooling.kind == Pooling::Kind::kMax) {
+    throw Error(ErrorCode::kUnsupported,
+                "[convert] expected pooling by mean, first or last token, found max: GGUF has no "
+                "number for it");
+  }
+}
+
+void write_pooling(const Gguf& file, const json::Value& config, const fs::path& folder) {
+  const auto key =
+      json::get_or<std::string>(file.metadata(), "general.architecture", "", file.name()) +
+      ".pooling_type";
+  if (json::get_or<std::int64_t>(file.metadata(), key, 0, file.name()) == 0) return;
+  const Pooling pooling = pooling_from_gguf(file.metadata(), {});
+  const bool first = pooling.kind == Pooling::Kind::kFirst;
+  const bool last = pooling.kind == Pooling::Kind::kLast;
+  const json::Value own = {{"word_embedding_dimension", config.at("hidden_size")},
+                           {"pooling_mode_cls_token", first},
+                           {"pooling_mode_mean_tokens", !first && !last},
+                           {"pooling_mode_max_tokens", false},
+                           {"pooling_mode_lasttoken", last}};
+  json::Value modules = json::Value::array();
+  for (const auto& [path, name] :
+       {std::pair{"", "Transformer"}, {"1_Pooling", "Pooling"}, {"2_Normalize", "Normalize"}}) {
+    modules.push_back({{"idx", modules.size()},
+                       {"name", std::to_string(modules.size())},
+                       {"path", path},
+                       {"type", std::string("sentence_transformers.models.") + name}});
+  }
+  fs::create_directory(folder / "1_Pooling");
+  write_file(folder / "1_Pooling" / "config.json", own.dump(2) + "\n");
+  write_file(folder / "modules.json", modules.dump(2) + "\n");
+}
+
+/// How answers begin and end: several tokens may end one, which config.json has no place for.
+void write_generation(const Gguf& file, const fs::path& folder) {
+  const GenerationConfig own = generation_config_from_gguf(file.metadata());
+  json::Value out = json::Value::object();
+  if (const json::Value* begin =
+          json::find(file.metadata(), "tokenizer.ggml.bos_token_id", file.name()))
+    out["bos_token_id"] = *begin;
+  if (!own.stop_ids.empty()) out["eos_token_id"] = own.stop_ids;
+  if (!out.empty()) write_file(folder / "generation_config.json", out.dump(2) + "\n");
+}
+
 }  // namespace
 
 void convert_to_gguf(const fs::path& folder, const fs::path& to, DType dtype, const Told& told) {
@@ -297,7 +387,9 @@ void convert_to_gguf(const fs::path& folder, const fs::path& to, DType dtype, co
   const GgufFamily& family = gguf_family_of(config);
   const Safetensors file = Safetensors::open(folder);
   json::Value metadata = metadata_from_config(config, family);
-  Written tensors = sources_of(file.tensors(), family, config, dtype);
+  const Blueprint blueprint = read_blueprint(config);
+  const bool tied = blueprint.heads_on_top.empty() || blueprint.heads_on_top.front().tied;
+  Written tensors = sources_of(file.tensors(), family, config, tied, dtype);
   std::int64_t vocabulary = 0;
   for (auto& [name, source] : tensors) {
     if (name == "token_embd.weight") vocabulary = source.shape.front();
@@ -310,7 +402,15 @@ void convert_to_gguf(const fs::path& folder, const fs::path& to, DType dtype, co
   metadata["general.quantization_version"] = 2;
   metadata[std::string(family.architecture) + ".vocab_size"] = vocabulary;
   put_gguf_tokenizer(folder, config, vocabulary, metadata);
-  write_gguf(to, metadata, tensors);
+  put_pooling(folder, family, metadata);
+  const fs::path whole =
+      to.parent_path() / fmt::format(".{}.{}", to.filename().string(), ::getpid());
+  const Removed removed{whole};
+  write_gguf(whole, metadata, tensors);
+  expect_same_facts(whole, blueprint);
+  std::error_code error;
+  fs::rename(whole, to, error);
+  if (error) files::fail(to, "write", error.value());
 }
 
 void convert_to_folder(const fs::path& gguf,
@@ -334,6 +434,8 @@ void convert_to_folder(const fs::path& gguf,
   stream_safetensors(files.folder() / "model.safetensors", sources, {{"format", "pt"}});
   write_file(files.folder() / "config.json", model.config.dump(2) + "\n");
   write_tokenizer(file, files.folder());
+  write_generation(file, files.folder());
+  write_pooling(file, model.config, files.folder());
   files.commit();
 }
 

@@ -30,6 +30,19 @@ constexpr std::string_view kPrefix = "model.layers.{}.";
   "mlp.gate=ffn_gate_inp mlp.experts.{}.gate_proj=ffn_gate_exps " \
   "mlp.experts.{}.up_proj=ffn_up_exps mlp.experts.{}.down_proj=ffn_down_exps "
 #define HEADSCOPE_MOE_KEYS "num_experts_per_tok=expert_used_count "
+#define HEADSCOPE_LATENT                                                                 \
+  "self_attn.q_a_proj=attn_q_a self_attn.q_a_layernorm=attn_q_a_norm "                   \
+  "self_attn.q_b_proj=attn_q_b self_attn.kv_a_proj_with_mqa=attn_kv_a_mqa "              \
+  "self_attn.kv_a_layernorm=attn_kv_a_norm self_attn.kv_b_proj=attn_kv_b "               \
+  "mlp.shared_experts.gate_proj=ffn_gate_shexp mlp.shared_experts.up_proj=ffn_up_shexp " \
+  "mlp.shared_experts.down_proj=ffn_down_shexp"
+#define HEADSCOPE_LATENT_KEYS                                                           \
+  "first_k_dense_replace=leading_dense_block_count n_routed_experts=expert_count "      \
+  "n_shared_experts=expert_shared_count " HEADSCOPE_MOE_KEYS                            \
+  "moe_intermediate_size=expert_feed_forward_length q_lora_rank=attention.q_lora_rank " \
+  "kv_lora_rank=attention.kv_lora_rank v_head_dim=attention.value_length "              \
+  "qk_rope_head_dim=rope.dimension_count routed_scaling_factor=expert_weights_scale"    \
+  " n_group=expert_group_count topk_group=expert_group_used_count"
 
 constexpr std::string_view kBiases = "attention_bias=attn_q.bias mlp_bias=ffn_up.bias";
 constexpr std::string_view kWindow = "sliding_window=attention.sliding_window";
@@ -243,6 +256,7 @@ constexpr GgufFamily kFamilies[] = {
      .keys =
          "layer_norm_eps=attention.layer_norm_epsilon use_parallel_residual=use_parallel_residual",
      .constants = R"({"hidden_act":"gelu"})",
+     .present = "attention_bias=attn_qkv.bias",
      .rotary_share = "rotary_pct",
      .grouped = true},
     {.architecture = "olmo",
@@ -262,6 +276,15 @@ constexpr GgufFamily kFamilies[] = {
      .layer = HEADSCOPE_QKVO HEADSCOPE_MLP "post_attention_layernorm=post_attention_norm "
                                            "post_feedforward_layernorm=post_ffw_norm",
      .keys = "",
+     .constants = R"({"hidden_act":"silu"})"},
+    {.architecture = "olmo2",
+     .model_type = "olmo3",
+     .hf_class = "Olmo3ForCausalLM",
+     .once = kOnce,
+     .prefix = kPrefix,
+     .layer = HEADSCOPE_QKVO HEADSCOPE_MLP "post_attention_layernorm=post_attention_norm "
+                                           "post_feedforward_layernorm=post_ffw_norm",
+     .keys = kWindow,
      .constants = R"({"hidden_act":"silu"})"},
     {.architecture = "bert",
      .model_type = "bert",
@@ -325,6 +348,16 @@ constexpr GgufFamily kFamilies[] = {
      .present = kBiases,
      .rotary_share = "partial_rotary_factor",
      .plus_one = true},
+    {.architecture = "chatglm",
+     .model_type = "glm",
+     .hf_class = "GlmForCausalLM",
+     .once = kOnce,
+     .prefix = kPrefix,
+     .layer = HEADSCOPE_LLAMA "mlp.gate_up_proj=ffn_up post_attention_layernorm=ffn_norm",
+     .keys = "",
+     .constants = R"({"hidden_act":"silu"})",
+     .present = "attention_bias=attn_q.bias",
+     .rotary_share = "partial_rotary_factor"},
     {.architecture = "glm4",
      .model_type = "glm4",
      .hf_class = "Glm4ForCausalLM",
@@ -342,18 +375,19 @@ constexpr GgufFamily kFamilies[] = {
      .hf_class = "DeepseekV2ForCausalLM",
      .once = kOnce,
      .prefix = kPrefix,
-     .layer = HEADSCOPE_LLAMA HEADSCOPE_EXPERTS
-     "self_attn.q_a_proj=attn_q_a self_attn.q_a_layernorm=attn_q_a_norm "
-     "self_attn.q_b_proj=attn_q_b self_attn.kv_a_proj_with_mqa=attn_kv_a_mqa "
-     "self_attn.kv_a_layernorm=attn_kv_a_norm self_attn.kv_b_proj=attn_kv_b "
-     "mlp.shared_experts.gate_proj=ffn_gate_shexp mlp.shared_experts.up_proj=ffn_up_shexp "
-     "mlp.shared_experts.down_proj=ffn_down_shexp",
-     .keys = "first_k_dense_replace=leading_dense_block_count n_routed_experts=expert_count "
-             "n_shared_experts=expert_shared_count " HEADSCOPE_MOE_KEYS
-             "moe_intermediate_size=expert_feed_forward_length q_lora_rank=attention.q_lora_rank "
-             "kv_lora_rank=attention.kv_lora_rank v_head_dim=attention.value_length "
-             "qk_rope_head_dim=rope.dimension_count routed_scaling_factor=expert_weights_scale",
-     .constants = R"({"hidden_act":"silu","topk_method":"greedy","n_group":1,"topk_group":1})",
+     .layer = HEADSCOPE_LLAMA HEADSCOPE_EXPERTS HEADSCOPE_LATENT,
+     .keys = HEADSCOPE_LATENT_KEYS,
+     .constants = R"({"hidden_act":"silu"})",
+     .experts = true},
+    {.architecture = "deepseek2",
+     .model_type = "deepseek_v3",
+     .hf_class = "DeepseekV3ForCausalLM",
+     .once = kOnce,
+     .prefix = kPrefix,
+     .layer = HEADSCOPE_LLAMA HEADSCOPE_EXPERTS HEADSCOPE_LATENT
+     " mlp.gate.e_score_correction_bias=exp_probs_b.bias",
+     .keys = HEADSCOPE_LATENT_KEYS,
+     .constants = R"({"hidden_act":"silu"})",
      .experts = true},
 };
 
@@ -363,6 +397,8 @@ constexpr GgufFamily kFamilies[] = {
 #undef HEADSCOPE_SANDWICH
 #undef HEADSCOPE_EXPERTS
 #undef HEADSCOPE_MOE_KEYS
+#undef HEADSCOPE_LATENT
+#undef HEADSCOPE_LATENT_KEYS
 
 }  // namespace
 

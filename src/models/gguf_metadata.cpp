@@ -27,6 +27,8 @@ std::vector<float> llama3_factors(const json::Value& scaling, double theta, std:
   return out;
 }
 
+double yarn_magnitude(double factor) { return factor <= 1.0 ? 1.0 : 0.1 * std::log(factor) + 1.0; }
+
 const GgufFamily& gguf_family_of(const json::Value& config) {
   const auto type = json::require<std::string>(config, "model_type", "config.json");
   if (const GgufFamily* family = gguf_family_of_type(type)) return *family;
@@ -83,41 +85,76 @@ std::int64_t size_in(const json::Value& config, const GgufFamily& family, std::s
   return 0;
 }
 
-std::int64_t head_width(const json::Value& config, const GgufFamily& family) {
-  if (const json::Value* width = json::find(config, "head_dim", "config.json"))
-    return json::as<std::int64_t>(*width, "head_dim", "config.json");
-  return size_in(config, family, "embedding_length") /
-         std::max<std::int64_t>(1, size_in(config, family, "attention.head_count"));
+/// Readers of longrope take this factor as it is; those of YaRN multiply it by the usual one, and
+/// know of DeepSeek's through what its scores are scaled by.
+void put_attention_factor(const json::Value& words,
+                          const Rope& rope,
+                          const GgufFamily& family,
+                          const std::string& p,
+                          json::Value& out) {
+  const std::string key = p + "attn_factor";
+  if (rope.kind == Rope::Kind::kLinear) return;
+  if (rope.kind == Rope::Kind::kLongRope || family.architecture == "olmo2") {
+    out[key] = rope.attention_factor;
+    return;
+  }
+  out[p + "factor"] = rope.factor;
+  if (family.architecture == "deepseek2") {
+    const auto all = json::get_or<double>(words, "mscale_all_dim", 0.0, "config.json");
+    if (all != 0.0) out[p + "yarn_log_multiplier"] = 0.1 * all;
+    return;
+  }
+  const double share = rope.attention_factor / yarn_magnitude(rope.factor);
+  if (std::abs(share - 1.0) > 1e-9) out[key] = share;
+}
+
+/// Of layers without windows where there are some, else of any; nullptr when no layer turns anything.
+const Rope* rope_in(const Blueprint& b) {
+  const Rope* found = nullptr;
+  for (const LayerFacts& layer : b.layers) {
+    if (layer.attention.rope.style == Rotary::Style::kNone) continue;
+    if (found == nullptr || layer.attention.window_left < 0) found = &layer.attention.rope;
+    if (layer.attention.window_left < 0) break;
+  }
+  return found;
 }
 
 void put_rope(const json::Value& config,
               const GgufFamily& family,
               const std::string& p,
               json::Value& out) {
-  const json::Value rope = rope_of(config);
+  const Blueprint blueprint = read_blueprint(config);
+  const Rope* rope = rope_in(blueprint);
+  if (rope == nullptr) return;
+  const json::Value words = rope_of(config);
   const std::string where = "config.json";
-  const auto theta = json::get_or<double>(rope, "rope_theta", 10000.0, where);
-  const auto share = json::get_or<double>(rope, "partial_rotary_factor", 1.0, where);
-  out[p + "rope.freq_base"] = theta;
-  out[p + "rope.dimension_count"] =
-      static_cast<std::int64_t>(share * static_cast<double>(head_width(config, family)));
-  if (rope.contains("sliding_theta")) out[p + "rope.freq_base_swa"] = rope["sliding_theta"];
-  const auto type = json::as<std::string>(rope["rope_type"], "rope_type", where);
-  if (type == "default" || type == "llama3") return;  // llama 3: rope_freqs.weight says it
-  if (type != "linear" && type != "yarn" && type != "longrope" && type != "su") {
+  out[p + "rope.freq_base"] = rope->base;
+  out[p + "rope.dimension_count"] = rope->width;
+  if (words.contains("sliding_theta")) {
+    out[p + "rope.freq_base_swa"] = words["sliding_theta"];
+  } else if (family.model_type == "olmo3") {
+    out[p + "rope.freq_base_swa"] = 500000.0;  // whatever the full layers have
+  }
+  // Llama 3: rope_freqs.weight says it.
+  if (rope->kind == Rope::Kind::kDefault || rope->kind == Rope::Kind::kLlama3) return;
+  if (rope->kind == Rope::Kind::kDynamic) {
     throw Error(ErrorCode::kUnsupported,
-                fmt::format("[convert] expected rope_type default, linear, yarn, longrope or "
-                            "llama3, found {}",
-                            json::quote(type)));
+                "[convert] expected rope_type default, linear, yarn, longrope or llama3, found "
+                "\"dynamic\"");
   }
-  out[p + "rope.scaling.type"] = type == "su" ? "longrope" : type;
+  const std::string scaling = p + "rope.scaling.";
+  out[scaling + "type"] = rope->kind == Rope::Kind::kLinear ? "linear"
+                          : rope->kind == Rope::Kind::kYarn ? "yarn"
+                                                            : "longrope";
   for (const auto& [hf, gguf] :
-       pairs_of("factor=factor beta_fast=yarn_beta_fast beta_slow=yarn_beta_slow "
-                "original_max_position_embeddings=original_context_length "
-                "attention_factor=attn_factor")) {
-    if (const json::Value* value = json::find(rope, hf, where))
-      out[p + "rope.scaling." + gguf] = *value;
+       pairs_of("factor=factor beta_fast=yarn_beta_fast beta_slow=yarn_beta_slow")) {
+    if (const json::Value* value = json::find(words, hf, where))
+      out[scaling + gguf] = json::as<double>(*value, hf, where);
   }
+  if (const json::Value* value = json::find(words, "original_max_position_embeddings", where))
+    out[scaling + "original_context_length"] =
+        json::as<std::int64_t>(*value, "original_max_position_embeddings", where);
+  put_attention_factor(words, *rope, family, scaling, out);
 }
 
 }  // namespace
@@ -156,12 +193,18 @@ bool same_activation(const json::Value& a, const json::Value& b) {
   return is_tanh(a) && is_tanh(b);
 }
 
+bool has_key(const GgufFamily& family, const std::string& word) {
+  const auto keys = gguf_keys(family);
+  return std::any_of(keys.begin(), keys.end(), [&](const auto& key) { return key.first == word; });
+}
+
 /// What a family's readers of GGUF take for granted, since no key says it.
 void check_constants(const json::Value& config, const GgufFamily& family) {
   const json::Value constants = json::Value::parse(family.constants);
   for (const auto& [key, expected] : constants.items()) {
     const json::Value* found = json::find(config, key, "config.json");
     if (found == nullptr || *found == expected || same_activation(*found, expected)) continue;
+    if (has_key(family, key)) continue;      // what is written there counts
     if (expected.is_structured()) continue;  // layers' kinds are told by their tensors
     throw Error(ErrorCode::kUnsupported,
                 fmt::format("[convert] expected {} {} (GGUF cannot say otherwise of {}), found {}",
@@ -181,6 +224,14 @@ void put_rare(const json::Value& config, const std::string& p, json::Value& out)
       out[p + "attention.scale"] = 1.0 / std::sqrt(n);
   }
   const json::Value* kinds = json::find(config, "layer_types", where);
+  if (config.value("model_type", json::Value()) == "olmo3") {
+    json::Value& sliding = out[p + "attention.sliding_window_pattern"] = json::Value::array();
+    const std::size_t layers = out[p + "block_count"].get<std::size_t>();
+    for (std::size_t n = 0; n < layers; ++n) {
+      const bool told = kinds != nullptr && kinds->is_array() && n < kinds->size();
+      sliding.push_back(told ? (*kinds)[n] == "sliding_attention" : n % 4 != 3);
+    }
+  }
   if (kinds != nullptr && kinds->is_array() && out["general.architecture"] == "gemma3") {
     const auto full = std::find(kinds->begin(), kinds->end(), "full_attention");
     if (full != kinds->end())
@@ -231,9 +282,7 @@ json::Value metadata_from_config(const json::Value& config, const GgufFamily& fa
   } else {
     out.erase(p + "attention.key_length");
   }
-  constexpr std::string_view kNoRope[] = {"gpt2", "bloom", "mpt", "bert"};
-  if (std::find(std::begin(kNoRope), std::end(kNoRope), family.architecture) == std::end(kNoRope))
-    put_rope(config, family, p, out);
+  put_rope(config, family, p, out);
   if (family.architecture == "mpt") {
     for (const auto& [key, fallback] :
          {std::pair{"attention.max_alibi_bias", 8.0}, std::pair{"attention.clamp_kqv", 0.0}}) {
@@ -249,8 +298,16 @@ json::Value metadata_from_config(const json::Value& config, const GgufFamily& fa
         json::get_or<std::int64_t>(config, "v_head_dim", 0, "config.json");
     out[p + "rope.dimension_count"] =
         json::get_or<std::int64_t>(config, "qk_rope_head_dim", 0, "config.json");
+    const bool sigmoid = family.model_type == "deepseek_v3";
     out[p + "expert_weights_norm"] =
-        json::get_or<bool>(config, "norm_topk_prob", false, "config.json");
+        json::get_or<bool>(config, "norm_topk_prob", sigmoid, "config.json");
+    out[p + "expert_gating_func"] = sigmoid ? 2 : 1;
+    // V2 asks for groups by the name of a method.
+    if (!sigmoid &&
+        json::get_or<std::string>(config, "topk_method", "greedy", "config.json") == "greedy") {
+      out.erase(p + "expert_group_count");
+      out.erase(p + "expert_group_used_count");
+    }
   }
   put_rare(config, p, out);
   return out;

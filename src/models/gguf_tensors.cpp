@@ -183,6 +183,56 @@ std::vector<GgufLink> gguf_links(const GgufFamily& family, const GgufSizes& size
   return links;
 }
 
+namespace {
+
+/// Files from before experts were stacked: "blk.0.ffn_up.3.weight".
+void add_single_experts(GgufModel& model, const Gguf& file, const GgufLink& link) {
+  const std::string stack = "_exps";
+  const std::size_t at = link.gguf.find(stack);
+  if (at == std::string::npos) return;
+  for (std::int64_t e = 0;; ++e) {
+    std::string name = link.gguf;
+    const AnyView* view = file.find(name.replace(at, stack.size(), "." + std::to_string(e)));
+    if (view == nullptr) return;
+    model.tensors.insert_or_assign(with_number(link.hf, e), *view);
+  }
+}
+
+/// Latent attention in two tensors, keys [H,rank,own] and values [H,value,rank], put together as
+/// [H*(own+value),rank].
+void add_split_latent(GgufModel& model, const Gguf& file, const GgufLink& link) {
+  std::string keys_name = link.gguf;
+  std::string values_name = link.gguf;
+  const std::size_t at = link.gguf.find("attn_kv_b");
+  keys_name.replace(at, 9, "attn_k_b");
+  values_name.replace(at, 9, "attn_v_b");
+  const AnyView* keys = file.find(keys_name);
+  const AnyView* values = file.find(values_name);
+  if (keys == nullptr || values == nullptr) return;
+  if (keys->shape.size() != 3 || values->shape.size() != 3 || keys->shape[0] != values->shape[0] ||
+      keys->shape[1] != values->shape[2]) {
+    wrong_shape(
+        {keys_name, {}}, keys->shape, "[H,rank,own] beside " + values_name + " [H,value,rank]");
+  }
+  const std::int64_t heads = keys->shape[0];
+  const std::int64_t rank = keys->shape[1];
+  const std::int64_t own = keys->shape[2];
+  const std::int64_t value = values->shape[1];
+  const Tensor k = Tensor::f32_from(*keys);
+  const Tensor v = Tensor::f32_from(*values);
+  Tensor both(DType::kF32, {heads * (own + value), rank});
+  float* to = both.span<float>().data();
+  for (std::int64_t h = 0; h < heads; ++h) {
+    turn(k.span<float>().data() + h * rank * own, rank, own, to);
+    to += own * rank;
+    to = std::copy_n(v.span<float>().data() + h * value * rank, value * rank, to);
+  }
+  model.made.push_back(std::make_shared<const Tensor>(std::move(both)));
+  model.tensors.insert_or_assign(link.hf, model.made.back()->any());
+}
+
+}  // namespace
+
 GgufModel model_from_gguf(const Gguf& file, bool as_stored) {
   const GgufFamily& family = gguf_family_in(file);
   GgufModel model;
@@ -191,7 +241,12 @@ GgufModel model_from_gguf(const Gguf& file, bool as_stored) {
   std::vector<GgufLink> links = gguf_links(family, gguf_sizes(file, family));
   for (GgufLink& link : links) {
     if (as_stored && link.change != GgufChange::kOneRow) link.change = GgufChange::kNone;
-    if (const AnyView* view = file.find(link.gguf)) add(model, link, *view);
+    if (const AnyView* view = file.find(link.gguf))
+      add(model, link, *view);
+    else if (link.hf.find("{}") != std::string::npos)
+      add_single_experts(model, file, link);
+    else if (link.gguf.ends_with(".attn_kv_b.weight"))
+      add_split_latent(model, file, link);
   }
   return model;
 }

@@ -8,6 +8,7 @@
 
 #include "headscope/generate.h"
 #include "models/generation_config.h"
+#include "models/gguf_config.h"
 #include "models/model_files.h"
 #include "models/network.h"
 #include "models/patches.h"
@@ -36,6 +37,8 @@ Model Model::load(const std::string& name, const LoadOptions& options) {
   files.tensors.compute = options.compute;
   if (options.change) options.change(files.tensors);
   auto network = models::read_network(files);
+  Pooling pooling = models::read_pooling(place.folder);
+  if (files.metadata != nullptr) pooling = models::pooling_from_gguf(*files.metadata, pooling);
   auto roles = models::read_roles(place.folder / "roles.json", *network);
   auto tokenizer = models::read_tokenizer(place, files, network->blueprint().vocabulary);
   GenerationConfig generation = files.metadata != nullptr
@@ -51,7 +54,7 @@ Model Model::load(const std::string& name, const LoadOptions& options) {
   return Model(std::unique_ptr<const Parts>(new Parts{place,
                                                       std::move(network),
                                                       std::move(generation),
-                                                      models::read_pooling(place.folder),
+                                                      pooling,
                                                       models::read_labels(files.config),
                                                       std::move(roles),
                                                       std::move(tokenizer)}));

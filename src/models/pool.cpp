@@ -5,6 +5,7 @@
 #include <cmath>
 
 #include "headscope/model.h"
+#include "models/gguf_config.h"
 
 namespace headscope {
 
@@ -54,6 +55,32 @@ Tensor pool(const Tensor& last_hidden_state, const Tensor& attention_mask, const
     }
     for (std::size_t c = 0; c < width; ++c)
       to(b, static_cast<std::int64_t>(c)) = static_cast<float>(sum[c] * factor);
+  }
+  return out;
+}
+
+Pooling models::pooling_from_gguf(const json::Value& metadata, const Pooling& fallback) {
+  constexpr std::string_view kWhere = "gguf";
+  const auto architecture = json::get_or<std::string>(metadata, "general.architecture", "", kWhere);
+  const std::string key = architecture + ".pooling_type";
+  const auto type = json::get_or<std::int64_t>(metadata, key, 0, kWhere);
+  Pooling out = fallback;
+  switch (type) {
+    case 0:
+      break;
+    case 1:
+      out.kind = Pooling::Kind::kMean;
+      break;
+    case 2:
+    case 4:  // a class on top of the first row
+      out.kind = Pooling::Kind::kFirst;
+      break;
+    case 3:
+      out.kind = Pooling::Kind::kLast;
+      break;
+    default:
+      throw Error(ErrorCode::kUnsupported,
+                  fmt::format("[gguf] expected {} 0..4, found {}", key, type));
   }
   return out;
 }

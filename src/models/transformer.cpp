@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "attention/cached.h"
+#include "models/biases.h"
 #include "models/pointwise.h"
 
 namespace headscope::models {
@@ -44,6 +45,7 @@ Transformer::Transformer(Blueprint blueprint,
     : blueprint_(std::move(blueprint)), weights_(std::move(weights)) {
   const Blueprint& b = blueprint_;
   read_embeddings();
+  expect_biases(*weights_, b);
   std::map<std::string, std::shared_ptr<const Layer>> by_prefix;
   for (const LayerFacts& facts : b.layers) {
     auto& layer = by_prefix[facts.prefix];

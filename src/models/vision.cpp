@@ -6,6 +6,7 @@
 #include <cmath>
 #include <utility>
 
+#include "models/biases.h"
 #include "models/pointwise.h"
 
 namespace headscope::models {
@@ -92,6 +93,7 @@ Vision::Vision(VisionBlueprint facts, Tensors tensors)
   }
   if (!b.embedding_norm.empty())
     embedding_norm_ = weights_.norm(b.embedding_norm, C, {.eps = facts_.embedding_eps});
+  expect_biases(weights_, b);
   for (std::size_t n = 0; n < b.layers.size(); ++n) read_block(n);
   if (!b.final_norm.empty()) final_norm_ = weights_.norm(b.final_norm, b.width, b.norm);
   read_top();

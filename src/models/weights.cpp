@@ -43,6 +43,25 @@ Tensor reordered(const AnyView& from, std::span<const std::int64_t> order) {
   return to;
 }
 
+// Whether the layer before or behind has the same tensor: between one that has it and one that has not lies
+// a border, wherever it is missing.
+bool is_in_next_layer(const Weights& weights, const std::string& name) {
+  constexpr std::string_view kDigits = "0123456789";
+  constexpr std::size_t kMostDigits = 6;
+  for (std::size_t at = name.find('.'); at != std::string::npos; at = name.find('.', at + 1)) {
+    const std::size_t end = name.find_first_not_of(kDigits, at + 1);
+    if (end == std::string::npos || end == at + 1 || end - at > kMostDigits || name[end] != '.')
+      continue;
+    const int layer = std::stoi(name.substr(at + 1, end - at - 1));
+    for (const int other : {layer - 1, layer + 1}) {
+      if (weights.find(name.substr(0, at + 1) + std::to_string(other) + name.substr(end)))
+        return true;
+    }
+    return false;
+  }
+  return false;
+}
+
 }  // namespace
 
 Tensors Tensors::of(Safetensors file) {
@@ -100,7 +119,8 @@ const AnyView& Weights::at(const std::string& name, const Shape& shape) const {
 }
 
 AnyView Weights::bias(const std::string& name, std::int64_t out) const {
-  if (find(name + ".bias") == nullptr) return {};
+  const std::string full = name + ".bias";
+  if (find(full) == nullptr && !is_in_next_layer(*this, full)) return {};
   return at(name + ".bias", {out});
 }
 
@@ -131,7 +151,8 @@ Norm Weights::norm(const std::string& name, std::int64_t width, const NormFacts&
     for (float& w : norm.weight.span<float>()) w += 1.0F;
   }
   const std::string bias = name + (old ? ".beta" : ".bias");
-  if (facts.kind == HeadNorm::Kind::kLayer && find(bias) != nullptr)
+  const bool there = find(bias) != nullptr || is_in_next_layer(*this, bias);
+  if (facts.kind == HeadNorm::Kind::kLayer && there)
     norm.bias = Tensor::f32_from(at(bias, {width}));
   return norm;
 }

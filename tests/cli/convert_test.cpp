@@ -82,6 +82,14 @@ TEST(ConvertVerb, GoesThereAndBackAndWritesOverNothing) {
   EXPECT_EQ(convert_with({gguf, "-o", back}).status, 2);
 }
 
+TEST(ConvertVerb, TakesABuiltInModelByItsName) {
+  const Scratch scratch;
+  const std::string gguf = (scratch / "planted.gguf").string();
+  const Outcome outcome = convert_with({"planted", "-o", gguf});
+  ASSERT_EQ(outcome.status, 0) << outcome.complaint;
+  EXPECT_EQ(Gguf::open(gguf).metadata()["general.name"], "planted");
+}
+
 // A limit on the size of files ends writes as a full disk does.
 class FullDisk {
  public:

@@ -238,6 +238,16 @@ TEST(Convert, ATokenizerTravelsAsGgufKeys) {
       json::parse(read_file(scratch / "back" / "tokenizer_config.json"), "tokenizer_config.json");
   EXPECT_EQ(settings["chat_template"], "{{ x }}");
   EXPECT_EQ(settings["bos_token"], "t1");
+  // Several tokens may end an answer.
+  Value more = m;
+  more["tokenizer.ggml.eot_token_id"] = 31;
+  const Gguf first = Gguf::open(scratch / "m.gguf");
+  std::vector<std::pair<std::string, TensorSource>> tensors;
+  for (const auto& [name, view] : first.tensors()) tensors.emplace_back(name, source_of(view));
+  write_gguf(scratch / "more.gguf", more, tensors);
+  models::convert_to_folder(scratch / "more.gguf", scratch / "again", DType::kF32);
+  const Value answers = json::parse(read_file(scratch / "again" / "generation_config.json"), "g");
+  EXPECT_EQ(answers["eos_token_id"], Value::array({2, 31}));
 }
 
 // There and back: a text has the same tokens, however it was split.
@@ -308,7 +318,7 @@ TEST(Convert, WhatGgufCannotHoldIsRefusedAndNothingIsWritten) {
   EXPECT_EQ(refused("hidden_act", "gelu"), "unsupported");
   EXPECT_EQ(refused("model_type", "whisper"), "unsupported");
   EXPECT_EQ(refused("rope_scaling", {{"rope_type", "dynamic"}, {"factor", 2.0}}), "unsupported");
-  EXPECT_EQ(refused("num_attention_heads", 5), "shape");
+  EXPECT_EQ(refused("num_attention_heads", 5), "format");
   EXPECT_EQ(refused("num_hidden_layers", 0), "format");
   EXPECT_EQ(refused("num_hidden_layers", 1), "unsupported");  // tensors of layer 1 are left over
   EXPECT_FALSE(fs::exists(scratch / "m.gguf"));

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <cstring>
 #include <filesystem>
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -210,6 +211,215 @@ TEST(GoldenGguf, AConvertedModelGivesTheSameLogits) {
     ++models;
   }
   EXPECT_GE(models, 25);
+}
+
+/// One model after another whose config.json says something else: it is written so that a reader finds it
+/// again, or refused; never written as another model.
+TEST(GoldenGguf, WhatConfigSaysComesBackOrIsRefused) {
+  HEADSCOPE_REQUIRE_GOLDEN("families");
+  const Value yarn = {{"rope_type", "yarn"},
+                      {"factor", 40.0},
+                      {"original_max_position_embeddings", 8},
+                      {"rope_theta", 10000.0}};
+  const auto with = [](Value words, const Value& more) {
+    words.update(more);
+    return words;
+  };
+  const Value deep = {{"mscale", 0.707}, {"mscale_all_dim", 0.707}};
+  const struct {
+    const char* family;
+    Value change;
+    bool held;
+  } kCases[] = {
+      {"gemma3_bidirectional", Value::object(), false},
+      {"mpt", {{"attn_config", {{"softmax_scale", 0.1}, {"alibi", true}}}}, false},
+      {"smollm3", {{"no_rope_layers", {0, 1}}}, false},
+      {"gemma2", {{"layer_types", {"full_attention", "full_attention"}}}, false},
+      {"gemma2",
+       {{"layer_types", {"full_attention", "sliding_attention"}}, {"sliding_window", 3}},
+       false},
+      {"llama", {{"rope_parameters", with(yarn, {{"attention_factor", 1.5}})}}, true},
+      {"llama",
+       {{"rope_parameters", with(yarn, {{"mscale", 1.0}, {"mscale_all_dim", 0.5}})}},
+       true},
+      {"qwen2_yarn",
+       {{"rope_parameters", with(yarn, {{"attention_factor", 2.0}})},
+        {"use_sliding_window", false}},
+       true},
+      {"phi3_long", {{"rope_parameters", {{"attention_factor", 1.5}}}}, true},
+      {"deepseek_v2", {{"rope_parameters", with(yarn, deep)}}, true},
+      {"deepseek_v2",
+       {{"rope_parameters", with(yarn, {{"mscale", 1.0}, {"mscale_all_dim", 0.5}})}},
+       false},
+      {"deepseek_v2", {{"routed_scaling_factor", 2.5}, {"norm_topk_prob", true}}, true},
+      {"deepseek_v3", {{"n_group", 2}, {"topk_group", 1}}, true},
+      {"olmo3", {{"layer_types", {"full_attention", "sliding_attention"}}}, true},
+      {"mistral", {{"sliding_window", 3}}, true},
+      {"mixtral", {{"sliding_window", 3}}, false},
+      {"gemma3_text",
+       {{"layer_types", {"full_attention", "full_attention", "full_attention"}}},
+       true},
+      {"stablelm", {{"use_parallel_residual", true}}, true},
+      {"gpt_neox", {{"use_parallel_residual", false}}, true},
+      {"granite", {{"logits_scaling", 3.0}, {"attention_multiplier", 0.2}}, true},
+      {"nemotron", {{"partial_rotary_factor", 0.25}}, true},
+      {"glm4", {{"partial_rotary_factor", 0.25}}, true},
+  };
+  for (const auto& one : kCases) {
+    SCOPED_TRACE(std::string(one.family) + ' ' + one.change.dump());
+    const fs::path golden = golden::golden_dir() / "families" / one.family;
+    const Scratch scratch;
+    fs::create_directories(scratch / "hf");
+    fs::copy_file(golden / "model.safetensors", scratch / "hf" / "model.safetensors");
+    Value config = config_in(golden);
+    config.merge_patch(one.change);
+    write_file(scratch / "hf" / "config.json", config.dump());
+    const fs::path gguf = scratch / "model.gguf";
+    bool written = true;
+    std::string said;
+    try {
+      models::convert_to_gguf(scratch / "hf", gguf, DType::kF32);
+    } catch (const Error& error) {
+      written = false;
+      said = error.what();
+      EXPECT_EQ(error.code(), ErrorCode::kUnsupported) << error.what();
+      EXPECT_FALSE(fs::exists(gguf));
+    }
+    EXPECT_EQ(written, one.held) << said;
+    if (!written) continue;
+    const Safetensors io = Safetensors::open(golden / "io.safetensors");
+    const headscope::Run expected = run_of(Model::load((scratch / "hf").string()), io);
+    EXPECT_LE(worst_of(run_of(Model::load(gguf.string()), io).logits, expected.logits.any()), 2e-5);
+  }
+}
+
+/// The same model as older or newer programs write it.
+void expect_same_model(
+    const std::string& family,
+    const std::function<void(std::vector<std::pair<std::string, Tensor>>&, Value&)>& change) {
+  SCOPED_TRACE(family);
+  const fs::path golden = golden::golden_dir() / "families" / family;
+  const Scratch scratch;
+  models::convert_to_gguf(golden, scratch / "now.gguf", DType::kF32);
+  const Gguf now = Gguf::open(scratch / "now.gguf");
+  std::vector<std::pair<std::string, Tensor>> tensors;
+  for (const auto& [name, view] : now.tensors()) tensors.emplace_back(name, Tensor::copy_of(view));
+  Value metadata = now.metadata();
+  change(tensors, metadata);
+  std::vector<std::pair<std::string, TensorSource>> sources;
+  for (const auto& [name, tensor] : tensors) sources.emplace_back(name, source_of(tensor.any()));
+  write_gguf(scratch / "other.gguf", metadata, sources);
+  const Safetensors io = Safetensors::open(golden / "io.safetensors");
+  const headscope::Run expected = run_of(Model::load(golden.string()), io);
+  const headscope::Run found = run_of(Model::load((scratch / "other.gguf").string()), io);
+  EXPECT_LE(worst_of(found.logits, expected.logits.any()), 2e-5);
+}
+
+TEST(GoldenGguf, OlderAndNewerLayoutsAreTheSameModel) {
+  HEADSCOPE_REQUIRE_GOLDEN("families");
+  // Experts that are tensors of their own.
+  expect_same_model("mixtral", [](auto& tensors, Value&) {
+    std::vector<std::pair<std::string, Tensor>> out;
+    for (const auto& [name, tensor] : tensors) {
+      const std::size_t at = name.find("_exps");
+      if (at == std::string::npos) {
+        out.emplace_back(name, Tensor::copy_of(tensor.any()));
+        continue;
+      }
+      AnyView slice = tensor.any();
+      slice.shape.erase(slice.shape.begin());
+      for (std::int64_t e = 0; e < tensor.dim(0); ++e, slice.data += slice.bytes()) {
+        std::string own = name;
+        out.emplace_back(own.replace(at, 5, "." + std::to_string(e)), Tensor::copy_of(slice));
+      }
+    }
+    tensors = std::move(out);
+  });
+  // Latent attention with keys turned and values apart.
+  for (const char* family : {"deepseek_v2", "deepseek_v3"}) {
+    const Value config = config_in(golden::golden_dir() / "families" / family);
+    const auto size = [&](const char* key) { return config[key].get<std::int64_t>(); };
+    const std::int64_t own = size("qk_nope_head_dim");
+    const std::int64_t value = size("v_head_dim");
+    const std::int64_t rank = size("kv_lora_rank");
+    const std::int64_t heads = size("num_attention_heads");
+    const std::int64_t turned = size("qk_rope_head_dim");
+    expect_same_model(family, [&](auto& tensors, Value& metadata) {
+      metadata["deepseek2.attention.key_length_mla"] = own + turned;
+      metadata["deepseek2.attention.value_length_mla"] = value;
+      metadata["deepseek2.attention.key_length"] = rank + turned;
+      metadata["deepseek2.attention.value_length"] = rank;
+      metadata["deepseek2.attention.head_count_kv"] = 1;
+      std::vector<std::pair<std::string, Tensor>> more;
+      for (auto& [name, tensor] : tensors) {
+        const std::size_t at = name.find("attn_kv_b");
+        if (at == std::string::npos) continue;
+        const std::string layer = name.substr(0, at);
+        Tensor k(DType::kF32, {heads, rank, own});
+        Tensor v(DType::kF32, {heads, value, rank});
+        const auto from = tensor.template view<float, 2>();
+        for (std::int64_t h = 0; h < heads; ++h) {
+          for (std::int64_t r = 0; r < rank; ++r) {
+            for (std::int64_t d = 0; d < own; ++d)
+              k.view<float, 3>()(h, r, d) = from(h * (own + value) + d, r);
+            for (std::int64_t d = 0; d < value; ++d)
+              v.view<float, 3>()(h, d, r) = from(h * (own + value) + own + d, r);
+          }
+        }
+        more.emplace_back(layer + "attn_k_b.weight", std::move(k));
+        more.emplace_back(layer + "attn_v_b.weight", std::move(v));
+      }
+      std::erase_if(tensors,
+                    [](const auto& t) { return t.first.find("attn_kv_b") != std::string::npos; });
+      for (auto& one : more) tensors.push_back(std::move(one));
+    });
+  }
+}
+
+/// Every bias that a file has is missed when it is gone, in whatever layer.
+TEST(GoldenGguf, AMissingBiasIsRefused) {
+  HEADSCOPE_REQUIRE_GOLDEN("gguf");
+  for (const auto& folder : golden::folders("gguf")) {
+    const std::string path = (folder / "model.gguf").string();
+    const Gguf whole = Gguf::open(path);
+    for (const auto& [name, view] : whole.tensors()) {
+      if (!name.ends_with(".bias")) continue;
+      SCOPED_TRACE(folder.filename().string() + ' ' + name);
+      std::vector<std::pair<std::string, TensorSource>> rest;
+      for (const auto& [other, tensor] : whole.tensors()) {
+        if (other != name) rest.emplace_back(other, source_of(tensor));
+      }
+      const Scratch scratch;
+      write_gguf(scratch / "broken.gguf", whole.metadata(), rest);
+      EXPECT_THROW(Model::load((scratch / "broken.gguf").string()), Error);
+    }
+  }
+}
+
+TEST(GoldenGguf, PoolingIsWhatTheFileSays) {
+  HEADSCOPE_REQUIRE_GOLDEN("families");
+  const fs::path golden = golden::golden_dir() / "families" / "bert";
+  const Safetensors io = Safetensors::open(golden / "io.safetensors");
+  for (const char* mode : {"cls_token", "mean_tokens", "lasttoken"}) {
+    SCOPED_TRACE(mode);
+    const Scratch scratch;
+    fs::create_directories(scratch / "hf" / "1_Pooling");
+    for (const char* file : {"config.json", "model.safetensors"})
+      fs::copy_file(golden / file, scratch / "hf" / file);
+    write_file(scratch / "hf" / "1_Pooling" / "config.json",
+               Value{{std::string("pooling_mode_") + mode, true}}.dump());
+    write_file(scratch / "hf" / "modules.json",
+               R"([{"type":"sentence_transformers.models.Normalize"}])");
+    models::convert_to_gguf(scratch / "hf", scratch / "m.gguf", DType::kF32);
+    models::convert_to_folder(scratch / "m.gguf", scratch / "back", DType::kF32);
+    const Model model = Model::load((scratch / "hf").string());
+    const headscope::Run run = run_of(model, io);
+    const Tensor expected = model.embedding(run, {});
+    for (const char* other : {"m.gguf", "back"}) {
+      const Model again = Model::load((scratch / other).string());
+      EXPECT_LE(worst_of(again.embedding(run, {}), expected.any()), 1e-6) << other;
+    }
+  }
 }
 
 TEST(GoldenGguf, RealModelsLoad) {

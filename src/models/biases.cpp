@@ -1,0 +1,148 @@
+#include "models/biases.h"
+
+#include <algorithm>
+#include <string_view>
+
+namespace headscope::models {
+
+namespace {
+
+enum class Bias : std::uint8_t {
+  kFree,      ///< where the file has one
+  kTogether,  ///< all of these maps have one, or none of them: config.json chooses
+  kAlways,
+};
+
+struct Rule {
+  std::string_view family;
+  Bias queries = Bias::kFree, keys = Bias::kFree, output = Bias::kFree, mlp = Bias::kFree;
+};
+
+using enum Bias;
+
+// Source  the classes of these names in Transformers. Values have what queries have.
+constexpr Rule kRules[] = {{"albert", kAlways, kAlways, kAlways, kAlways},
+                           {"bart", kAlways, kAlways, kAlways, kAlways},
+                           {"bert", kAlways, kAlways, kAlways, kAlways},
+                           {"beit", kAlways, kFree, kAlways, kAlways},
+                           {"bloom", kAlways, kAlways, kAlways, kAlways},
+                           {"codegen", kFree, kFree, kFree, kAlways},
+                           {"cohere", kTogether, kTogether, kTogether},
+                           {"cohere2", kTogether, kTogether, kTogether},
+                           {"deberta-v2", kAlways, kAlways, kAlways, kAlways},
+                           {"deit", kTogether, kTogether, kAlways, kAlways},
+                           {"dinov2", kTogether, kTogether, kAlways, kAlways},
+                           {"dinov2_with_registers", kTogether, kTogether, kAlways, kAlways},
+                           {"distilbert", kAlways, kAlways, kAlways, kAlways},
+                           {"electra", kAlways, kAlways, kAlways, kAlways},
+                           {"falcon", kTogether, kTogether, kTogether, kTogether},
+                           {"glm", kTogether, kTogether},
+                           {"glm4", kTogether, kTogether},
+                           {"gpt2", kAlways, kAlways, kAlways, kAlways},
+                           {"gpt_neo", kFree, kFree, kAlways, kAlways},
+                           {"gpt_neox", kTogether, kTogether, kTogether, kAlways},
+                           {"gpt_oss", kTogether, kTogether, kTogether},
+                           {"gptj", kFree, kFree, kFree, kAlways},
+                           {"llama", kTogether, kTogether},
+                           {"marian", kAlways, kAlways, kAlways, kAlways},
+                           {"mbart", kAlways, kAlways, kAlways, kAlways},
+                           {"mpnet", kAlways, kAlways, kAlways, kAlways},
+                           {"opt", kTogether, kTogether, kTogether, kTogether},
+                           {"phi", kAlways, kAlways, kAlways, kAlways},
+                           {"qwen2", kAlways, kAlways},
+                           {"qwen2_moe", kTogether, kTogether},
+                           {"qwen3", kTogether, kTogether, kTogether},
+                           {"qwen3_moe", kTogether, kTogether, kTogether},
+                           {"roberta", kAlways, kAlways, kAlways, kAlways},
+                           {"stablelm", kTogether, kTogether},
+                           {"starcoder2", kTogether, kTogether, kTogether, kTogether},
+                           {"swin", kTogether, kTogether, kAlways, kAlways},
+                           {"timesformer", kTogether, kTogether, kAlways, kAlways},
+                           {"videomae", kTogether, kFree, kAlways, kAlways},
+                           {"vit", kTogether, kTogether, kAlways, kAlways},
+                           {"whisper", kAlways, kFree, kAlways, kAlways}};
+
+/// Families whose layer norms have weights alone, or a bias where config.json says so.
+constexpr std::string_view kBareNorms[] = {"cohere", "cohere2", "modernbert", "mpt"};
+
+class Expectation {
+ public:
+  explicit Expectation(const Weights& weights) : weights_(weights) {}
+
+  void add(const std::string& name, Bias bias) {
+    if (name.empty()) return;
+    if (bias == kAlways && !has(name)) (void)weights_.at(name + ".bias");
+    if (bias != kTogether) return;
+    together_.push_back(name);
+    some_ = some_ || has(name);
+  }
+  void settle() const {
+    for (const std::string& name : together_) {
+      if (some_ && !has(name)) (void)weights_.at(name + ".bias");
+    }
+  }
+
+ private:
+  // Files of 2018 say beta.
+  [[nodiscard]] bool has(const std::string& name) const {
+    return weights_.find(name + ".bias") != nullptr || weights_.find(name + ".beta") != nullptr;
+  }
+  const Weights& weights_;
+  std::vector<std::string> together_;
+  bool some_ = false;
+};
+
+void add(Expectation& e, const Rule& rule, const std::string& prefix, const AttentionFacts& a) {
+  const auto put = [&](const std::string& name, Bias bias) {
+    if (!name.empty()) e.add(prefix + name, bias);
+  };
+  if (a.latent) return;
+  if (a.layout == QkvLayout::kSeparate) {
+    put(a.query, rule.queries);
+    put(a.key, rule.keys);
+    put(a.value, rule.queries);
+  } else {
+    put(a.fused, rule.queries);
+  }
+  put(a.output, rule.output);
+}
+
+void add_norms(Expectation& e, const Blueprint& b) {
+  e.add(b.embedding_norm, kAlways);
+  for (const LayerFacts& layer : b.layers) {
+    for (const Norms* norms : {&layer.attention_norms, &layer.cross_norms, &layer.mlp_norms}) {
+      for (const std::string* name : {&norms->before, &norms->after, &norms->over}) {
+        if (!name->empty()) e.add(layer.prefix + *name, kAlways);
+      }
+    }
+  }
+  e.add(b.final_norm, kAlways);
+}
+
+}  // namespace
+
+void expect_biases(const Weights& weights, const Blueprint& b) {
+  Expectation e(weights);
+  const auto* rule = std::find_if(
+      std::begin(kRules), std::end(kRules), [&](const Rule& r) { return r.family == b.family; });
+  if (rule != std::end(kRules)) {
+    for (const LayerFacts& layer : b.layers) {
+      add(e, *rule, layer.prefix, layer.attention);
+      if (layer.cross) add(e, *rule, layer.prefix, *layer.cross);
+      if (layer.mlp.experts) continue;
+      const MlpFacts& mlp = layer.mlp;
+      const bool gated = mlp.form != MlpFacts::Form::kPlain;
+      if (!mlp.gate_up.empty()) e.add(layer.prefix + mlp.gate_up, rule->mlp);
+      if (mlp.gate_up.empty()) e.add(layer.prefix + mlp.up, rule->mlp);
+      if (mlp.gate_up.empty() && gated) e.add(layer.prefix + mlp.gate, rule->mlp);
+      e.add(layer.prefix + mlp.down, rule->mlp);
+    }
+  }
+  if (b.family == "albert" || b.family == "electra") e.add(b.embedding_projection, kAlways);
+  const bool bare = b.norm.bare || b.norm.kind != HeadNorm::Kind::kLayer ||
+                    std::count(std::begin(kBareNorms), std::end(kBareNorms), b.family) > 0;
+  if (!bare) add_norms(e, b);
+  e.settle();
+}
+
+}  // namespace headscope::models
