@@ -55,16 +55,9 @@ TEST(Words, LongEntriesAreTranslated) {
 }
 
 TEST(Words, HelpFitsEightyColumnsAndShowsAnExample) {
-  for (const Word word : {Word::kHelp,
-                          Word::kHelpSee,
-                          Word::kHelpWalk,
-                          Word::kHelpVerify,
-                          Word::kHelpPull,
-                          Word::kHelpModels,
-                          Word::kHelpCpu,
-                          Word::kHelpPlan,
-                          Word::kHelpSweep,
-                          Word::kHelpBench}) {
+  for (int n = 0; n < static_cast<int>(Word::kCount); ++n) {
+    const auto word = static_cast<Word>(n);
+    if (!std::string_view(name(word)).starts_with("kHelp")) continue;
     for (const Lang lang : {Lang::kEn, Lang::kRu}) {
       std::istringstream lines{std::string(text(lang, word))};
       for (std::string line; std::getline(lines, line);) EXPECT_LE(columns(line), 80) << line;

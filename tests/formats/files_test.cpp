@@ -163,10 +163,10 @@ TEST(ReadFile, ReadsFilesThatClaimToBeEmpty) {
 TEST(ReadFile, RefusesWhatIsNoFile) {
   const Scratch scratch;
   EXPECT_EQ(outcome([&] { read_file(scratch / "none"); }), "not_found");
-  EXPECT_EQ(outcome([&] { read_file(scratch.path()); }), "io");
-  EXPECT_EQ(outcome([] { read_file("/dev/zero"); }), "io");
+  EXPECT_EQ(outcome([&] { read_file(scratch.path()); }), "input");
+  EXPECT_EQ(outcome([] { read_file("/dev/zero"); }), "input");
   ASSERT_EQ(::mkfifo((scratch / "pipe").c_str(), 0600), 0);
-  EXPECT_EQ(outcome([&] { read_file(scratch / "pipe"); }), "io");  // and does not wait
+  EXPECT_EQ(outcome([&] { read_file(scratch / "pipe"); }), "input");  // and does not wait
 }
 
 TEST(MappedFile, AnEmptyFileIsNoError) {

@@ -193,8 +193,8 @@ TEST(Safetensors, WhatIsNoFileIsNamed) {
   EXPECT_EQ(message_of([&] { Safetensors::open(path); }),
             "[" + path + "] cannot open: No such file or directory");
   EXPECT_EQ(outcome([&] { Safetensors::open(path); }), "not_found");
-  EXPECT_EQ(outcome([&] { Safetensors::open("/dev/zero"); }), "io");
-  EXPECT_EQ(outcome([&] { MappedFile::open(scratch.path()); }), "io");
+  EXPECT_EQ(outcome([&] { Safetensors::open("/dev/zero"); }), "input");
+  EXPECT_EQ(outcome([&] { MappedFile::open(scratch.path()); }), "input");
 }
 
 class Shards : public testing::Test {

@@ -69,7 +69,7 @@ Tokens tokens_of(const std::vector<std::int32_t>& ids) {
 }
 
 TEST(Blueprint, TheNearestFamilyGoesOnOrBeginsAlikeOrHasLettersSwapped) {
-  const std::pair<const char*, const char*> cases[] = {{"gemma3", "gemma3_text"},
+  const std::pair<const char*, const char*> cases[] = {{"gemma3_tex", "gemma3_text"},
                                                        {"lamma", "llama"},
                                                        {"llama4", "llama"},
                                                        {"gtp2", "gpt2"},

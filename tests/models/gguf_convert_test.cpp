@@ -323,7 +323,7 @@ TEST(Convert, WhatGgufCannotHoldIsRefusedAndNothingIsWritten) {
   EXPECT_EQ(refused("num_hidden_layers", 1), "unsupported");  // tensors of layer 1 are left over
   EXPECT_FALSE(fs::exists(scratch / "m.gguf"));
   EXPECT_EQ(outcome([&] { models::convert_to_folder(scratch / "hf", scratch / "o", DType::kF32); }),
-            "io");
+            "input");
   EXPECT_FALSE(fs::exists(scratch / "o"));
 }
 

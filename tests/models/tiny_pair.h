@@ -109,15 +109,16 @@ class TinyPair {
       norm(prefix + (hears ? "layer_norm" : "layernorm_embedding"));
       for (int n = 0; n < (decodes ? 3 : 2); ++n) {
         const std::string layer = prefix + "layers." + std::to_string(n) + ".";
-        for (const char* name : {"q_proj", "v_proj", "out_proj"}) {
-          linear(layer + "self_attn." + name, 16, 16);
-          if (decodes) linear(layer + "encoder_attn." + name, 16, 16);
-        }
-        put(layer + "self_attn.k_proj.weight", {16, 16});
-        norm(layer + "self_attn_layer_norm");
-        if (decodes) {
-          put(layer + "encoder_attn.k_proj.weight", {16, 16});
-          norm(layer + "encoder_attn_layer_norm");
+        for (const std::string attention : {"self_attn", "encoder_attn"}) {
+          if (attention == "encoder_attn" && !decodes) continue;
+          for (const char* name : {"q_proj", "v_proj", "out_proj"})
+            linear(layer + attention + '.' + name, 16, 16);
+          if (hears) {  // Whisper's keys have no bias
+            put(layer + attention + ".k_proj.weight", {16, 16});
+          } else {
+            linear(layer + attention + ".k_proj", 16, 16);
+          }
+          norm(layer + attention + "_layer_norm");
         }
         linear(layer + "fc1", 16, 20);
         linear(layer + "fc2", 20, 16);
