@@ -201,7 +201,9 @@ constexpr LinearBodies kPlain = {"scalar",
                                  plain::dots};
 
 // What vectors of the table's own width do best: tables of bf16 and tiles have VNNI beside them.
-const LinearBodies& best(const LinearBodies* usual, const LinearBodies* quads, bool has_quads) {
+[[maybe_unused]] const LinearBodies& best(const LinearBodies* usual,
+                                          const LinearBodies* quads,
+                                          bool has_quads) {
   return has_quads && quads != nullptr ? *quads : *usual;
 }
 
