@@ -78,8 +78,8 @@ void read_answers(const Value& config, std::string_view where, GenerationConfig&
   if (to.never_first.empty()) add_ids(config, "begin_suppress_tokens", where, to.never_first);
 }
 
-// Tokens that end a turn, whatever the file calls its end: control tokens of these spellings. Where answers are
-// messages that <|return|> or <|call|> end, <|end|> only ends a part of one.
+// Tokens that end a turn, whatever the file calls its end: special ones of these spellings, or all where the file has
+// no types. Where answers are messages that <|return|> or <|call|> end, <|end|> only ends a part of one.
 void add_ends_of_turns(const Value& metadata,
                        std::string_view where,
                        std::vector<std::int32_t>& to) {
@@ -94,16 +94,21 @@ void add_ends_of_turns(const Value& metadata,
                                         "<EOT>",
                                         "<|end|>"};
   constexpr std::int64_t kControl = 3;
+  constexpr std::int64_t kUserDefined = 4;  // older converters' word for it
   const Value* tokens = json::find(metadata, "tokenizer.ggml.tokens", where);
   const Value* types = json::find(metadata, "tokenizer.ggml.token_type", where);
-  if (tokens == nullptr || types == nullptr || !tokens->is_array() || !types->is_array()) return;
+  if (tokens == nullptr || !tokens->is_array()) return;
+  const auto special = [&](std::size_t id) {
+    if (types == nullptr || !types->is_array()) return true;
+    if (id >= types->size() || !(*types)[id].is_number_integer()) return false;
+    const auto type = (*types)[id].get<std::int64_t>();
+    return type == kControl || type == kUserDefined;
+  };
   std::int32_t end = -1;
   bool messages = false;
-  for (std::size_t id = 0; id < std::min(tokens->size(), types->size()); ++id) {
-    const Value& type = (*types)[id];
+  for (std::size_t id = 0; id < tokens->size(); ++id) {
     const Value& token = (*tokens)[id];
-    if (!type.is_number_integer() || type.get<std::int64_t>() != kControl || !token.is_string())
-      continue;
+    if (!token.is_string() || !special(id)) continue;
     const auto& spelling = token.get_ref<const std::string&>();
     if (std::find(std::begin(kEnds), std::end(kEnds), spelling) == std::end(kEnds)) continue;
     const auto own = static_cast<std::int32_t>(id);

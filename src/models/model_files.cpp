@@ -115,14 +115,18 @@ std::vector<Role> read_roles(const fs::path& path, const Network& network) {
 
 namespace {
 
-// GGUF has a token for every row of the embeddings. Of folders, published tables are padded (phi-2 by 905 rows,
+constexpr const char* kGgufTokens = "tokenizer.ggml.tokens";
+
+// The tokens of a GGUF are one for every row of the embeddings. Of folders, published tables are padded (phi-2 by 905 rows,
 // deepseek_v2 by 2398), and tokens were added beyond some (gemma3 by one that stands for pictures).
 void check_size(const Tokenizer& tokenizer, const ModelFiles& files, std::int64_t vocabulary) {
   std::int64_t found = tokenizer.vocabulary_size();
   std::int64_t least = vocabulary - std::max<std::int64_t>(1024, vocabulary / 32);
   std::int64_t most = vocabulary + vocabulary / 1024;
-  if (files.metadata != nullptr) {
-    found = static_cast<std::int64_t>((*files.metadata)["tokenizer.ggml.tokens"].size());
+  const Value* tokens =
+      files.metadata == nullptr ? nullptr : json::find(*files.metadata, kGgufTokens, "model");
+  if (tokens != nullptr) {
+    found = static_cast<std::int64_t>(tokens->size());
     least = most = vocabulary;
   }
   if (found >= least && found <= most) return;
@@ -141,7 +145,7 @@ std::optional<Tokenizer> read_tokenizer(const Place& place,
                                         std::int64_t vocabulary) {
   std::optional<Tokenizer> out;
   std::error_code ignored;
-  if (files.metadata != nullptr && files.metadata->contains("tokenizer.ggml.tokens"))
+  if (files.metadata != nullptr && files.metadata->contains(kGgufTokens))
     out.emplace(Tokenizer::from_gguf(*files.metadata, place.weights.filename().string()));
   else if (fs::exists(place.folder / "tokenizer.json", ignored))
     out.emplace(Tokenizer::load(place.folder));

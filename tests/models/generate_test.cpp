@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <filesystem>
 
 #include "formats/json.h"
 #include "models/generation_config.h"
@@ -340,6 +341,20 @@ TEST(Generate, ControlTokensThatEndATurnEndAnAnswer) {
   json::Value plain = gguf_tokens({"<|im_end|>"}, 4);
   plain["tokenizer.ggml.token_type"][3] = 1;  // a word that is only spelled so
   EXPECT_EQ(stops(plain), (Ids{2}));
+  plain["tokenizer.ggml.token_type"][3] = 4;  // user-defined, as older converters wrote
+  EXPECT_EQ(stops(plain), (Ids{2, 3}));
+  plain.erase("tokenizer.ggml.token_type");
+  EXPECT_EQ(stops(plain), (Ids{2, 3}));
+}
+
+TEST(Generate, AGgufWithoutTokensTakesTheTokenizerBesideIt) {
+  models::ModelFiles files;
+  files.metadata = std::make_shared<const json::Value>(json::Value::object());
+  const std::filesystem::path folder = Model::load("planted").folder();
+  const models::Place place{"x", folder, folder / "x.gguf", folder / "x.gguf"};
+  const std::int32_t tokens = Tokenizer::load(folder).vocabulary_size();
+  EXPECT_TRUE(models::read_tokenizer(place, files, tokens + 5).has_value());
+  EXPECT_THROW((void)models::read_tokenizer(place, files, 10 * tokens), Error);
 }
 
 TEST(Generate, AGgufHasATokenForEveryRow) {
