@@ -46,7 +46,7 @@ HWY_INLINE void product_tile(const Product& p, std::int64_t line, std::int64_t c
     acc[m][1] = kAdd ? hn::Load(d, c + m * p.c_stride + kLanes) : hn::Zero(d);
   }
   // Unrolled, because the end of a short loop is often predicted late.
-  const auto step = [&]() HWY_ATTR {
+  const auto step = [&]() HWY_ATTR __attribute__((always_inline)) {
     const V low = hn::Load(d, b);
     const V high = hn::Load(d, b + kLanes);
     b += b_stride;
