@@ -139,7 +139,8 @@ HWY_INLINE void weigh_vector(
   const V ds =
       hn::IfThenElseZero(mask, hn::Mul(p, hn::Sub(hn::Load(d, at), hn::Set(d, t.delta[i]))));
   hn::Store(p, d, w);
-  hn::Store(hn::Mul(ds, slope_of_cap), d, at);
+  // Hidden keys give exactly 0, whatever their scores bend to.
+  hn::Store(hn::IfThenElseZero(mask, hn::Mul(ds, slope_of_cap)), d, at);
   if (t.dbias == nullptr) return;
   if (t.dbias_row_stride == 0) {
     hn::Store(hn::Add(hn::Load(d, tile.sums + n), ds), d, tile.sums + n);
