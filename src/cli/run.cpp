@@ -109,22 +109,7 @@ int perplexity(const Call& call,
   const std::vector<std::int32_t> ids = model.tokenizer().encode(text).ids;
   const Progress progress(say(call.screen.lang, Word::kRunReading, ids.size()));
   const Foresight found = foresight(model, ids, wishes.generate.edits, wishes.generate.positions);
-  if (call.json) {
-    JsonWriter json;
-    json.begin_object().field("headscope", HEADSCOPE_VERSION).field("verb", "run");
-    json.field("model", model.name()).field("tokens", found.tokens);
-    json.field("nll", found.nll).field("perplexity", found.perplexity());
-    json.array<float>("each", found.each).end_object();
-    out += std::move(json).take();
-    return 0;
-  }
-  out += say(call.screen.lang,
-             Word::kRunPerplexity,
-             figure(found.perplexity()),
-             figure(found.nll),
-             counted(call.screen.lang, Word::kTokens, found.tokens)) +
-         '\n';
-  return 0;
+  return tell_foresight(call, model, found, out);
 }
 
 // Numbers of the largest `most` of a row, largest first.
@@ -339,6 +324,25 @@ void check_keys(const json::Value& object, std::initializer_list<std::string_vie
 }
 
 }  // namespace
+
+int tell_foresight(const Call& call, const Model& model, const Foresight& found, std::string& out) {
+  if (call.json) {
+    JsonWriter json;
+    json.begin_object().field("headscope", HEADSCOPE_VERSION).field("verb", "run");
+    json.field("model", model.name()).field("tokens", found.tokens);
+    json.field("nll", found.nll).field("perplexity", found.perplexity());
+    json.array<float>("each", found.each).end_object();
+    out += std::move(json).take();
+    return 0;
+  }
+  out += say(call.screen.lang,
+             Word::kRunPerplexity,
+             figure(found.perplexity()),
+             figure(found.nll),
+             counted(call.screen.lang, Word::kTokens, found.tokens)) +
+         '\n';
+  return 0;
+}
 
 std::vector<Edit> read_edits(const std::string& path) {
   constexpr std::string_view kWhere = "edits";

@@ -87,22 +87,7 @@ int surprise(const Call& call,
              std::string& out) {
   const std::vector<std::int32_t> ids = ids_of(score_of(tune, code), code);
   const Foresight found = foresight(model, ids, wishes.generate.edits, wishes.generate.positions);
-  if (call.json) {
-    JsonWriter json;
-    json.begin_object().field("headscope", HEADSCOPE_VERSION).field("verb", "run");
-    json.field("model", model.name()).field("tokens", found.tokens);
-    json.field("nll", found.nll).field("perplexity", found.perplexity());
-    json.array<float>("each", found.each).end_object();
-    out += std::move(json).take();
-    return 0;
-  }
-  out += say(call.screen.lang,
-             Word::kRunPerplexity,
-             figure(found.perplexity()),
-             figure(found.nll),
-             counted(call.screen.lang, Word::kTokens, found.tokens)) +
-         '\n';
-  return 0;
+  return tell_foresight(call, model, found, out);
 }
 
 int go_on_tune(const Call& call,
