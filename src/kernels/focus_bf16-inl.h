@@ -33,6 +33,8 @@ struct Bf16Products {
   static constexpr bool kBf16 = true;
   static constexpr std::size_t kVecs = Form::kVecs;
   static constexpr std::size_t kRows = Form::kRows;
+  static constexpr std::int64_t kKeyBytes = 2;
+  static constexpr std::int64_t kWaiting = Form::kWaiting;
 
   static std::size_t query_floats(const FocusTask& t) {
     return Form::query_bytes(t.width) / sizeof(float);
@@ -83,6 +85,22 @@ struct Bf16Products {
              t.value_width,
              o,
              reinterpret_cast<std::byte*>(scratch));
+  }
+
+  /// With kWaiting > 0, in place of mix: weights of n keys wait behind those of `before` keys, a multiple of 64.
+  static void wait(const float* p, std::int64_t before, std::int64_t n, float* scratch) {
+    Form::wait(p, before, n, reinterpret_cast<std::byte*>(scratch));
+  }
+  /// o[c][row] += the waiting weights of n keys from j0 on times their values.
+  static void mix_waiting(
+      const FocusTask& t, std::int64_t j0, std::int64_t n, float* o, float* scratch) {
+    Form form;
+    form.mix_waiting(n,
+                     static_cast<const std::byte*>(t.v),
+                     j0,
+                     t.value_width,
+                     o,
+                     reinterpret_cast<std::byte*>(scratch));
   }
 
   static void rescale(const FocusTask& t, const float* factor, float* o) {

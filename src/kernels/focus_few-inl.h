@@ -50,6 +50,8 @@ struct FewProducts {
   static constexpr bool kBf16 = sizeof(T) == 2;
   static constexpr std::size_t kVecs = 1;
   static constexpr std::size_t kRows = kLanes;
+  static constexpr std::int64_t kKeyBytes = sizeof(T);
+  static constexpr std::int64_t kWaiting = 0;
   static constexpr auto kRowsI = static_cast<std::int64_t>(kRows);
   static constexpr auto kLanesI = static_cast<std::int64_t>(kLanes);
 

@@ -53,29 +53,58 @@ std::int64_t strip_keys(const FocusTask& t) {
 // Floats up to the next full cache line.
 inline std::size_t whole_lines(std::size_t floats) { return (floats + 15) / 16 * 16; }
 
-// Cuts the scratch of a task into its pieces; returns the floats in all. With base nullptr it only counts.
-template <class P>
-std::size_t cut_scratch(const FocusTask& t, float* base, Scratch<P>& s) {
-  constexpr std::size_t kRows = P::kRows;
-  const auto keys = static_cast<std::size_t>(strip_keys(t));
-  std::size_t used = 0;
-  const auto take = [&](std::size_t floats) {
-    float* at = base == nullptr ? nullptr : base + used;
-    used += whole_lines(floats);
+// Takes pieces of scratch one behind the other. From nullptr it only counts.
+class Cutter {
+ public:
+  explicit Cutter(float* base) : base_(base) {}
+  float* take(std::size_t floats) {
+    float* at = base_ == nullptr ? nullptr : base_ + used_;
+    used_ += whole_lines(floats);
     return at;
-  };
-  s.strip = wants_maps(t) && !t.split && static_cast<std::int64_t>(keys * kRows) <= kStripFloats;
-  s.q = take(P::query_floats(t));
-  s.o = take(P::sum_floats(t));
-  s.mix = take(P::mix_floats(t));
-  s.top = take(2 * static_cast<std::size_t>(top_stride(wanted(t).top_k)) * kRows);
-  s.weights = take((s.strip ? keys + kBlock : kBlock) * kRows);
-  s.block_max = take(s.strip ? (keys / kBlock + 2) * kRows : 0);
-  return used;
+  }
+  [[nodiscard]] std::size_t used() const { return used_; }
+
+ private:
+  float* base_;
+  std::size_t used_ = 0;
+};
+
+// Pieces that blocks of rows use in turn, so that they stay in the nearest cache; returns their floats.
+template <class P>
+std::size_t cut_shared(const FocusTask& t, float* base, Scratch<P>& s) {
+  const std::int64_t floats = strip_keys(t) * static_cast<std::int64_t>(P::kRows);
+  s.strip = wants_maps(t) && !t.split && floats <= kStripFloats;
+  Cutter cut(base);
+  s.mix = cut.take(P::mix_floats(t));
+  s.weights = cut.take(s.strip ? 0 : kBlock * P::kRows);
+  return cut.used();
+}
+
+// Pieces that each block of rows needs for itself; after cut_shared.
+template <class P>
+std::size_t cut_own(const FocusTask& t, float* base, Scratch<P>& s) {
+  constexpr std::size_t kRows = P::kRows;
+  Cutter cut(base);
+  s.q = cut.take(P::query_floats(t));
+  s.o = cut.take(P::sum_floats(t));
+  s.top = cut.take(2 * static_cast<std::size_t>(top_stride(wanted(t).top_k)) * kRows);
+  if (s.strip) {
+    const auto keys = static_cast<std::size_t>(strip_keys(t));
+    s.weights = cut.take((keys + kBlock) * kRows);
+    s.block_max = cut.take((keys / kBlock + 2) * kRows);
+  }
+  return cut.used();
+}
+
+// Both, for one block of rows.
+template <class P>
+void cut_scratch(const FocusTask& t, float* base, Scratch<P>& s) {
+  const std::size_t shared = cut_shared<P>(t, base, s);
+  cut_own<P>(t, base + shared, s);
 }
 
 // Blocks of rows that meet the same keys in turn, so that keys and values are fetched once for all of them
-// and stay in the second cache meanwhile. `floats` is the scratch of one.
+// and stay in the second cache meanwhile. `floats` is what each has for itself.
 template <class P>
 std::int64_t blocks_at_once(const FocusTask& t, std::size_t floats) {
   constexpr auto kRows = static_cast<std::int64_t>(P::kRows);
@@ -89,8 +118,9 @@ std::int64_t blocks_at_once(const FocusTask& t, std::size_t floats) {
 template <class P>
 std::size_t scratch_bytes(const FocusTask& t) {
   Scratch<P> s{};
-  const std::size_t floats = cut_scratch<P>(t, nullptr, s);
-  return floats * static_cast<std::size_t>(blocks_at_once<P>(t, floats)) * sizeof(float);
+  const std::size_t shared = cut_shared<P>(t, nullptr, s);
+  const std::size_t own = cut_own<P>(t, nullptr, s);
+  return (shared + own * static_cast<std::size_t>(blocks_at_once<P>(t, own))) * sizeof(float);
 }
 
 template <class P, typename T>
@@ -106,13 +136,14 @@ void load_rows(const FocusTask& t, const Rows<P::kRows>& rows, float* q) {
   P::load_queries(t, from, rows.count, q);
 }
 
-// Raises the maximum that the sums are taken at when scores outgrew it.
-template <class P>
+// Raises the maximum that the sums are taken at when scores outgrew it. `settle` brings sums up to date first.
+template <class P, typename F>
 void raise_max(const FocusTask& t,
                const Rows<P::kRows>& rows,
                const float* top,
                float* o,
-               Lanes<P::kRows>& lanes) {
+               Lanes<P::kRows>& lanes,
+               F&& settle) {
   const D d;
   bool grew = false;
   for (std::size_t lane = 0; lane < rows.used; lane += kLanes) {
@@ -138,7 +169,9 @@ void raise_max(const FocusTask& t,
     hn::Store(hn::Mul(hn::Load(d, lanes.spread + lane), factor), d, lanes.spread + lane);
     hn::Store(factor, d, factors + lane);
   }
-  if (summed) P::rescale(t, factors, o);
+  if (!summed) return;
+  settle();
+  P::rescale(t, factors, o);
 }
 
 // What the sums of the rows become once all keys are in. Everything is taken relative to `top`, the larger
@@ -320,6 +353,15 @@ void walk_keys(const FocusTask& t, std::int64_t begin, std::int64_t end, RowBloc
   alignas(64) float top[kRows];
   fill(top, top + kRows, kNone);
   end = smaller(end, rows.range.end);
+  // Weights of keys [first, last) may wait, so that sums are loaded and stored once for several blocks.
+  std::int64_t first = 0;
+  std::int64_t last = 0;
+  const auto settle = [&] {
+    if constexpr (P::kWaiting > 0) {
+      if (first < last) P::mix_waiting(t, first, last - first, scratch.o, scratch.mix);
+      first = last;
+    }
+  };
   for (std::int64_t j0 = larger(begin, rows.range.begin); j0 < end; j0 += kBlock) {
     const std::int64_t n = smaller(kBlock, end - j0);
     float* s = scratch.weights;
@@ -334,7 +376,7 @@ void walk_keys(const FocusTask& t, std::int64_t begin, std::int64_t end, RowBloc
       note_best(rows, j0, n, s, factor, top, lanes);
     }
     if (r.top_k > 0) note_top(rows, r.top_k, j0, n, s, factor, top, scratch.top, lanes);
-    raise_max<P>(t, rows, top, scratch.o, lanes);
+    raise_max<P>(t, rows, top, scratch.o, lanes, settle);
     if (r.entropy != nullptr)
       weigh<true>(rows, j0, n, factor, s, lanes);
     else
@@ -345,8 +387,16 @@ void walk_keys(const FocusTask& t, std::int64_t begin, std::int64_t end, RowBloc
                   lanes.max + kRows,
                   scratch.block_max + static_cast<std::size_t>(number) * kRows);
     }
-    P::mix(t, s, rows.count, j0, n, scratch.o, scratch.mix);
+    if constexpr (P::kWaiting > 0) {
+      if (first == last) first = j0;
+      P::wait(s, j0 - first, n, scratch.mix);
+      last = j0 + n;
+      if (last - first >= P::kWaiting * kBlock) settle();
+    } else {
+      P::mix(t, s, rows.count, j0, n, scratch.o, scratch.mix);
+    }
   }
+  settle();
 }
 
 template <class P>
@@ -388,22 +438,25 @@ void finish_block(const FocusTask& t, RowBlock<P>& block) {
 
 // Keys that several blocks of rows meet before the next ones: they and their values fill a third of the
 // second cache.
-inline std::int64_t keys_at_once(const FocusTask& t) {
-  constexpr std::int64_t kFloats = std::int64_t{192} << 8U;
-  return larger(kBlock, kFloats / (t.width + t.value_width) / kBlock * kBlock);
+template <class P>
+std::int64_t keys_at_once(const FocusTask& t) {
+  constexpr std::int64_t kNumbers = (std::int64_t{192} << 10U) / P::kKeyBytes;
+  return larger(kBlock, kNumbers / (t.width + t.value_width) / kBlock * kBlock);
 }
 
 template <class P>
 void focus(const FocusTask& t) noexcept {
   [[maybe_unused]] const typename P::Session session{};
   constexpr auto kStep = static_cast<std::int64_t>(P::kRows);
-  Scratch<P> one{};
-  const std::size_t floats = cut_scratch<P>(t, nullptr, one);
-  const std::int64_t most = blocks_at_once<P>(t, floats);
+  Scratch<P> pieces{};
+  auto* base = reinterpret_cast<float*>(t.scratch);
+  base += cut_shared<P>(t, base, pieces);
+  Scratch<P> counted = pieces;
+  const std::int64_t most = blocks_at_once<P>(t, cut_own<P>(t, nullptr, counted));
   RowBlock<P> blocks[static_cast<std::size_t>(kMost<P>)];
   for (std::int64_t n = 0; n < most; ++n) {
-    float* base = reinterpret_cast<float*>(t.scratch) + static_cast<std::size_t>(n) * floats;
-    cut_scratch<P>(t, base, blocks[n].scratch);
+    blocks[n].scratch = pieces;
+    base += cut_own<P>(t, base, blocks[n].scratch);
   }
   for (std::int64_t row = t.row_begin; row < t.row_end; row += most * kStep) {
     std::int64_t count = 0;
@@ -415,7 +468,7 @@ void focus(const FocusTask& t) noexcept {
       begin = smaller(begin, blocks[count].rows.range.begin);
       end = larger(end, blocks[count].rows.range.end);
     }
-    const std::int64_t step = count == 1 ? larger(end - begin, kBlock) : keys_at_once(t);
+    const std::int64_t step = count == 1 ? larger(end - begin, kBlock) : keys_at_once<P>(t);
     for (std::int64_t j = begin; j < end; j += step) {
       for (std::int64_t n = 0; n < count; ++n) {
         if (j + step >= end && !t.split) fetch_out<P>(t, blocks[n].rows);

@@ -170,6 +170,7 @@ class PairProducts {
  public:
   struct Session {};
   static constexpr std::size_t kVecs = 3;  // vectors of rows in a block
+  static constexpr std::int64_t kWaiting = 0;
   static constexpr std::size_t kRows = kVecs * kLanes;
 
   static std::size_t query_bytes(std::int64_t width) {

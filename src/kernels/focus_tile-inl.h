@@ -251,6 +251,8 @@ struct RowProducts {
       true;  // rows and results may be bf16, keys and values are packed f32
   static constexpr std::size_t kVecs = 3;
   static constexpr std::size_t kRows = kVecs * kLanes;
+  static constexpr std::int64_t kKeyBytes = 4;  // of a number of K or V as the products read it
+  static constexpr std::int64_t kWaiting = 0;   // blocks whose weights may wait to be mixed
 
   static std::size_t query_floats(const FocusTask& t) {
     return static_cast<std::size_t>(t.width) * kRows;

@@ -153,12 +153,13 @@ class TileProducts {
   using Session = typename Tiles::Session;
   static constexpr std::size_t kRows = 64;
   static constexpr std::size_t kVecs = kRows / kLanes;
+  static constexpr std::int64_t kWaiting = 8;  // blocks of 64 keys whose weights may wait: 64 KB
 
   static std::size_t query_bytes(std::int64_t width) {
     return bytes(blocks_of(width, kTileDepth) * kQueryTiles);
   }
   static std::size_t mix_bytes() {
-    return bytes(2 * kQueryTiles) + sizeof(float) * kTileRows * kRows;
+    return bytes(kWaiting * kWeightTiles) + sizeof(float) * kTileRows * kRows;
   }
   static std::size_t key_bytes(std::int64_t keys, std::int64_t width) {
     return bytes(blocks_of(keys, kPackedKeys) * key_block(width));
@@ -253,22 +254,41 @@ class TileProducts {
            std::int64_t value_width,
            float* o,
            std::byte* scratch) {
+    wait(p, 0, n, scratch);
+    mix_waiting(n, packed_v, j0, value_width, o, scratch);
+  }
+
+  /// The first half of `mix`, for n <= 64 keys behind `before` others, a multiple of 64 and less than
+  /// 64 kWaiting.
+  static void wait(const float* p, std::int64_t before, std::int64_t n, std::byte* scratch) {
+    pack_weights(
+        p, n, blocks_of(n, kTileDepth), scratch + bytes(before / kPackedKeys * kWeightTiles));
+  }
+
+  /// The second, for all n waiting keys from j0 on: sums are loaded and stored once.
+  void mix_waiting(std::int64_t n,
+                   const std::byte* packed_v,
+                   std::int64_t j0,
+                   std::int64_t value_width,
+                   float* o,
+                   std::byte* scratch) {
     const std::int64_t depth = blocks_of(n, kTileDepth);
-    pack_weights(p, n, depth, scratch);
     const std::byte* v = packed_v + bytes(j0 / kPackedKeys * value_block(value_width));
+    const std::int64_t step = value_block(value_width);
     const std::int64_t whole = value_width / kTileRows;
     std::int64_t t = 0;
     for (; t + 2 <= whole; t += 2)
-      mix_tiles<2>(scratch, v + bytes(2 * t), depth, o + t * kTileRows * kRowsOf);
-    if (t < whole) mix_tiles<1>(scratch, v + bytes(2 * t), depth, o + t * kTileRows * kRowsOf);
+      mix_tiles<2>(scratch, v + bytes(2 * t), step, depth, o + t * kTileRows * kRowsOf);
+    if (t < whole)
+      mix_tiles<1>(scratch, v + bytes(2 * t), step, depth, o + t * kTileRows * kRowsOf);
     if (whole * kTileRows == value_width) return;
     // The last columns fill no tile, and o ends with them.
-    auto* some = reinterpret_cast<float*>(scratch + bytes(2 * kQueryTiles));
+    auto* some = reinterpret_cast<float*>(scratch + bytes(kWaiting * kWeightTiles));
     float* last = o + whole * kTileRows * kRowsOf;
     const std::int64_t left = (value_width - whole * kTileRows) * kRowsOf;
     copy_lanes(last, left, some);
     fill_zero(some + left, kTileRows * kRowsOf - left);
-    mix_tiles<1>(scratch, v + bytes(2 * whole), depth, some);
+    mix_tiles<1>(scratch, v + bytes(2 * whole), step, depth, some);
     copy_lanes(some, left, last);
   }
 
@@ -276,6 +296,7 @@ class TileProducts {
   // Tiles of queries in a block of rows. With 64 queries, 64 keys and D = 64, S, P, O and Q take 48 KB and
   // tiles of K and V stream through L1 once for every four tiles of queries.
   static constexpr std::int64_t kQueryTiles = 4;
+  static constexpr std::int64_t kWeightTiles = 2 * kQueryTiles;  // of a block of 64 keys
   static constexpr auto kRowsOf = static_cast<std::int64_t>(kRows);
   static constexpr std::int64_t kLine = 64;           // bytes of a row of a packed tile
   static constexpr std::int64_t kWide = 4 * kRowsOf;  // bytes of a row of s or o
@@ -402,9 +423,11 @@ class TileProducts {
     }
   }
 
-  // kHigh tiles of columns with all queries; tiles of V^T lie two by two, whatever the depth.
+  // kHigh tiles of columns with all queries, along `depth` tiles of keys; tiles of V^T lie two by two, blocks of
+  // 64 keys `step` tiles apart.
   template <int kHigh>
-  HWY_INLINE void mix_tiles(const std::byte* p, const std::byte* v, std::int64_t depth, float* o) {
+  HWY_INLINE void mix_tiles(
+      const std::byte* p, const std::byte* v, std::int64_t step, std::int64_t depth, float* o) {
     for (std::int64_t i = 0; i < kQueryTiles; i += 2) {
       float* to = o + i * kTileRows;
       tiles_.template load<0>(to, kWide);
@@ -413,7 +436,13 @@ class TileProducts {
         tiles_.template load<2>(to + kTileRows * kRowsOf, kWide);
         tiles_.template load<3>(to + kTileRows * kRowsOf + kTileRows, kWide);
       }
-      add_products<kHigh>(v, bytes(2), p + bytes(i), depth);
+      for (std::int64_t t = 0; t < depth; t += 2) {
+        const std::int64_t block = t / 2;
+        add_products<kHigh>(v + bytes(block * step),
+                            bytes(2),
+                            p + bytes(block * kWeightTiles + i),
+                            depth - t < 2 ? 1 : 2);
+      }
       store_sums<kHigh>(to);
     }
   }

@@ -50,7 +50,8 @@ __attribute__((target("amx-tile,amx-bf16"))) double amx_bf16(std::int64_t rounds
     shape.bytes_a_row[n] = 64;
     shape.rows[n] = 16;
   }
-  _tile_loadconfig(&shape);
+  // The intrinsic of g++ 12 reads but the first eight bytes in the compiler's eyes: the rest was never written.
+  asm volatile("ldtilecfg %0" : : "m"(shape));
   _tile_zero(0);
   _tile_zero(1);
   _tile_zero(2);

@@ -372,8 +372,12 @@ TEST(StoredLinear, SeveralAtOnceAreEachAlone) {
       Tensor alone(DType::kF32, {M, all[i]->out()});
       (*all[i])(x.view<float, 2>(), alone.view<float, 2>());
       for (std::int64_t m = 0; m < M; ++m) {
-        for (std::int64_t n = 0; n < all[i]->out(); ++n)
-          ASSERT_EQ(y[i](m, n), (alone.view<float, 2>()(m, n))) << i << " at " << m << "," << n;
+        for (std::int64_t n = 0; n < all[i]->out(); ++n) {
+          // oneDNN may take another way where rows of y lie further apart: sums of K terms of size 1 in another order.
+          const double most = all[i] == &packed ? 4e-6 * static_cast<double>(K) : 0.0;
+          ASSERT_NEAR(y[i](m, n), (alone.view<float, 2>()(m, n)), most)
+              << i << " at " << m << "," << n;
+        }
       }
     }
   }
