@@ -1,17 +1,20 @@
 // A step of training at the shape of GPT-2 124M (B=4, T=256) against oneDNN's matrix products of the same shapes alone,
 // timed in turns in the same run.
-//   train [STEPS [SEQUENCES [TOKENS]]]
+//   train [STEPS [SEQUENCES [TOKENS [f32|bf16]]]]    bf16: both multiply numbers rounded to bf16
 #include "headscope/train.h"
 
 #include <fmt/format.h>
-#include <oneapi/dnnl/dnnl.h>
 #include <sys/resource.h>
 
 #include <algorithm>
 #include <array>
 #include <cstdio>
 #include <cstdlib>
+#include <cstring>
+#include <oneapi/dnnl/dnnl.hpp>
 #include <random>
+#include <string_view>
+#include <unordered_map>
 #include <vector>
 
 #include "headscope/threads.h"
@@ -43,40 +46,51 @@ train::Batch batch_of(std::int64_t sequences, std::int64_t tokens, std::int64_t 
   return batch;
 }
 
-// The three products of one linear map, on oneDNN's own threads.
+// The three products of one linear map, on oneDNN's own threads, in the layouts that it likes best.
 class Products {
  public:
-  Products(std::int64_t M, std::int64_t K, std::int64_t N)
-      : M_(M), K_(K), N_(N), x_(count(M, K)), y_(count(M, N)), w_(count(K, N)), dw_(count(K, N)) {}
+  Products(std::int64_t M, std::int64_t K, std::int64_t N, DType dtype) : M_(M), K_(K), N_(N) {
+    const auto type = dtype == DType::kBF16 ? memory::data_type::bf16 : memory::data_type::f32;
+    forth_ = product(M, K, N, type);
+    back_ = product(M, N, K, type);
+    weight_ = product(K, M, N, type);
+  }
 
   void run() {
-    gemm('N', 'N', M_, N_, K_, x_, K_, w_, N_, 0.0F, y_);
-    gemm('N', 'T', M_, K_, N_, y_, N_, w_, N_, 0.0F, x_);
-    gemm('T', 'N', K_, N_, M_, x_, K_, y_, N_, 1.0F, dw_);
+    for (Product* p : {&forth_, &back_, &weight_}) p->primitive.execute(stream_, p->args);
+    stream_.wait();
   }
   [[nodiscard]] double flop() const { return 6.0 * static_cast<double>(M_ * K_ * N_); }
 
  private:
-  static std::vector<float> count(std::int64_t a, std::int64_t b) {
-    return std::vector<float>(static_cast<std::size_t>(a * b), 1e-3F);
+  using memory = dnnl::memory;
+  struct Product {
+    dnnl::matmul primitive;
+    std::unordered_map<int, memory> args;
+  };
+
+  // Zeros are as fast as other numbers, and never become denormal, which is slow.
+  memory zeros(const memory::desc& desc) {
+    memory made(desc, engine_);
+    std::memset(made.get_data_handle(), 0, desc.get_size());
+    return made;
   }
-  static void gemm(char ta,
-                   char tb,
-                   std::int64_t M,
-                   std::int64_t N,
-                   std::int64_t K,
-                   const std::vector<float>& a,
-                   std::int64_t lda,
-                   const std::vector<float>& b,
-                   std::int64_t ldb,
-                   float beta,
-                   std::vector<float>& c) {
-    if (dnnl_sgemm(ta, tb, M, N, K, 1e-3F, a.data(), lda, b.data(), ldb, beta, c.data(), N) !=
-        dnnl_success)
-      std::abort();
+  Product product(std::int64_t M, std::int64_t K, std::int64_t N, memory::data_type type) {
+    const auto any = memory::format_tag::any;
+    const memory::desc a({M, K}, type, any);
+    const memory::desc b({K, N}, type, any);
+    const memory::desc c({M, N}, memory::data_type::f32, memory::format_tag::ab);
+    const dnnl::matmul::primitive_desc chosen(dnnl::matmul::desc(a, b, c), engine_);
+    return {dnnl::matmul(chosen),
+            {{DNNL_ARG_SRC, zeros(chosen.src_desc())},
+             {DNNL_ARG_WEIGHTS, zeros(chosen.weights_desc())},
+             {DNNL_ARG_DST, zeros(chosen.dst_desc())}}};
   }
+
   std::int64_t M_, K_, N_;
-  std::vector<float> x_, y_, w_, dw_;
+  dnnl::engine engine_{dnnl::engine::kind::cpu, 0};
+  dnnl::stream stream_{engine_};
+  Product forth_, back_, weight_;
 };
 
 double peak_gib() {
@@ -99,6 +113,8 @@ int main(int argc, char** argv) {
   const long steps = word(1, 3);
   const std::int64_t sequences = word(2, 4);
   const std::int64_t tokens = std::min(1024L, word(3, 256));
+  const DType compute =
+      argc > 4 && std::string_view(argv[4]) == "bf16" ? DType::kBF16 : DType::kF32;
   const std::int64_t M = sequences * tokens;
   double memory = 0.0;
   std::vector<double> step_s;
@@ -111,7 +127,7 @@ int main(int argc, char** argv) {
   double flop = 0.0;
   for (long n = 0; n <= steps; ++n) {
     const double start = now();
-    const train::Loss loss = trainee.step(batch, {.scale = scale});
+    const train::Loss loss = trainee.step(batch, {.scale = scale, .compute = compute});
     const double middle = now();
     adamw.step(trainee.parameters(), 1e-4);
     const double end = now();
@@ -124,7 +140,8 @@ int main(int argc, char** argv) {
                                       std::array<std::int64_t, 3>{768, 3072, 12},
                                       std::array<std::int64_t, 3>{3072, 768, 12},
                                       std::array<std::int64_t, 3>{768, 50257, 1}}) {
-      Products products(M, K, N);
+      Products products(M, K, N, compute);
+      products.run();  // warms up
       const double before = now();
       for (std::int64_t t = 0; t < times; ++t) products.run();
       took += now() - before;
@@ -146,11 +163,12 @@ int main(int argc, char** argv) {
   }
   const double whole = median(step_s) + median(update_s);
   fmt::print(
-      "{} threads, {}: {:.0f} tokens/s; share of oneDNN's products alone {:.0f} %, of the step "
+      "{} threads, {}, {}: {:.0f} tokens/s; share of oneDNN's products alone {:.0f} %, of the step "
       "without the update "
       "{:.0f} %; peak memory {:.2f} GiB\n",
       threads(),
       kernels::table().name,
+      name(compute),
       static_cast<double>(M) / whole,
       100.0 * median(products_s) / whole,
       100.0 * median(products_s) / median(step_s),

@@ -60,8 +60,10 @@ struct StepOptions {
   float dropout =
       0.0F;  ///< share of numbers dropped, of the embeddings and of what each half of a layer adds
   float label_smoothing = 0.0F;  ///< share of a label that is spread over all classes
-  std::uint64_t seed = 0;        ///< of dropout, and
-  std::uint64_t step = 0;        ///< which batch of the run this is: equal ones drop equal numbers
+  DType compute = DType::
+      kF32;  ///< what factors of matrix products are rounded to: kF32 or kBF16; sums and weights stay f32
+  std::uint64_t seed = 0;  ///< of dropout, and
+  std::uint64_t step = 0;  ///< which batch of the run this is: equal ones drop equal numbers
   std::vector<Findings>* findings =
       nullptr;  ///< becomes those of every layer, in order; nullptr: not kept
 };

@@ -58,6 +58,7 @@ std::uint64_t checksum(const Recipe& recipe, const std::string& key) {
                                 h.marks,
                                 h.masked,
                                 h.replaced);
+  if (t.compute != DType::kF32) all += " " + std::string(name(t.compute));
   for (const double share : recipe.data.shares) all += fmt::format(" {}", share);
   all += recipe.config + key;
   for (const fs::path& path : recipe.data.train) all += path.filename().string() + '\n';
@@ -235,6 +236,7 @@ class Runner {
       how.scale = 1.0 / static_cast<double>(std::max<std::int64_t>(1, labels));
       how.dropout = training.dropout;
       how.label_smoothing = training.label_smoothing;
+      how.compute = training.compute;
       how.seed = training.seed;
       how.step = static_cast<std::uint64_t>(state_.step) * parts + part;
       const Loss loss = trainee_->step(batches[part], how);

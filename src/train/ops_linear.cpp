@@ -49,7 +49,7 @@ Var Tape::linear(Var x, std::span<const Map> maps) {
     sums[n] = {{&terms[n], 1}, numbers(y) + column, width, bias_of(maps[n]), false};
     column += out_of(maps[n], K);
   }
-  multiply(std::span(sums).first(maps.size()));
+  multiply(std::span(sums).first(maps.size()), options_.compute);
   std::array<Map, kMostMaps> kept;
   std::copy(maps.begin(), maps.end(), kept.begin());
   record([this, x, y, kept, count = maps.size()] {
@@ -86,7 +86,7 @@ void Tape::linear_back(Var x, Var y, std::span<const Map> maps) {
   }
   if (const Sink to = sink(x); to.data != nullptr)
     sums[made++] = {std::span(terms).first(maps.size()), to.data, K, nullptr, to.add};
-  multiply(std::span(sums).first(made));
+  multiply(std::span(sums).first(made), options_.compute);
 }
 
 Loss Tape::cross_entropy(Var x,
@@ -110,7 +110,7 @@ Loss Tape::cross_entropy(Var x,
     const Matrix rows = rows_at(numbers(x) + first * K, n, K, K);
     const Term forth{rows, matrix_of(out, w, K)};
     const Sum sum{{&forth, 1}, logits->data(), V, bias_of(out), false};
-    multiply({&sum, 1});
+    multiply({&sum, 1}, options_.compute);
     parallel_for(n, [&](std::int64_t i) {
       float* row = logits->data() + i * V;
       if (logit_scale != 1.0F) {
@@ -136,7 +136,7 @@ Loss Tape::cross_entropy(Var x,
                                 nullptr,
                                 true},
                             Sum{{&terms[1], 1}, dx.data + first * K, K, nullptr, dx.add}};
-      multiply(std::span(sums).first(dx.data == nullptr ? 1 : 2));
+      multiply(std::span(sums).first(dx.data == nullptr ? 1 : 2), options_.compute);
       if (out.bias != nullptr)
         columns(logits->data(), n, V, V, out.bias->gradient.span<float>().data());
     }

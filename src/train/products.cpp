@@ -14,26 +14,6 @@ namespace headscope::train {
 
 namespace {
 
-// Tiles of one result.
-struct Cut {
-  std::int64_t M = 0, N = 0;
-  std::int64_t tall = 0, wide = 0;
-  std::int64_t down = 0, across = 0;
-};
-
-// Large tiles read little twice; at least kTasks of them keep many cores busy, unless they get too small.
-Cut cut(std::int64_t M, std::int64_t N) {
-  constexpr std::int64_t kTasks = 16;
-  Cut c{M, N, 256, 384, 0, 0};
-  for (;;) {
-    c.down = (M + c.tall - 1) / c.tall;
-    c.across = (N + c.wide - 1) / c.wide;
-    if (c.down * c.across >= kTasks || (c.tall <= 64 && c.wide <= 96)) return c;
-    const bool rows = c.tall > 64 && (c.wide <= 96 || 3 * c.tall > 2 * c.wide);
-    (rows ? c.tall : c.wide) /= 2;
-  }
-}
-
 void check(const Sum& sum) {
   const Matrix& a = sum.terms.front().a;
   const Matrix& b = sum.terms.front().b;
@@ -103,10 +83,7 @@ void tile(const Term& t,
 }
 
 void run(const Sum& sum, const Cut& cut, std::int64_t task) {
-  const std::int64_t row = task / cut.across * cut.tall;
-  const std::int64_t column = task % cut.across * cut.wide;
-  const std::int64_t rows = std::min(cut.tall, cut.M - row);
-  const std::int64_t columns = std::min(cut.wide, cut.N - column);
+  const auto [row, rows, column, columns] = cut.tile(task);
   float* c = sum.c + row * sum.step + column;
   bool add = sum.add;
   if (sum.bias != nullptr && !add) {
@@ -123,13 +100,33 @@ void run(const Sum& sum, const Cut& cut, std::int64_t task) {
 
 }  // namespace
 
-void multiply(std::span<const Sum> sums) {
+// Large tiles read little twice; at least kTasks of them keep many cores busy, unless they get too small.
+Cut Cut::of(std::int64_t M, std::int64_t N) {
+  constexpr std::int64_t kTasks = 16;
+  Cut c{M, N, 256, 384, 0, 0};
+  for (;;) {
+    c.down = (M + c.tall - 1) / c.tall;
+    c.across = (N + c.wide - 1) / c.wide;
+    if (c.down * c.across >= kTasks || (c.tall <= 64 && c.wide <= 96)) return c;
+    const bool rows = c.tall > 64 && (c.wide <= 96 || 3 * c.tall > 2 * c.wide);
+    (rows ? c.tall : c.wide) /= 2;
+  }
+}
+
+Tile Cut::tile(std::int64_t task) const {
+  const std::int64_t row = task / across * tall;
+  const std::int64_t column = task % across * wide;
+  return {row, std::min(tall, M - row), column, std::min(wide, N - column)};
+}
+
+void multiply(std::span<const Sum> sums, DType dtype) {
+  for (const Sum& sum : sums) check(sum);
+  if (dtype == DType::kBF16) return multiply_bf16(sums);
   std::vector<Cut> cuts;
   std::vector<std::int64_t> first{0};
   for (const Sum& sum : sums) {
-    check(sum);
-    cuts.push_back(cut(sum.terms.front().a.rows, sum.terms.front().b.columns));
-    first.push_back(first.back() + cuts.back().down * cuts.back().across);
+    cuts.push_back(Cut::of(sum.terms.front().a.rows, sum.terms.front().b.columns));
+    first.push_back(first.back() + cuts.back().tiles());
   }
   parallel_for(first.back(), [&](std::int64_t task) {
     std::size_t n = 0;

@@ -3,6 +3,8 @@
 #include <cstdint>
 #include <span>
 
+#include "headscope/tensor.h"
+
 namespace headscope::train {
 
 /// A matrix whose rows or columns are contiguous: one of the steps is 1.
@@ -35,11 +37,31 @@ struct Sum {
   bool add = false;
 };
 
-/// Matrix products that do not depend on each other, in one parallel region.
-/// Cost    2*M*N*K flop a term.
+/// Part of a result.
+struct Tile {
+  std::int64_t row, rows, column, columns;
+};
+
+/// How a result [M,N] is cut into tiles, by its shape alone.
+struct Cut {
+  std::int64_t M = 0, N = 0;
+  std::int64_t tall = 0, wide = 0;
+  std::int64_t down = 0, across = 0;
+
+  static Cut of(std::int64_t M, std::int64_t N);
+  [[nodiscard]] std::int64_t tiles() const { return down * across; }
+  [[nodiscard]] Tile tile(std::int64_t task) const;
+};
+
+/// Matrix products that do not depend on each other, in one parallel region. With kBF16 factors are rounded to bf16
+/// (sums stay f32): faster where the processor multiplies bf16, slower elsewhere.
+/// Cost    2*M*N*K flop a term; with kBF16 a rounded copy of every factor.
 /// Threads the same bits for any number of them: c is cut into tiles by shapes alone, and each tile is a product of
 ///         one thread (oneDNN).
 /// Errors  kShape.
-void multiply(std::span<const Sum> sums);
+void multiply(std::span<const Sum> sums, DType dtype = DType::kF32);
+
+/// multiply with kBF16, of sums whose shapes fit.
+void multiply_bf16(std::span<const Sum> sums);
 
 }  // namespace headscope::train

@@ -368,6 +368,8 @@ void read_training(Table table, Recipe& recipe) {
   training.seed = static_cast<std::uint64_t>(seed);
   table.number("dropout", training.dropout, 0.0, 0.9);
   table.number("label_smoothing", training.label_smoothing, 0.0, 0.9);
+  if (const auto compute = table.text("compute", {"f32", "bf16"}))
+    training.compute = *compute == "bf16" ? DType::kBF16 : DType::kF32;
   table.number("weight_decay", training.weight_decay, 0.0, 10.0);
   table.number("beta1", training.beta1, 0.0, 0.9999);
   table.number("beta2", training.beta2, 0.0, 0.999999);

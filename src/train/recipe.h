@@ -59,6 +59,8 @@ struct Recipe {
     std::uint64_t seed = 1;
     float dropout = 0.0F;
     float label_smoothing = 0.0F;
+    DType compute =
+        DType::kF32;  // of matrix products; kBF16 is faster where the processor multiplies it
     double weight_decay = 0.01;
     double beta1 = 0.9;
     double beta2 = 0.98;

@@ -30,6 +30,11 @@ Tensor stored_as(const Tensor& value, DType dtype) {
 
 void check(const StepOptions& o) {
   const auto share = [](float x) { return x >= 0.0F && x < 1.0F; };
+  if (o.compute != DType::kF32 && o.compute != DType::kBF16) {
+    throw Error(
+        ErrorCode::kDType,
+        fmt::format("[train] expected to compute in f32 or bf16, found {}", name(o.compute)));
+  }
   if (share(o.dropout) && share(o.label_smoothing) && std::isfinite(o.scale)) return;
   throw Error(ErrorCode::kRange,
               fmt::format("[train] expected dropout and label smoothing 0 to below 1 and a finite "

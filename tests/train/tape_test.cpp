@@ -62,6 +62,62 @@ TEST(Multiply, EqualsSumsInDoubleForAllLayouts) {
   }
 }
 
+// Factors rounded to bf16: the sums of products of rounded numbers, in every layout, whatever the processor does.
+TEST(Multiply, Bf16IsTheProductOfRoundedFactors) {
+  const auto rounded = [](const Tensor& t) {
+    Tensor r = t.clone();
+    for (float& x : r.span<float>()) x = to_f32(to_bf16(x));
+    return r;
+  };
+  for (const auto& [M, N, K] : {std::array<std::int64_t, 3>{1, 1, 1},
+                                std::array<std::int64_t, 3>{5, 7, 3},
+                                std::array<std::int64_t, 3>{300, 400, 40},
+                                std::array<std::int64_t, 3>{1, 900, 33},
+                                std::array<std::int64_t, 3>{70, 2, 65}}) {
+    for (int way = 0; way < 16; ++way) {
+      const bool biased = (way & 4) != 0;
+      const bool add = (way & 8) != 0 && !biased;
+      const Tensor a = testing::noise({M * K}, 5);
+      const Tensor b = testing::noise({K * N}, 6);
+      const Tensor bias = testing::noise({N}, 7);
+      const Tensor a16 = rounded(a);
+      const Tensor b16 = rounded(b);
+      Tensor c = testing::noise({M * (N + 3)}, 8);
+      Tensor expected = c.clone();
+      const auto matrix =
+          [&](const Tensor& t, bool turned, std::int64_t rows, std::int64_t columns) {
+            const float* p = t.span<float>().data();
+            return turned ? rows_at(p, columns, rows, rows).turned()
+                          : rows_at(p, rows, columns, columns);
+          };
+      const bool turn_a = (way & 1) != 0;
+      const bool turn_b = (way & 2) != 0;
+      const Term exact{matrix(a, turn_a, M, K), matrix(b, turn_b, K, N)};
+      const Term near{matrix(a16, turn_a, M, K), matrix(b16, turn_b, K, N)};
+      const std::array terms{exact, exact};
+      const float* with = biased ? bias.span<float>().data() : nullptr;
+      const Sum sum{terms, c.span<float>().data(), N + 3, with, add};
+      multiply({&sum, 1}, DType::kBF16);
+      for (std::int64_t i = 0; i < M; ++i) {
+        for (std::int64_t j = 0; j < N + 3; ++j) {
+          const auto at = static_cast<std::size_t>(i * (N + 3) + j);
+          const auto was = static_cast<double>(expected.span<float>()[at]);
+          if (j >= N) {
+            ASSERT_EQ(c.span<float>()[at], expected.span<float>()[at]) << "beyond the row";
+            continue;
+          }
+          double all = 2.0 * product(near.a, near.b, i, j) + (add ? was : 0.0);
+          if (biased) all += static_cast<double>(with[j]);
+          ASSERT_NEAR(static_cast<double>(c.span<float>()[at]),
+                      all,
+                      1e-5 * std::sqrt(static_cast<double>(K)) * 4.0)
+              << M << "x" << N << "x" << K << " way " << way;
+        }
+      }
+    }
+  }
+}
+
 TEST(Multiply, RefusesShapesThatDoNotMeet) {
   const Tensor a = testing::noise({12}, 1);
   Tensor c(DType::kF32, {12});

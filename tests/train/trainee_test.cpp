@@ -193,10 +193,9 @@ TEST(Trainee, SequencesOfABatchDoNotMeet) {
   }
 }
 
-TEST(Trainee, ThreadsChangeNoBit) {
+void expect_same_for_any_threads(std::vector<const char*> names, DType compute) {
   const int before = threads();
-  for (const char* name :
-       {"modernbert", "gpt2", "llama", "bert_classes", "vit", "videomae_masked"}) {
+  for (const char* name : names) {
     SCOPED_TRACE(name);
     std::vector<Tensor> first;
     for (const int n : {1, 2, 5}) {
@@ -208,7 +207,8 @@ TEST(Trainee, ThreadsChangeNoBit) {
         const Batch batch = trainee.vocabulary() == 0
                                 ? testing::picture_batch(trainee, 20, step)
                                 : text_batch(trainee, {24, 3, 20, 24, 24, 24, 11, 24, 24}, step);
-        trainee.step(batch, {.scale = 0.01, .dropout = 0.1F, .seed = 3, .step = step});
+        trainee.step(batch,
+                     {.scale = 0.01, .dropout = 0.1F, .compute = compute, .seed = 3, .step = step});
         adamw.step(trainee.parameters(), 1e-2);
       }
       for (std::size_t i = 0; i < trainee.parameters().size(); ++i) {
@@ -222,6 +222,43 @@ TEST(Trainee, ThreadsChangeNoBit) {
     }
   }
   set_threads(before);
+}
+
+TEST(Trainee, ThreadsChangeNoBit) {
+  expect_same_for_any_threads(
+      {"modernbert", "gpt2", "llama", "bert_classes", "vit", "videomae_masked"}, DType::kF32);
+}
+
+TEST(Trainee, ThreadsChangeNoBitOfBf16) {
+  expect_same_for_any_threads({"modernbert", "gpt2", "vit"}, DType::kBF16);
+}
+
+// bf16 keeps 8 binary digits of each factor: gradients keep their direction and their length to a few per cent.
+TEST(Trainee, Bf16StaysNearF32) {
+  for (const auto& model : testing::tiny_models()) {
+    SCOPED_TRACE(model.name);
+    Trainee exact = Trainee::fresh(model.config, 1);
+    Trainee near = Trainee::fresh(model.config, 1);
+    const Batch batch = testing::batch_for(exact, 2);
+    const Loss a = exact.step(batch, {.scale = 0.01});
+    const Loss b = near.step(batch, {.scale = 0.01, .compute = DType::kBF16});
+    EXPECT_NEAR(a.sum_nats, b.sum_nats, 0.05 * (1.0 + std::abs(a.sum_nats)));
+    EXPECT_NE(a.sum_nats, b.sum_nats);
+    double ab = 0.0;
+    double aa = 0.0;
+    double bb = 0.0;
+    for (std::size_t i = 0; i < exact.parameters().size(); ++i) {
+      const auto x = exact.parameters()[i].gradient.span<float>();
+      const auto y = near.parameters()[i].gradient.span<float>();
+      for (std::size_t k = 0; k < x.size(); ++k) {
+        ab += static_cast<double>(x[k]) * static_cast<double>(y[k]);
+        aa += static_cast<double>(x[k]) * static_cast<double>(x[k]);
+        bb += static_cast<double>(y[k]) * static_cast<double>(y[k]);
+      }
+    }
+    EXPECT_GT(ab / std::sqrt(aa * bb), 0.99);
+    EXPECT_NEAR(std::sqrt(bb / aa), 1.0, 0.1);
+  }
 }
 
 TEST(Trainee, BuffersStayAsTheyAre) {
