@@ -182,12 +182,18 @@ TEST(Trainee, SequencesOfABatchDoNotMeet) {
     EXPECT_NEAR(whole.sum_nats, sum.sum_nats, 1e-5 * whole.sum_nats);
     EXPECT_EQ(whole.count, sum.count);
     EXPECT_EQ(whole.correct, sum.correct);
-    for (std::size_t n = 0; n < gradients.size(); ++n) {
-      const auto a = gradients[n].span<float>();
+    // A gradient that is zero but for rounding (of a key's bias) is as exact as the numbers it is summed from.
+    const auto largest = [](const Tensor& t) {
       double most = 0.0;
-      for (const float g : a) most = std::max(most, std::abs(static_cast<double>(g)));
-      EXPECT_LT(largest_difference(a, trainee.parameters()[n].gradient.span<float>()),
-                1e-5 * most + 1e-6)
+      for (const float x : t.span<float>()) most = std::max(most, std::abs(static_cast<double>(x)));
+      return most;
+    };
+    double all = 0.0;
+    for (const Tensor& g : gradients) all = std::max(all, largest(g));
+    for (std::size_t n = 0; n < gradients.size(); ++n) {
+      EXPECT_LT(largest_difference(gradients[n].span<float>(),
+                                   trainee.parameters()[n].gradient.span<float>()),
+                1e-5 * largest(gradients[n]) + 1e-6 * std::max(1.0, all))
           << trainee.parameters()[n].name;
     }
   }
