@@ -125,7 +125,8 @@ struct Shape3 {
   friend auto operator<=>(const Shape3&, const Shape3&) = default;
 };
 
-const Product& product_of(const Shape3& s) {
+// A copy of handles: another thread may make room in the table.
+Product product_of(const Shape3& s) {
   static std::mutex mutex;
   static std::map<Shape3, Product> all;
   const std::lock_guard<std::mutex> lock(mutex);
@@ -182,7 +183,7 @@ void run(const Sum& sum, const Cut& cut, std::span<const Factors> factors, std::
     add = true;
   }
   for (const Factors& f : factors) {
-    const Product& p = product_of({t.rows, t.columns, f.K, f.b_step, sum.step, f.b_turned, add});
+    const Product p = product_of({t.rows, t.columns, f.K, f.b_step, sum.step, f.b_turned, add});
     multiply_tile(p, f.a + t.row * f.K, f.b + (f.b_turned ? t.column * f.b_step : t.column), c);
     add = true;
   }
