@@ -193,34 +193,6 @@ class Probe {
     }
   }
 
-  void fill(KvCache& cache, std::int64_t before) const {
-    constexpr std::int64_t kPart = 256;
-    std::map<std::pair<std::int64_t, std::int64_t>, Tensor> noise;
-    const auto some = [&](std::int64_t groups, std::int64_t width) -> Tensor& {
-      Tensor& t = noise[{groups, width}];
-      if (!t.empty()) return t;
-      t = Tensor(DType::kF32, {groups, kPart, width});
-      std::uint32_t state = 1;
-      for (float& x : t.span<float>()) {
-        state = state * 1664525U + 1013904223U;
-        x = static_cast<float>(state >> 8) * 0x1p-23F - 1.0F;
-      }
-      return t;
-    };
-    for (std::int64_t done = 0; done < before;) {
-      const std::int64_t part = std::min(kPart, before - done);
-      for (std::size_t n = 0; n < cache.layers().size(); ++n) {
-        const KvCache::Layer& l = cache.layers()[n];
-        View<const float, 3> k = std::as_const(some(l.groups, l.width)).view<float, 3>();
-        View<const float, 3> v = std::as_const(some(l.groups, l.value_width)).view<float, 3>();
-        k.shape[1] = v.shape[1] = part;
-        cache.append(n, k, v);
-      }
-      cache.advance(part);
-      done += part;
-    }
-  }
-
   const Draft& draft_;
   std::optional<models::Transformer> model_;
   std::int64_t layers_ = 0;
@@ -289,6 +261,33 @@ double train_speed(const Draft& draft, const MeasureOptions& options, double& ar
 }
 
 }  // namespace
+
+void fill(KvCache& cache, std::int64_t length) {
+  constexpr std::int64_t kPart = 256;
+  std::map<std::pair<std::int64_t, std::int64_t>, Tensor> noise;
+  const auto some = [&](std::int64_t groups, std::int64_t width) -> Tensor& {
+    Tensor& t = noise[{groups, width}];
+    if (!t.empty()) return t;
+    t = Tensor(DType::kF32, {groups, kPart, width});
+    std::uint32_t state = 1;
+    for (float& x : t.span<float>()) {
+      state = state * 1664525U + 1013904223U;
+      x = static_cast<float>(state >> 8) * 0x1p-23F - 1.0F;
+    }
+    return t;
+  };
+  while (cache.length() < length) {
+    const std::int64_t part = std::min(kPart, length - cache.length());
+    for (std::size_t n = 0; n < cache.layers().size(); ++n) {
+      const KvCache::Layer& l = cache.layers()[n];
+      View<const float, 3> k = std::as_const(some(l.groups, l.width)).view<float, 3>();
+      View<const float, 3> v = std::as_const(some(l.groups, l.value_width)).view<float, 3>();
+      k.shape[1] = v.shape[1] = part;
+      cache.append(n, k, v);
+    }
+    cache.advance(part);
+  }
+}
 
 Speeds measure(const Draft& draft, const MeasureOptions& options) {
   const Figures f = figures(draft);

@@ -85,6 +85,20 @@ bool trains(const Draft& draft) {
   return std::find(std::begin(kTypes), std::end(kTypes), type) != std::end(kTypes);
 }
 
+std::uint64_t cache_bytes(const models::Blueprint& b, DType dtype, std::int64_t context) {
+  const auto T = static_cast<double>(context);
+  double cache = 0.0;
+  for (const models::LayerFacts& layer : b.layers) {
+    const models::AttentionFacts& a = layer.attention;
+    // See KvCache: a window, or a block more.
+    const auto w = static_cast<double>(a.window_left);
+    const double room = std::max(2.0 * w, w + static_cast<double>(kBlock));
+    const double kept = a.window_left < 0 ? T : std::min(T, room);
+    cache += kept * static_cast<double>(a.groups * (a.width + a.value_width));
+  }
+  return static_cast<std::uint64_t>(cache) * size_of(dtype);
+}
+
 Figures figures(const Draft& draft) {
   const models::Blueprint b = models::read_blueprint(draft.config);
   check(draft, b);
@@ -103,23 +117,17 @@ Figures figures(const Draft& draft) {
   out.weight_bytes = census.bytes(packed ? DType::kF32 : draft.dtype);
   const auto T = static_cast<double>(draft.context);
   out.read_flop = out.decode_flop = 2.0 * census.products;
-  double cache = 0.0;
   for (const models::LayerFacts& layer : b.layers) {
     const models::AttentionFacts& a = layer.attention;
     const Seen keys = seen(a, draft.context);
     const auto pair = 2.0 * static_cast<double>(a.heads * (a.width + a.value_width));
     out.read_flop += pair * keys.all / T;
     out.decode_flop += pair * keys.last;
-    // A layer with a window has room for it twice, or for a block more: see KvCache.
-    const auto w = static_cast<double>(a.window_left);
-    const double room = std::max(2.0 * w, w + static_cast<double>(kBlock));
-    const double kept = a.window_left < 0 ? T : std::min(T, room);
-    cache += kept * static_cast<double>(a.groups * (a.width + a.value_width));
     out.causal = out.causal && a.causal;
   }
   if (out.causal) {
     out.cache_bytes =
-        static_cast<std::uint64_t>(cache * static_cast<double>(draft.batch)) * size_of(draft.cache);
+        static_cast<std::uint64_t>(draft.batch) * cache_bytes(b, draft.cache, draft.context);
   }
   const std::int64_t rows = out.causal ? std::max(draft.batch, std::min(draft.context, kBlock))
                                        : draft.batch * draft.context;

@@ -10,6 +10,10 @@
 #include "headscope/tensor.h"
 #include "models/blueprint.h"
 
+namespace headscope {
+class KvCache;
+}
+
 /// What a model of some sizes will cost, before there is one: numbers, memory, and the speed of this machine.
 namespace headscope::architect {
 
@@ -51,6 +55,11 @@ struct Speeds {
 /// Errors: kUsage for a context beyond the positions, batches below 1; kUnsupported for dtypes that nothing here
 /// writes, and for families that are no stack of texts; those of models::census.
 Figures figures(const Draft& draft);
+
+/// Keys and values of one sequence of so many tokens in all layers; a layer with a window has room for it twice.
+std::uint64_t cache_bytes(const models::Blueprint& b, DType dtype, std::int64_t context);
+/// Fills a cache up to so many tokens by keys and values drawn by chance: to a run behind them they are as good as any.
+void fill(KvCache& cache, std::int64_t length);
 
 /// Tokens of a sequence in training: the context, at most 512.
 std::int64_t train_length(const Draft& draft);

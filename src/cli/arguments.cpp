@@ -2,6 +2,7 @@
 
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <charconv>
 #include <cmath>
@@ -116,6 +117,21 @@ std::vector<std::int64_t> parse_integers(const Call& call,
     at = end + 1;
   }
   return out;
+}
+
+std::size_t parse_choice(const Call& call,
+                         std::string_view option,
+                         std::string_view word,
+                         std::span<const std::string_view> choices) {
+  if (word.empty()) return 0;
+  const auto found = std::find(choices.begin(), choices.end(), word);
+  if (found == choices.end()) {
+    std::string all;
+    for (const std::string_view choice : choices)
+      all.append(all.empty() ? "" : " | ").append(choice);
+    expected(call, option, all, word);
+  }
+  return static_cast<std::size_t>(found - choices.begin());
 }
 
 double parse_number(const Call& call, std::string_view option, std::string_view word) {

@@ -57,6 +57,11 @@ std::vector<std::int64_t> parse_integers(const Call& call,
                                          std::string_view words,
                                          std::int64_t least,
                                          std::int64_t most);
+/// Which of these words it is; the first one for "".
+std::size_t parse_choice(const Call& call,
+                         std::string_view option,
+                         std::string_view word,
+                         std::span<const std::string_view> choices);
 /// A finite number.
 double parse_number(const Call& call, std::string_view option, std::string_view word);
 /// "3.5"

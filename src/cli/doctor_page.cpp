@@ -5,31 +5,11 @@
 #include <cmath>
 
 #include "cli/doctor.h"
+#include "report/report_data.h"
 
 namespace headscope::cli {
 
-std::string html(std::string_view text) {
-  std::string out;
-  for (const char c : clean(text)) {
-    switch (c) {
-      case '&':
-        out += "&amp;";
-        break;
-      case '<':
-        out += "&lt;";
-        break;
-      case '>':
-        out += "&gt;";
-        break;
-      case '"':
-        out += "&quot;";
-        break;
-      default:
-        out += c;
-    }
-  }
-  return out;
-}
+std::string html(std::string_view text) { return report::escape_html(clean(text)); }
 
 namespace {
 

@@ -60,20 +60,6 @@ std::vector<Tensor> slopes_of(const doctor::Baseline& corrupt,
   }
 }
 
-std::size_t part_of(const Call& call, const std::string& word) {
-  if (word.empty()) return 0;
-  for (std::size_t i = 0; i < kNames.size(); ++i) {
-    if (word == kNames[i]) return i;
-  }
-  throw Error(ErrorCode::kUsage,
-              say(call.screen.lang,
-                  Word::kExpectedFound,
-                  call.verb,
-                  "--by",
-                  "findings | query | key | value",
-                  clean(word)));
-}
-
 Found run_patches(const Call& call,
                   const doctor::Baseline& clean_run,
                   const doctor::Baseline& corrupt,
@@ -87,7 +73,7 @@ Found run_patches(const Call& call,
     const HeadId to = parse_head(call, "--to", o.to);
     check_head(call, corrupt.model(), to);
     out.to = to;
-    out.which = {part_of(call, o.by)};
+    out.which = {parse_choice(call, "--by", o.by, kNames)};
     out.parts.push_back(doctor::patch_path(clean_run, corrupt, to, kParts[out.which[0]], by, told));
     return out;
   }
@@ -201,11 +187,7 @@ std::string as_json(const Model& model, const Found& found) {
   return std::move(json).take();
 }
 
-}  // namespace
-
-int doctor_patch(std::span<const std::string> arguments, Lang lang, std::string& out) {
-  Options o;
-  Parser parser("doctor patch", lang);
+void declare(Parser& parser, Options& o) {
   parser.positionals(o.words);
   parser.option("--clean", o.clean_text);
   parser.option("--corrupt", o.corrupt);
@@ -216,30 +198,58 @@ int doctor_patch(std::span<const std::string> arguments, Lang lang, std::string&
   parser.option("--exact", o.exact);
   parser.option("--top", o.top);
   parser.option("--save", o.save);
-  const Call call = parser.parse(arguments);
-  if (call.help) {
-    out += text(lang, Word::kHelpDoctorPatch);
-    return 0;
-  }
+}
+
+void check(const Call& call, const Options& o) {
   for (const auto& [name, value] : {std::pair{"--clean", &o.clean_text},
                                     std::pair{"--corrupt", &o.corrupt},
                                     std::pair{"--right", &o.right},
                                     std::pair{"--wrong", &o.wrong}}) {
     if (value->empty() && o.words.size() == 1)
-      throw Error(ErrorCode::kUsage, say(lang, Word::kDoctorNeedsOption, call.verb, name));
+      throw Error(ErrorCode::kUsage,
+                  say(call.screen.lang, Word::kDoctorNeedsOption, call.verb, name));
   }
   if (o.to.empty() && !o.by.empty())
-    throw Error(ErrorCode::kUsage, say(lang, Word::kDoctorNeedsOption, call.verb, "--to"));
-  (void)part_of(call, o.by);
+    throw Error(ErrorCode::kUsage,
+                say(call.screen.lang, Word::kDoctorNeedsOption, call.verb, "--to"));
+  (void)parse_choice(call, "--by", o.by, kNames);
+  if (!o.exact.empty() && !o.to.empty())
+    throw Error(ErrorCode::kUsage, say(call.screen.lang, Word::kPatchExactOrPath, call.verb));
+  if (!o.save.empty()) check_writable(call, o.save);
+}
+
+void save(const Call& call, const Options& o, const Model& model, const Found& found) {
+  Experiment done{call.verb, o.words.front(), {}, "", as_json(model, found)};
+  for (const auto& [name, value] : {std::pair{"--clean", &o.clean_text},
+                                    std::pair{"--corrupt", &o.corrupt},
+                                    std::pair{"--right", &o.right},
+                                    std::pair{"--wrong", &o.wrong},
+                                    std::pair{"--to", &o.to},
+                                    std::pair{"--by", &o.by},
+                                    std::pair{"--exact", &o.exact}}) {
+    if (!value->empty()) done.arguments.push_back(std::string(name) + '=' + *value);
+  }
+  save_experiment(o.save, done, model);
+}
+
+}  // namespace
+
+int doctor_patch(std::span<const std::string> arguments, Lang lang, std::string& out) {
+  Options o;
+  Parser parser("doctor patch", lang);
+  declare(parser, o);
+  const Call call = parser.parse(arguments);
+  if (call.help) {
+    out += text(lang, Word::kHelpDoctorPatch);
+    return 0;
+  }
+  check(call, o);
   const auto top = static_cast<std::size_t>(
       o.top.empty() ? 20 : parse_integer(call, "--top", o.top, 1, 1'000'000));
   const std::size_t exact =
       o.exact.empty()
           ? SIZE_MAX
           : static_cast<std::size_t>(parse_integer(call, "--exact", o.exact, 1, 1'000'000));
-  if (!o.exact.empty() && !o.to.empty())
-    throw Error(ErrorCode::kUsage, say(lang, Word::kPatchExactOrPath, call.verb));
-  if (!o.save.empty()) check_writable(call, o.save);
   const Model model = load_model(call, o.words, Purpose::kSweep);
   doctor::Judge by;
   by.kind = doctor::Judge::Kind::kChoice;
@@ -248,22 +258,10 @@ int doctor_patch(std::span<const std::string> arguments, Lang lang, std::string&
   const Tokens good = model.tokens(o.clean_text);
   const Tokens bad = model.tokens(o.corrupt);
   doctor::check_aligned(model, good, bad);
-  const doctor::Baseline clean_run(model, model.tokens(o.clean_text));
-  const doctor::Baseline corrupt(model, model.tokens(o.corrupt));
+  const doctor::Baseline clean_run(model, doctor::copy_of(good));
+  const doctor::Baseline corrupt(model, doctor::copy_of(bad));
   const Found found = run_patches(call, clean_run, corrupt, by, o, exact);
-  if (!o.save.empty()) {
-    Experiment done{call.verb, o.words.front(), {}, "", as_json(model, found)};
-    for (const auto& [name, value] : {std::pair{"--clean", &o.clean_text},
-                                      std::pair{"--corrupt", &o.corrupt},
-                                      std::pair{"--right", &o.right},
-                                      std::pair{"--wrong", &o.wrong},
-                                      std::pair{"--to", &o.to},
-                                      std::pair{"--by", &o.by},
-                                      std::pair{"--exact", &o.exact}}) {
-      if (!value->empty()) done.arguments.push_back(std::string(name) + '=' + *value);
-    }
-    save_experiment(o.save, done, model);
-  }
+  if (!o.save.empty()) save(call, o, model, found);
   out += call.json ? as_json(model, found) : render(call.screen, found, o, top);
   return 0;
 }

@@ -2,6 +2,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 #include <filesystem>
 
 #include "cli/doctor.h"
@@ -16,9 +17,14 @@ namespace {
 
 struct Options {
   std::vector<std::string> words;
-  std::string output, heads, share, loss, by, data, pieces;
+  std::string output, heads, share, loss, by, order, data, pieces;
   HealWish heal;
 };
+
+constexpr std::array<std::string_view, 2> kInsteads = {"zero", "mean"};
+constexpr std::array<std::string_view, 3> kOrders = {"harm", "gradient", "gates"};
+constexpr std::array kRanking = {
+    Word::kDoctorAblating, Word::kDoctorForetelling, Word::kDoctorLearningGates};
 
 /// How many heads may go.
 struct Wish {
@@ -47,14 +53,6 @@ Wish read_wish(const Call& call, const Options& o) {
   if (!o.share.empty()) out.share = number("--share", o.share, 1.0);
   if (!o.loss.empty()) out.loss = number("--loss", o.loss, 1e6);
   return out;
-}
-
-doctor::Instead read_instead(const Call& call, const std::string& word) {
-  if (word.empty() || word == "zero") return doctor::Instead::kZero;
-  if (word == "mean") return doctor::Instead::kMean;
-  throw Error(
-      ErrorCode::kUsage,
-      say(call.screen.lang, Word::kExpectedFound, call.verb, "--by", "zero | mean", clean(word)));
 }
 
 std::size_t gone_by(const Call& call,
@@ -135,16 +133,19 @@ std::string render(const Screen& screen,
   return tidy(out);
 }
 
-std::string as_json(const Model& model, const doctor::Curve& curve, const Outcome& done) {
+std::string as_json(const Model& model,
+                    const doctor::Curve& curve,
+                    std::size_t order,
+                    const Outcome& done) {
   JsonWriter json;
   json.begin_object().field("headscope", HEADSCOPE_VERSION).field("verb", "doctor prune");
   json.field("model", model.name()).field("base", curve.base).key("curve").begin_array();
   for (const auto& point : curve.points)
     json.begin_object().field("kept", point.kept).field("harm", point.harm).end_object();
-  json.end_array().key("order").begin_array();
+  json.end_array().field("order_by", kOrders[order]).key("order").begin_array();
   for (std::size_t i = 0; i < curve.order.size(); ++i) {
     json.begin_object().field("layer", curve.order[i].layer).field("head", curve.order[i].head);
-    json.field("harm", curve.alone[i])
+    json.field(kOrders[order] == "gates" ? "open" : kOrders[order], curve.worth[i])
         .field("gone", i < done.gone && !done.written.empty())
         .end_object();
   }
@@ -167,6 +168,7 @@ int doctor_prune(std::span<const std::string> arguments, Lang lang, std::string&
   parser.option("--share", o.share);
   parser.option("--loss", o.loss);
   parser.option("--by", o.by);
+  parser.option("--order", o.order);
   parser.option("--data", o.data);
   parser.option("--pieces", o.pieces);
   parser.option("--heal", o.heal.file);
@@ -180,7 +182,8 @@ int doctor_prune(std::span<const std::string> arguments, Lang lang, std::string&
   check_heal(call, o.heal);
   if (!o.heal.file.empty() && o.output.empty())
     throw Error(ErrorCode::kUsage, say(lang, Word::kDoctorNeedsOption, call.verb, "-o"));
-  const doctor::Instead instead = read_instead(call, o.by);
+  const auto instead = static_cast<doctor::Instead>(parse_choice(call, "--by", o.by, kInsteads));
+  const std::size_t order = parse_choice(call, "--order", o.order, kOrders);
   const std::int64_t most =
       o.pieces.empty() ? 4 : parse_integer(call, "--pieces", o.pieces, 1, 1'000'000);
   std::error_code ignored;
@@ -191,9 +194,12 @@ int doctor_prune(std::span<const std::string> arguments, Lang lang, std::string&
   doctor::Curve curve;
   Outcome done;
   {
-    Progress progress{std::string(text(lang, Word::kDoctorAblating))};
-    curve = doctor::prune_curve(
-        model, corpus.pieces, instead, 12, telling(progress, call, Word::kDoctorAblating));
+    Progress progress{std::string(text(lang, kRanking[order]))};
+    curve = doctor::prune_curve(model,
+                                corpus.pieces,
+                                instead,
+                                {.order = static_cast<doctor::Order>(order),
+                                 .told = telling(progress, call, kRanking[order])});
     done.gone = gone_by(call, model, corpus, curve, wish, instead);
     if (!o.output.empty()) {
       done.harm = doctor::harm_without(model, corpus.pieces, curve, done.gone, instead);
@@ -207,7 +213,7 @@ int doctor_prune(std::span<const std::string> arguments, Lang lang, std::string&
     done.heal_text = std::filesystem::path(o.heal.file).filename().string();
     done.healed = heal_folder(call, o.output, o.heal, corpus.pieces);
   }
-  out += call.json ? as_json(model, curve, done) : render(call.screen, corpus, curve, done);
+  out += call.json ? as_json(model, curve, order, done) : render(call.screen, corpus, curve, done);
   return 0;
 }
 

@@ -2,20 +2,25 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 #include <chrono>
 #include <cmath>
 #include <filesystem>
 
+#include "architect/plan.h"
 #include "cli/doctor.h"
 #include "cli/json_writer.h"
 #include "cli/signals.h"
 #include "doctor/regroup.h"
 #include "headscope/error.h"
-#include "headscope/generate.h"
+#include "models/network.h"
+#include "models/widen.h"
 
 namespace headscope::cli {
 
 namespace {
+
+constexpr std::array<std::string_view, 2> kMergings = {"fitted", "mean"};
 
 struct Options {
   std::vector<std::string> words;
@@ -25,61 +30,51 @@ struct Options {
 
 struct Speed {
   std::int64_t context = 0;
-  double tokens_per_second = 0.0;
+  double before = 0.0, after = 0.0;  ///< tokens a second
 };
 
-// Decoding behind a long text, the best of three runs of 16 tokens.
-Speed speed_of(const Model& model) {
-  constexpr std::int64_t kTokens = 16;
-  Speed out;
-  out.context = std::min<std::int64_t>(1024, model.positions() - kTokens - 1);
-  if (out.context < 1) return out;
-  std::vector<std::int32_t> prompt;
-  for (std::int64_t i = 0; i < out.context; ++i)
-    prompt.push_back(static_cast<std::int32_t>((i * 7919) % model.vocabulary()));
-  GenerateOptions options;
-  options.positions = out.context + kTokens + 1;
-  options.most = 3 * (kTokens + 1);
-  options.stop_at_end = false;
-  Generator generator(model, options);
-  for (int run = 0; run < 3; ++run) {
-    generator.read(prompt);
-    (void)generator.step();  // what the prompt foretold
+// Behind so many keys that nobody wrote, the best of some tokens.
+double decode_speed(const Model& model, std::int64_t context) {
+  constexpr int kTokens = 8;
+  KvCache cache = model.cache(DType::kF32, context + kTokens);
+  architect::fill(cache, context);
+  Tokens token;
+  token.ids = Tensor::zeros(DType::kI32, {1, 1});
+  RunOptions options;
+  options.caches = {&cache};
+  options.logits_rows = 1;
+  double best = 0.0;
+  for (int n = 0; n < kTokens; ++n) {
     const auto start = std::chrono::steady_clock::now();
-    for (std::int64_t n = 0; n < kTokens; ++n) (void)generator.step();
+    (void)model.run(token, options);
     const std::chrono::duration<double> took = std::chrono::steady_clock::now() - start;
-    out.tokens_per_second =
-        std::max(out.tokens_per_second, static_cast<double>(kTokens) / took.count());
+    best = std::max(best, 1.0 / took.count());
   }
-  return out;
+  return best;
 }
 
-std::int64_t cache_bytes(const Model& model) {
-  std::int64_t out = 0;
-  for (int l = 0; l < model.layers(); ++l) {
-    const AttentionWeights& w = model.attention(l);
-    out += w.groups * (w.width + w.value_width) * 4;
+// Both models at the same lengths, in turns: as far as their positions go.
+std::vector<Speed> speeds_of(const Model& before, const Model& after) {
+  const std::int64_t most = std::min(before.positions(), after.positions()) - 16;
+  std::vector<Speed> out;
+  for (std::int64_t context : {1024, 8192, 32768}) {
+    context = std::min<std::int64_t>(context, most);
+    if (context < 1 || (!out.empty() && context <= out.back().context)) continue;
+    out.push_back({context, decode_speed(before, context), decode_speed(after, context)});
   }
   return out;
 }
 
 struct Outcome {
   doctor::Regrouped figures;
-  std::int64_t groups = 0, bytes_before = 0, bytes_after = 0;
-  Speed before, after;
+  std::int64_t groups = 0;
+  std::uint64_t bytes_before = 0, bytes_after = 0;  ///< of a token's keys and values
+  std::vector<Speed> speeds;
   std::optional<double> healed;  ///< the loss then
   std::int64_t steps = 0;
   std::string heal_text;
   doctor::Merging how = doctor::Merging::kFitted;
 };
-
-doctor::Merging read_how(const Call& call, const std::string& word) {
-  if (word.empty() || word == "fitted") return doctor::Merging::kFitted;
-  if (word == "mean") return doctor::Merging::kMean;
-  throw Error(
-      ErrorCode::kUsage,
-      say(call.screen.lang, Word::kExpectedFound, call.verb, "--by", "mean | fitted", clean(word)));
-}
 
 std::string render(const Screen& screen,
                    const Outcome& done,
@@ -109,7 +104,9 @@ std::string render(const Screen& screen,
            fmt::format("{:.4f}", r.loss_after),
            fmt::format("{:.2f}", std::exp(r.loss_before)),
            fmt::format("{:.2f}", std::exp(r.loss_after)),
-           corpus.about(lang)));
+           r.judged.size() == corpus.pieces.size()
+               ? corpus.about(lang)
+               : say(lang, Word::kRegroupHeldOut, corpus.about(lang), r.judged.size())));
   if (done.healed) {
     line(say(lang,
              Word::kHealed,
@@ -119,18 +116,17 @@ std::string render(const Screen& screen,
              fmt::format("{:.4f}", *done.healed)));
   }
   line(say(lang, Word::kRegroupCache, done.bytes_before, done.bytes_after));
-  if (done.after.context > 0) {
-    line(say(lang,
-             Word::kRegroupSpeed,
-             figure(done.before.tokens_per_second),
-             figure(done.after.tokens_per_second),
-             done.after.context));
-  }
+  for (const Speed& speed : done.speeds)
+    line(say(lang, Word::kRegroupSpeed, figure(speed.before), figure(speed.after), speed.context));
+  if (r.moved()) line(std::string(text(lang, Word::kRegroupMoved)));
   line(say(lang, Word::kWrote, clean(folder)));
   return tidy(out);
 }
 
-std::string as_json(const Model& model, const Outcome& done, const std::string& folder) {
+std::string as_json(const Model& model,
+                    const Outcome& done,
+                    const Corpus& corpus,
+                    const std::string& folder) {
   const doctor::Regrouped& r = done.figures;
   JsonWriter json;
   json.begin_object().field("headscope", HEADSCOPE_VERSION).field("verb", "doctor regroup");
@@ -139,15 +135,27 @@ std::string as_json(const Model& model, const Outcome& done, const std::string& 
   json.field("groups", done.groups).field("groups_before", r.before);
   json.field("values_kept", r.values_kept).field("keys_kept", r.keys_kept);
   json.field("loss_before", r.loss_before).field("loss", r.loss_after);
+  json.field("texts", corpus.pieces.size()).array("judged", std::span(r.judged));
   if (done.healed) json.field("steps", done.steps).field("loss_healed", *done.healed);
   json.field("perplexity_before", std::exp(r.loss_before));
   json.field("perplexity", std::exp(r.loss_after));
   json.field("cache_bytes_a_token_before", done.bytes_before);
   json.field("cache_bytes_a_token", done.bytes_after);
-  if (done.after.context > 0) {
-    json.field("context", done.after.context);
-    json.field("tokens_per_second_before", done.before.tokens_per_second);
-    json.field("tokens_per_second", done.after.tokens_per_second);
+  json.key("decode").begin_array();
+  for (const Speed& speed : done.speeds) {
+    json.begin_object().field("context", speed.context);
+    json.field("tokens_per_second_before", speed.before);
+    json.field("tokens_per_second", speed.after).end_object();
+  }
+  json.end_array();
+  if (r.moved()) {
+    json.key("group_order").begin_array();
+    for (const auto& layer : r.order) {
+      json.begin_array();
+      for (const std::int64_t group : layer) json.value(group);
+      json.end_array();
+    }
+    json.end_array();
   }
   json.end_object();
   return std::move(json).take();
@@ -177,7 +185,8 @@ int doctor_regroup(std::span<const std::string> arguments, Lang lang, std::strin
   }
   Outcome done;
   done.groups = parse_integer(call, "--groups", o.groups, 1, 1'000'000);
-  done.how = read_how(call, o.by);
+  done.how = parse_choice(call, "--by", o.by, kMergings) == 0 ? doctor::Merging::kFitted
+                                                              : doctor::Merging::kMean;
   const std::int64_t most =
       o.pieces.empty() ? 8 : parse_integer(call, "--pieces", o.pieces, 1, 1'000'000);
   check_heal(call, o.heal);
@@ -200,14 +209,22 @@ int doctor_regroup(std::span<const std::string> arguments, Lang lang, std::strin
   if (!o.heal.file.empty()) {
     done.steps = heal_steps(call, o.heal);
     done.heal_text = std::filesystem::path(o.heal.file).filename().string();
-    done.healed = heal_folder(call, o.output, o.heal, corpus.pieces);
+    std::vector<Tokens> judged;
+    for (const std::size_t n : done.figures.judged)
+      judged.push_back(doctor::copy_of(corpus.pieces[n]));
+    done.healed = heal_folder(call, o.output, o.heal, judged);
   }
-  const Model smaller = Model::load(o.output);
-  done.bytes_before = cache_bytes(model);
-  done.bytes_after = cache_bytes(smaller);
-  done.before = speed_of(model);
-  done.after = speed_of(smaller);
-  out += call.json ? as_json(model, done, o.output) : render(call.screen, done, corpus, o.output);
+  LoadOptions wide;  // as the model before was loaded
+  wide.change = models::widen;
+  const Model smaller = Model::load(o.output, wide);
+  const auto bytes = [](const Model& m) {
+    return architect::cache_bytes(m.network().blueprint(), DType::kF32, 1);
+  };
+  done.bytes_before = bytes(model);
+  done.bytes_after = bytes(smaller);
+  done.speeds = speeds_of(model, smaller);
+  out += call.json ? as_json(model, done, corpus, o.output)
+                   : render(call.screen, done, corpus, o.output);
   return 0;
 }
 

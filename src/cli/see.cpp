@@ -12,6 +12,7 @@
 #include "cli/signals.h"
 #include "cli/subject.h"
 #include "cli/walk.h"
+#include "doctor/baseline.h"
 #include "headscope/report.h"
 
 namespace headscope::cli {
@@ -140,25 +141,16 @@ Changed compare(const Subject& subject, const Run& edited, const Run& plain) {
     if (found == plain.more.end()) return out;
     const auto x = edited.more.at("image_embeds").span<float>();
     const auto y = found->second.span<float>();
-    double dot = 0.0, xx = 0.0, yy = 0.0;
-    for (std::size_t i = 0; i < x.size(); ++i) {
-      const double a = static_cast<double>(x[i]);
-      const double b = static_cast<double>(y[i]);
-      dot += a * b;
-      xx += a * a;
-      yy += b * b;
-      out.largest = std::max(out.largest, std::abs(a - b));
-    }
-    out.cosine = dot / std::sqrt(std::max(xx * yy, 1e-300));
+    for (std::size_t i = 0; i < x.size(); ++i)
+      out.largest =
+          std::max(out.largest, std::abs(static_cast<double>(x[i]) - static_cast<double>(y[i])));
+    out.cosine = doctor::cosine(x, y);
     out.token = "image_embeds";
     return out;
   }
   const Tensor a = mean_embedding(edited.last_hidden_state, subject.tokens.attention_mask);
   const Tensor b = mean_embedding(plain.last_hidden_state, subject.tokens.attention_mask);
-  out.cosine = 0.0;
-  for (std::size_t i = 0; i < a.span<float>().size(); ++i) {
-    out.cosine += static_cast<double>(a.span<float>()[i]) * static_cast<double>(b.span<float>()[i]);
-  }
+  out.cosine = doctor::cosine(a.span<float>(), b.span<float>());
   const auto x = edited.last_hidden_state.span<float>();
   const auto y = plain.last_hidden_state.span<float>();
   const auto width = static_cast<std::size_t>(edited.last_hidden_state.dim(2));

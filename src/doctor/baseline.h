@@ -61,6 +61,9 @@ class Baseline {
   std::vector<Tensor> streams_, attended_, merged_;
 };
 
+/// 0 where either is 0. Shapes  [n] both.
+double cosine(std::span<const float> a, std::span<const float> b);
+
 /// By what a run is judged.
 struct Judge {
   enum class Kind : std::uint8_t {

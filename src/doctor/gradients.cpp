@@ -3,37 +3,32 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 
 namespace headscope::doctor {
 
 namespace {
 
-Tensor numbers(const std::vector<std::int32_t>& from) {
+Tensor numbers(std::span<const std::int32_t> from) {
   Tensor t(DType::kI32, {static_cast<std::int64_t>(from.size())});
   std::copy(from.begin(), from.end(), t.span<std::int32_t>().begin());
   return t;
 }
 
-// The sequence with labels that say what its rows are asked for. Of a choice the same sequence twice: the last row
-// is asked for either token, and ln p(right) - ln p(wrong) is the difference of their logits.
-train::Batch batch_of(const Baseline& base, const Judge& by) {
-  const auto ids = base.tokens().ids.span<std::int32_t>();
+// The same sequence twice: the last row is asked for either token, and ln p(right) - ln p(wrong) is the difference of
+// their logits.
+train::Batch choice_of(const Tokens& text, const Judge& by) {
+  const auto ids = text.ids.span<std::int32_t>();
   const auto T = static_cast<std::int32_t>(ids.size());
-  const bool choice = by.kind == Judge::Kind::kChoice;
-  std::vector<std::int32_t> all(ids.begin(), ids.end()), labels(ids.size(), -100), cu{0, T};
-  if (choice) {
-    all.insert(all.end(), ids.begin(), ids.end());
-    labels.resize(all.size(), -100);
-    labels[ids.size() - 1] = by.right;
-    labels.back() = by.wrong;
-    cu.push_back(2 * T);
-  } else {
-    std::copy(ids.begin() + 1, ids.end(), labels.begin());
-  }
+  std::vector<std::int32_t> all(ids.begin(), ids.end());
+  all.insert(all.end(), ids.begin(), ids.end());
+  std::vector<std::int32_t> labels(all.size(), -100);
+  labels[ids.size() - 1] = by.right;
+  labels.back() = by.wrong;
   train::Batch out;
   out.ids = numbers(all);
-  out.cu_seqlens = numbers(cu);
+  out.cu_seqlens = numbers(std::array{0, T, 2 * T});
   out.labels = numbers(labels);
   return out;
 }
@@ -44,6 +39,19 @@ Tensor first_minus_second(const Tensor& both) {
   const auto from = both.span<float>();
   const auto to = out.span<float>();
   for (std::size_t i = 0; i < to.size(); ++i) to[i] = from[i] - from[to.size() + i];
+  return out;
+}
+
+}  // namespace
+
+train::Batch next_tokens(const Tokens& text) {
+  const auto ids = text.ids.span<std::int32_t>();
+  std::vector<std::int32_t> labels(ids.begin() + 1, ids.end());
+  labels.push_back(-100);
+  train::Batch out;
+  out.ids = numbers(ids);
+  out.cu_seqlens = numbers(std::array{0, static_cast<std::int32_t>(ids.size())});
+  out.labels = numbers(labels);
   return out;
 }
 
@@ -63,8 +71,6 @@ train::Trainee trainee_of(const Model& model) {
   return train::Trainee::of(model);
 }
 
-}  // namespace
-
 Gradients::Gradients(const Model& model) : trainee_(trainee_of(model)) {}
 
 std::vector<Tensor> Gradients::of(const Baseline& base, const Judge& by) {
@@ -80,7 +86,7 @@ std::vector<Tensor> Gradients::of(const Baseline& base, const Judge& by) {
   const bool choice = by.kind == Judge::Kind::kChoice;
   // The tape's loss is a sum of -ln p.
   options.scale = choice ? -1.0 : 1.0 / static_cast<double>(base.rows() - 1);
-  (void)trainee_.step(batch_of(base, by), options);
+  (void)trainee_.step(choice ? choice_of(base.tokens(), by) : next_tokens(base.tokens()), options);
   std::vector<Tensor> out;
   for (train::Findings& layer : found)
     out.push_back(choice ? first_minus_second(layer.gradient) : std::move(layer.gradient));

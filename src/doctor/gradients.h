@@ -9,6 +9,13 @@
 /// What one backward pass says of every head at once, and how far that is from the truth.
 namespace headscope::doctor {
 
+/// A text as a batch whose every row is asked for the token behind it.
+train::Batch next_tokens(const Tokens& text);
+/// The model once more, as something that has gradients.
+/// Errors: kUnsupported (no next token is foretold; more than 500 million parameters; a fact that the tape has no part
+/// for, named).
+train::Trainee trainee_of(const Model& model);
+
 /// How a judgement changes with every number that a head found.
 class Gradients {
  public:

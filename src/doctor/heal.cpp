@@ -4,6 +4,7 @@
 #include <cmath>
 #include <numbers>
 
+#include "doctor/output_part.h"
 #include "headscope/safetensors.h"
 #include "headscope/train.h"
 #include "models/network.h"
@@ -56,12 +57,12 @@ class Silence {
  public:
   Silence(const models::Blueprint& b, std::span<train::Parameter> parameters) {
     for (const models::LayerFacts& layer : b.layers) {
-      const std::string ending = layer.prefix + layer.attention.output + ".weight";
-      for (train::Parameter& p : parameters) {
-        if (!p.name.ends_with(ending)) continue;
-        for (std::int64_t h = 0; h < layer.attention.heads; ++h)
-          add(p, h * layer.attention.value_width, layer.attention.value_width, b.matrices);
-      }
+      train::Parameter* weight =
+          parameter_of(parameters, b, layer.prefix + layer.attention.output + ".weight");
+      if (weight == nullptr) continue;
+      for (std::int64_t h = 0; h < layer.attention.heads; ++h)
+        add(*weight,
+            output_part(weight->value.shape(), b.matrices, h, layer.attention.value_width));
     }
   }
   void keep() const {
@@ -69,14 +70,10 @@ class Silence {
   }
 
  private:
-  void add(train::Parameter& p, std::int64_t first, std::int64_t width, Linear::Layout layout) {
+  void add(train::Parameter& p, const OutputPart& part) {
     std::vector<float*> own;
     const auto w = p.value.view<float, 2>();
-    const bool out_in = layout == Linear::Layout::kOutIn;
-    for (std::int64_t d = first; d < first + width; ++d) {
-      for (std::int64_t c = 0; c < w.shape[out_in ? 0 : 1]; ++c)
-        own.push_back(out_in ? &w(c, d) : &w(d, c));
-    }
+    part.each([&](std::int64_t i, std::int64_t j) { own.push_back(&w(i, j)); });
     if (std::all_of(own.begin(), own.end(), [](const float* x) { return *x == 0.0F; }))
       places_.insert(places_.end(), own.begin(), own.end());
   }

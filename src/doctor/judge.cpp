@@ -132,18 +132,6 @@ std::vector<double> choices(const Baseline& base, const Judge& by, const Tensor&
   return out;
 }
 
-double cosine(std::span<const float> a, std::span<const float> b) {
-  double ab = 0.0, aa = 0.0, bb = 0.0;
-  for (std::size_t i = 0; i < a.size(); ++i) {
-    const double x = static_cast<double>(a[i]);
-    const double y = static_cast<double>(b[i]);
-    ab += x * y;
-    aa += x * x;
-    bb += y * y;
-  }
-  return aa > 0.0 && bb > 0.0 ? ab / std::sqrt(aa * bb) : 0.0;
-}
-
 std::vector<double> likeness(const Baseline& base, const Tensor& streams) {
   const Tensor plain = base.model().embedding(top(base, base.stream(base.layers()), false, 0));
   const Tensor found = base.model().embedding(top(base, streams, false, 0));
@@ -155,6 +143,18 @@ std::vector<double> likeness(const Baseline& base, const Tensor& streams) {
 }
 
 }  // namespace
+
+double cosine(std::span<const float> a, std::span<const float> b) {
+  double ab = 0.0, aa = 0.0, bb = 0.0;
+  for (std::size_t i = 0; i < a.size(); ++i) {
+    const double x = static_cast<double>(a[i]);
+    const double y = static_cast<double>(b[i]);
+    ab += x * y;
+    aa += x * x;
+    bb += y * y;
+  }
+  return aa == 0.0 || bb == 0.0 ? 0.0 : ab / std::sqrt(aa * bb);
+}
 
 std::vector<double> judge(const Baseline& base, const Judge& by, const Tensor& streams) {
   switch (by.kind) {

@@ -7,8 +7,12 @@
 #include <cstring>
 #include <map>
 #include <numeric>
+#include <optional>
 
 #include "doctor/folder.h"
+#include "doctor/gates.h"
+#include "doctor/gradients.h"
+#include "doctor/output_part.h"
 #include "models/network.h"
 
 namespace headscope::doctor {
@@ -71,6 +75,61 @@ std::vector<Tensor> means_of(const Model& model, std::span<const Baseline> runs)
   return out;
 }
 
+// What heads are ranked from.
+struct Ranked {
+  std::span<const Baseline> runs;
+  std::span<const Tensor> means;
+  Instead instead;
+  Judge by;
+
+  [[nodiscard]] std::vector<Edit> edits(const Baseline& run) const {
+    const std::vector<HeadId> heads = heads_of(run.model());
+    std::vector<Edit> out;
+    for (std::size_t i = 0; i < heads.size(); ++i)
+      out.push_back(gone_edit(heads[i], means[i], run.rows(), instead));
+    return out;
+  }
+};
+
+// Mean over the texts of the harm without each head, or of the size that its gradient foretells.
+std::vector<double> worth_by_runs(const Ranked& from, const CurveOptions& options) {
+  const auto N = static_cast<std::int64_t>(from.runs.size());
+  std::vector<double> out(from.means.size(), 0.0);
+  std::optional<Gradients> gradients;
+  if (options.order == Order::kGradient) gradients.emplace(from.runs.front().model());
+  for (std::int64_t t = 0; t < N; ++t) {
+    const Baseline& run = from.runs[static_cast<std::size_t>(t)];
+    const std::vector<Edit> edits = from.edits(run);
+    const auto step = [&](std::int64_t done, std::int64_t of) {
+      if (options.told) options.told(t * of + done, N * of);
+    };
+    std::vector<double> found;
+    if (gradients) {
+      found = foretell(run, gradients->of(run, from.by), edits);
+      step(1, 1);
+    } else {
+      found = sweep(run, edits, from.by, step);
+    }
+    const double whole = gradients ? 0.0 : judge(run, from.by);
+    for (std::size_t i = 0; i < out.size(); ++i)
+      out[i] += (gradients ? std::abs(found[i]) : harm_of(from.by, found[i], whole)) /
+                static_cast<double>(N);
+  }
+  return out;
+}
+
+std::vector<double> worth_by_gates(const Model& model,
+                                   std::span<const Tokens> texts,
+                                   std::span<const Tensor> means,
+                                   Instead instead,
+                                   const CurveOptions& options) {
+  GatedModel gated(model, instead == Instead::kMean ? means : std::span<const Tensor>());
+  GateOptions how;
+  how.steps = options.gate_steps;
+  how.told = options.told;
+  return learn_gates(gated, texts, how);
+}
+
 class Rewriter {
  public:
   Rewriter(const Model& model, Views& views)
@@ -86,20 +145,13 @@ class Rewriter {
     }
     if (instead == Instead::kMean) add_mean(id, mean, name);
     Tensor& own = taken(weight);
-    const bool out_in = b_.matrices == Linear::Layout::kOutIn;
-    const std::int64_t Dv = facts.attention.value_width;
     const auto size = static_cast<std::size_t>(bytes_of(own.dtype(), 1));
-    const std::int64_t rows = own.dim(0), columns = own.dim(1);
-    for (std::int64_t i = 0; i < rows; ++i) {
-      if (!out_in && i / Dv != id.head) continue;
-      std::byte* row = own.raw() + static_cast<std::size_t>(i * columns) * size;
-      if (out_in)
-        std::memset(row + static_cast<std::size_t>(id.head * Dv) * size,
-                    0,
-                    static_cast<std::size_t>(Dv) * size);
-      else
-        std::memset(row, 0, static_cast<std::size_t>(columns) * size);
-    }
+    const OutputPart part =
+        output_part(own.shape(), b_.matrices, id.head, facts.attention.value_width);
+    for (std::int64_t i = part.row; i < part.row + part.rows; ++i)
+      std::memset(own.raw() + static_cast<std::size_t>(i * own.dim(1) + part.column) * size,
+                  0,
+                  static_cast<std::size_t>(part.columns) * size);
   }
 
  private:
@@ -147,8 +199,7 @@ class Rewriter {
 Curve prune_curve(const Model& model,
                   std::span<const Tokens> texts,
                   Instead instead,
-                  std::size_t points,
-                  const Told& told) {
+                  const CurveOptions& options) {
   if (texts.empty()) throw Error(ErrorCode::kInput, "[prune] expected a text, found none");
   const Judge by = judge_of(model);
   const std::vector<HeadId> heads = heads_of(model);
@@ -156,33 +207,25 @@ Curve prune_curve(const Model& model,
   for (const Tokens& text : texts) runs.emplace_back(model, copy_of(text));
   std::vector<Tensor> means = means_of(model, runs);
   Curve out;
-  std::vector<double> harm(heads.size(), 0.0);
-  const auto N = static_cast<std::int64_t>(runs.size());
-  for (std::size_t t = 0; t < runs.size(); ++t) {
-    std::vector<Edit> edits;
-    for (std::size_t i = 0; i < heads.size(); ++i)
-      edits.push_back(gone_edit(heads[i], means[i], runs[t].rows(), instead));
-    const double whole = judge(runs[t], by);
-    if (by.kind == Judge::Kind::kLoss) out.base += whole / static_cast<double>(N);
-    const auto step = [&](std::int64_t done, std::int64_t of) {
-      if (told) told(static_cast<std::int64_t>(t) * of + done, N * of);
-    };
-    const auto found = sweep(runs[t], edits, by, step);
-    for (std::size_t i = 0; i < heads.size(); ++i)
-      harm[i] += harm_of(by, found[i], whole) / static_cast<double>(N);
+  if (by.kind == Judge::Kind::kLoss) {
+    for (const Baseline& run : runs) out.base += judge(run, by) / static_cast<double>(runs.size());
   }
+  const std::vector<double> worth = options.order == Order::kGates
+                                        ? worth_by_gates(model, texts, means, instead, options)
+                                        : worth_by_runs({runs, means, instead, by}, options);
   std::vector<std::size_t> order(heads.size());
   std::iota(order.begin(), order.end(), std::size_t{0});
-  std::stable_sort(
-      order.begin(), order.end(), [&](std::size_t a, std::size_t b) { return harm[a] < harm[b]; });
+  std::stable_sort(order.begin(), order.end(), [&](std::size_t a, std::size_t b) {
+    return worth[a] < worth[b];
+  });
   for (const std::size_t i : order) {
     out.order.push_back(heads[i]);
-    out.alone.push_back(harm[i]);
+    out.worth.push_back(worth[i]);
     out.means.push_back(std::move(means[i]));
   }
   std::size_t last = heads.size() + 1;
-  for (std::size_t p = 0; p <= points; ++p) {
-    const std::size_t gone = p * heads.size() / std::max<std::size_t>(1, points);
+  for (std::size_t p = 0; p <= options.points; ++p) {
+    const std::size_t gone = p * heads.size() / std::max<std::size_t>(1, options.points);
     if (gone == last) continue;
     last = gone;
     out.points.push_back({heads.size() - gone, harm_without(model, texts, out, gone, instead)});

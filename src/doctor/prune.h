@@ -15,26 +15,39 @@ enum class Instead : std::uint8_t {
   kMean,  ///< its mean over the texts, which joins the bias of `output`
 };
 
-/// Heads by the harm that each does when it alone is gone, and what happens when more and more of them go, the least
-/// harmful ones first.
+/// By what heads are ranked.
+enum class Order : std::uint8_t {
+  kHarm,      ///< the harm when each alone is gone, exactly
+  kGradient,  ///< its size as one backward pass of each text foretells it (Michel 2019)
+  kGates,  ///< how long its learned gate stays open while that gets dearer (Voita 2019): see learn_gates
+};
+
+/// Heads in the order in which they go, and what happens when more and more of them go together.
 struct Curve {
   struct Point {
     std::size_t kept = 0;
     double harm = 0.0;  ///< rise of the loss in nats; of models that embed 1 - cosine
   };
   double base = 0.0;          ///< loss of the whole model; 0 where embeddings are compared
-  std::vector<HeadId> order;  ///< least harmful first
-  std::vector<double> alone;  ///< harm of each, in that order
+  std::vector<HeadId> order;  ///< those that are missed least first
+  std::vector<double> worth;  ///< what the order goes by, in that order
   std::vector<Tensor> means;  ///< [Dv] of each, in that order
   std::vector<Point> points;  ///< from all heads down to none
 };
 
-/// Cost  a sweep of each text, and a run of each text a point.
+struct CurveOptions {
+  Order order = Order::kHarm;
+  std::size_t points = 12;
+  std::int64_t gate_steps = 200;  ///< of Order::kGates
+  Told told{};
+};
+
+/// Cost  of ranking: a sweep of each text; a backward pass of each; gate_steps of them. A run of each text a point.
+/// Errors: those of Gradients and GatedModel for orders that have gradients.
 Curve prune_curve(const Model& model,
                   std::span<const Tokens> texts,
                   Instead instead,
-                  std::size_t points = 12,
-                  const Told& told = {});
+                  const CurveOptions& options = {});
 
 /// Harm when the first `gone` heads of the curve's order are gone together.
 double harm_without(const Model& model,

@@ -200,7 +200,7 @@ TEST(Doctor, RefusesInOneLine) {
       {{"doctor", "regroup", planted(), "--groups", "4", "-o", planted()}, "not there yet"},
       {{"doctor", "regroup", planted(), "--groups", "4", "-o", "out"}, "next token"},
       {{"doctor", "regroup", planted(), "--groups", "4", "--by", "x", "-o", "out"},
-       "mean | fitted"},
+       "fitted | mean"},
       {{"doctor", "replay"}, "saved experiment"},
       {{"doctor", "replay", "no-such-file.json"}, "no-such-file.json"},
       {{"head", planted()}, "a head such as 3.5"},
@@ -224,6 +224,8 @@ TEST(Doctor, RefusesInOneLine) {
       {{"doctor", "prune", planted(), "--heads", "1", "--loss", "1"}, "found 2"},
       {{"doctor", "prune", planted(), "--heads", "9"}, "from 0 to 8"},
       {{"doctor", "prune", planted(), "--share", "2"}, "--share"},
+      {{"doctor", "prune", planted(), "--order", "x"}, "harm | gradient | gates"},
+      {{"doctor", "prune", planted(), "--order", "gates"}, "foretells the next token"},
       {{"doctor", "prune", planted(), "--heads", "4", "-o", planted()}, "not there yet"},
   };
   for (const auto& [arguments, part] : cases) {

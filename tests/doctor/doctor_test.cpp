@@ -277,9 +277,9 @@ TEST(Prune, WrittenModelIsTheAblatedOne) {
   std::vector<Tokens> texts;
   texts.push_back(tokens_of({3, 7, 1, 30, 3, 12, 9}));
   texts.push_back(tokens_of({4, 8, 1, 31, 5, 13, 9}));
-  const Curve curve = prune_curve(model, texts, Instead::kZero, 4);
+  const Curve curve = prune_curve(model, texts, Instead::kZero, {.points = 4});
   ASSERT_EQ(curve.order.size(), 8U);
-  EXPECT_TRUE(std::is_sorted(curve.alone.begin(), curve.alone.end()));
+  EXPECT_TRUE(std::is_sorted(curve.worth.begin(), curve.worth.end()));
   EXPECT_EQ(curve.points.front().kept, 8U);
   EXPECT_EQ(curve.points.front().harm, 0.0);
   EXPECT_EQ(curve.points.back().kept, 0U);
@@ -307,7 +307,7 @@ TEST(Prune, WrittenModelIsTheAblatedOne) {
   }
   EXPECT_GT(apart, 1e-3);
   // A budget is kept, and one head more would break it.
-  const double budget = curve.alone.back();
+  const double budget = curve.worth.back();
   const std::size_t most = gone_within(model, texts, curve, budget, Instead::kZero);
   EXPECT_LE(harm_without(model, texts, curve, most, Instead::kZero), budget);
   // There is no bias for means in this family, and nothing is left behind.

@@ -5,12 +5,14 @@
 
 #include <algorithm>
 #include <cmath>
+#include <deque>
 #include <map>
 #include <random>
 #include <set>
 
 #include "doctor/circuits.h"
 #include "doctor/heal.h"
+#include "doctor/merge_groups.h"
 #include "doctor/prune.h"
 #include "formats/scratch.h"
 #include "headscope/safetensors.h"
@@ -155,6 +157,110 @@ TEST(Regroup, FindsTheOneGroupBehindTwo) {
   }
 }
 
+// Heads 0 and 1 of two groups, and 2 and 3, written as groups of their own in the order 0, 2, 1, 3: neighbours are not
+// what belongs together.
+class Shuffled {
+ public:
+  Shuffled() {
+    std::string config = train::testing::config_of("llama");
+    train::Trainee::fresh(config, 11).save(scratch_ / "two");
+    const Safetensors file = Safetensors::open(scratch_ / "two");
+    std::map<std::string, AnyView, std::less<>> views(file.tensors().begin(), file.tensors().end());
+    std::deque<Tensor> made;
+    for (auto& [name, view] : views) {
+      const bool keys = name.find("k_proj") != name.npos || name.find("v_proj") != name.npos;
+      if (keys)
+        made.push_back(rows_of(view, {0, 1, 0, 1}));
+      else if (name.find("q_proj") != name.npos)
+        made.push_back(rows_of(view, {0, 2, 1, 3}));
+      else if (name.find("o_proj") != name.npos)
+        made.push_back(columns_of(view, {0, 2, 1, 3}));
+      else
+        continue;
+      view = made.back().any();
+    }
+    std::filesystem::create_directories(scratch_ / "four");
+    write_safetensors(scratch_ / "four" / "model.safetensors", views);
+    const std::string two = R"("num_key_value_heads": 2)";
+    config.replace(config.find(two), two.size(), R"("num_key_value_heads": 4)");
+    write_file(scratch_ / "four" / "config.json", std::string_view(config));
+    write_file(scratch_ / "four" / "roles.json", std::string_view("[]"));
+  }
+  [[nodiscard]] std::filesystem::path operator/(const char* name) const { return scratch_ / name; }
+
+ private:
+  static constexpr std::int64_t kWidth = 8;
+  static Tensor rows_of(const AnyView& v, const std::vector<std::int64_t>& from) {
+    const Tensor one = Tensor::f32_from(v);
+    const std::int64_t C = v.shape[1];
+    Tensor out(DType::kF32, {static_cast<std::int64_t>(from.size()) * kWidth, C});
+    for (std::size_t h = 0; h < from.size(); ++h)
+      std::copy_n(one.span<float>().begin() + from[h] * kWidth * C,
+                  kWidth * C,
+                  out.span<float>().begin() + static_cast<std::int64_t>(h) * kWidth * C);
+    return out;
+  }
+  static Tensor columns_of(const AnyView& v, const std::vector<std::int64_t>& from) {
+    const Tensor one = Tensor::f32_from(v);
+    Tensor out = one.clone();
+    for (std::int64_t c = 0; c < v.shape[0]; ++c) {
+      for (std::int64_t n = 0; n < v.shape[1]; ++n)
+        out.view<float, 2>()(c, n) = one.view<float, 2>()(
+            c, from[static_cast<std::size_t>(n / kWidth)] * kWidth + n % kWidth);
+    }
+    return out;
+  }
+  Scratch scratch_;
+};
+
+TEST(Regroup, MergesWhatBelongsTogetherNotNeighbours) {
+  const std::vector<Tokens> texts = some_texts();
+  const Shuffled shuffled;
+  const Model model = Model::load((shuffled / "four").string());
+  ASSERT_EQ(model.attention(0).groups, 4);
+  for (const Merging how : {Merging::kMean, Merging::kFitted}) {
+    const auto folder = shuffled / (how == Merging::kMean ? "mean" : "fitted");
+    const Regrouped found = regroup(model, texts, 2, how, folder);
+    EXPECT_NEAR(found.values_kept, 1.0, 1e-6);
+    EXPECT_NEAR(found.keys_kept, 1.0, 1e-6);
+    EXPECT_NEAR(found.loss_after, found.loss_before, 2e-5);
+    EXPECT_TRUE(found.moved());
+    EXPECT_EQ(found.order.front(), (std::vector<std::int64_t>{0, 2, 1, 3}));
+    EXPECT_FALSE(std::filesystem::exists(folder / "roles.json"));  // they were of other heads
+    const headscope::Run want = model.run(texts[0]);
+    const headscope::Run is = Model::load(folder.string()).run(texts[0]);
+    for (std::size_t i = 0; i < want.logits.span<float>().size(); ++i)
+      EXPECT_NEAR(is.logits.span<float>()[i], want.logits.span<float>()[i], 2e-4F);
+  }
+}
+
+TEST(Regroup, ArrangesSetsThatWereShuffled) {
+  std::mt19937 random(4);
+  for (const auto& [n, size] :
+       {std::pair{4, 2}, std::pair{12, 3}, std::pair{12, 4}, std::pair{16, 2}}) {
+    std::vector<std::int64_t> set(static_cast<std::size_t>(n));
+    for (std::size_t i = 0; i < set.size(); ++i) set[i] = static_cast<std::int64_t>(i) % (n / size);
+    std::shuffle(set.begin(), set.end(), random);
+    Matrix apart(n, n);
+    for (std::int64_t i = 0; i < n; ++i) {
+      for (std::int64_t j = 0; j <= i; ++j)
+        apart(i, j) = apart(j, i) =
+            set[static_cast<std::size_t>(i)] == set[static_cast<std::size_t>(j)]
+                ? 0.1
+                : 1.0 + static_cast<double>(random() % 100) / 1000.0;
+    }
+    const std::vector<std::int64_t> found = arrange(apart, size);
+    for (std::size_t i = 0; i < found.size(); ++i)
+      EXPECT_EQ(set[static_cast<std::size_t>(found[i])],
+                set[static_cast<std::size_t>(
+                    found[i / static_cast<std::size_t>(size) * static_cast<std::size_t>(size)])])
+          << n << ' ' << size;
+    std::vector<std::int64_t> all = found;
+    std::sort(all.begin(), all.end());
+    for (std::size_t i = 0; i < all.size(); ++i) EXPECT_EQ(all[i], static_cast<std::int64_t>(i));
+  }
+}
+
 TEST(Regroup, FitsKeepAtLeastWhatMeansKeep) {
   const Scratch scratch;
   const test::TinyDecoder folder;
@@ -187,7 +293,7 @@ TEST(Heal, LowersTheLossAndLeavesGoneHeadsSilent) {
   const test::TinyDecoder folder;
   const Model model = folder.load();
   const std::vector<Tokens> texts = some_texts();
-  const Curve curve = prune_curve(model, texts, Instead::kZero, 2);
+  const Curve curve = prune_curve(model, texts, Instead::kZero, {.points = 2});
   const std::size_t gone = 3;
   write_pruned(model, curve, gone, Instead::kZero, scratch / "smaller");
   std::vector<std::int32_t> ids;

@@ -77,7 +77,7 @@ TEST(Roles, OfARowThatHasNothingToMeasureAreNone) {
 // Law 3: after mean-ablation the mean folds into the bias of `output`.
 TEST(Prune, MeansFoldIntoTheBias) {
   const auto texts = read({"The old king gave the young prince a sharp sword."});
-  const Curve curve = prune_curve(council(), texts, Instead::kMean, 2);
+  const Curve curve = prune_curve(council(), texts, Instead::kMean, {.points = 2});
   const Scratch scratch;
   write_pruned(council(), curve, 4, Instead::kMean, scratch / "smaller");
   const Model smaller = Model::load((scratch / "smaller").string());
