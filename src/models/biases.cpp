@@ -23,9 +23,12 @@ using enum Bias;
 // Source  the classes of these names in Transformers. Values have what queries have.
 constexpr Rule kRules[] = {{"albert", kAlways, kAlways, kAlways, kAlways},
                            {"bart", kAlways, kAlways, kAlways, kAlways},
-                           {"bert", kAlways, kAlways, kAlways, kAlways},
                            {"beit", kAlways, kFree, kAlways, kAlways},
+                           {"bert", kAlways, kAlways, kAlways, kAlways},
                            {"bloom", kAlways, kAlways, kAlways, kAlways},
+                           {"clip", kAlways, kAlways, kAlways, kAlways},
+                           {"clip_text_model", kAlways, kAlways, kAlways, kAlways},
+                           {"clip_vision_model", kAlways, kAlways, kAlways, kAlways},
                            {"codegen", kFree, kFree, kFree, kAlways},
                            {"cohere", kTogether, kTogether, kTogether},
                            {"cohere2", kTogether, kTogether, kTogether},
@@ -36,6 +39,10 @@ constexpr Rule kRules[] = {{"albert", kAlways, kAlways, kAlways, kAlways},
                            {"distilbert", kAlways, kAlways, kAlways, kAlways},
                            {"electra", kAlways, kAlways, kAlways, kAlways},
                            {"falcon", kTogether, kTogether, kTogether, kTogether},
+                           {"gemma", kTogether, kTogether},
+                           {"gemma2", kTogether, kTogether},
+                           {"gemma3", kTogether, kTogether},
+                           {"gemma3_text", kTogether, kTogether},
                            {"glm", kTogether, kTogether},
                            {"glm4", kTogether, kTogether},
                            {"gpt2", kAlways, kAlways, kAlways, kAlways},
@@ -43,10 +50,16 @@ constexpr Rule kRules[] = {{"albert", kAlways, kAlways, kAlways, kAlways},
                            {"gpt_neox", kTogether, kTogether, kTogether, kAlways},
                            {"gpt_oss", kTogether, kTogether, kTogether},
                            {"gptj", kFree, kFree, kFree, kAlways},
+                           {"granite", kTogether, kTogether},
                            {"llama", kTogether, kTogether},
                            {"marian", kAlways, kAlways, kAlways, kAlways},
                            {"mbart", kAlways, kAlways, kAlways, kAlways},
+                           {"mistral", kTogether, kTogether},
                            {"mpnet", kAlways, kAlways, kAlways, kAlways},
+                           {"nemotron", kTogether, kTogether},
+                           {"olmo", kTogether, kTogether},
+                           {"olmo2", kTogether, kTogether},
+                           {"olmo3", kTogether, kTogether},
                            {"opt", kTogether, kTogether, kTogether, kTogether},
                            {"phi", kAlways, kAlways, kAlways, kAlways},
                            {"qwen2", kAlways, kAlways},
@@ -54,6 +67,10 @@ constexpr Rule kRules[] = {{"albert", kAlways, kAlways, kAlways, kAlways},
                            {"qwen3", kTogether, kTogether, kTogether},
                            {"qwen3_moe", kTogether, kTogether, kTogether},
                            {"roberta", kAlways, kAlways, kAlways, kAlways},
+                           {"siglip", kAlways, kAlways, kAlways, kAlways},
+                           {"siglip_text_model", kAlways, kAlways, kAlways, kAlways},
+                           {"siglip_vision_model", kAlways, kAlways, kAlways, kAlways},
+                           {"smollm3", kTogether, kTogether},
                            {"stablelm", kTogether, kTogether},
                            {"starcoder2", kTogether, kTogether, kTogether, kTogether},
                            {"swin", kTogether, kTogether, kAlways, kAlways},
@@ -105,6 +122,21 @@ void add(Expectation& e, const Rule& rule, const std::string& prefix, const Atte
     put(a.fused, rule.queries);
   }
   put(a.output, rule.output);
+  if (!a.disentangled) return;
+  const DisentangledFacts& d = *a.disentangled;
+  e.add(d.norm, kAlways);
+  if (d.content_to_position) put(d.key, kAlways);
+  if (d.position_to_content) put(d.query, kAlways);
+}
+
+// What stands before the layers and behind them.
+void add_ends(Expectation& e, const Weights& weights, const Blueprint& b) {
+  if (b.family == "albert" || b.family == "electra") e.add(b.embedding_projection, kAlways);
+  if (b.convolution) {
+    e.add(b.convolution->name, kAlways);
+    e.add(b.convolution->norm, kAlways);
+  }
+  if (!b.pooler.empty() && weights.find(b.pooler + ".weight") != nullptr) e.add(b.pooler, kAlways);
 }
 
 void add_norms(Expectation& e, const Blueprint& b) {
@@ -129,7 +161,15 @@ void expect_biases(const Weights& weights, const Blueprint& b) {
     for (const LayerFacts& layer : b.layers) {
       add(e, *rule, layer.prefix, layer.attention);
       if (layer.cross) add(e, *rule, layer.prefix, *layer.cross);
-      if (layer.mlp.experts) continue;
+      const AttentionFacts& a = layer.attention;
+      if (b.family == "phi" && a.qk_norm != HeadNorm::Kind::kNone) {
+        e.add(layer.prefix + a.query_norm, kAlways);
+        e.add(layer.prefix + a.key_norm, kAlways);
+      }
+      if (layer.mlp.experts) {
+        if (b.family == "gpt_oss") e.add(layer.prefix + layer.mlp.experts->router, kAlways);
+        continue;
+      }
       const MlpFacts& mlp = layer.mlp;
       const bool gated = mlp.form != MlpFacts::Form::kPlain;
       if (!mlp.gate_up.empty()) e.add(layer.prefix + mlp.gate_up, rule->mlp);
@@ -138,11 +178,36 @@ void expect_biases(const Weights& weights, const Blueprint& b) {
       e.add(layer.prefix + mlp.down, rule->mlp);
     }
   }
-  if (b.family == "albert" || b.family == "electra") e.add(b.embedding_projection, kAlways);
+  add_ends(e, weights, b);
   const bool bare = b.norm.bare || b.norm.kind != HeadNorm::Kind::kLayer ||
                     std::count(std::begin(kBareNorms), std::end(kBareNorms), b.family) > 0;
   if (!bare) add_norms(e, b);
   e.settle();
+}
+
+void expect_bias(const Weights& weights, const std::string& name) {
+  if (weights.find(name + ".beta") == nullptr) (void)weights.at(name + ".bias");
+}
+
+void expect_biases(const Weights& weights, std::string_view family, const HeadBlueprint& head) {
+  constexpr std::string_view kEverywhere[] = {
+      "albert", "bert", "deberta-v2", "distilbert", "electra", "mpnet", "roberta"};
+  // Of BART the numbers are zeros that its files may leave out; Marian learns them. ModernBERT's config.json says
+  // which of its maps have biases, and so whether the last one's has a name.
+  constexpr std::string_view kOut[] = {"codegen", "gptj", "marian", "modernbert", "phi"};
+  const auto is_in = [&](const auto& list) {
+    return std::find(std::begin(list), std::end(list), family) != std::end(list);
+  };
+  const bool all = is_in(kEverywhere);
+  for (const std::string* name : {&head.dense, &head.norm}) {
+    if (all && !name->empty()) expect_bias(weights, *name);
+  }
+  if (!all && !is_in(kOut)) return;
+  if (head.out_bias.empty()) {
+    if (family != "modernbert") expect_bias(weights, head.out);
+  } else if (weights.find(head.out + ".bias") == nullptr) {
+    (void)weights.at(head.out_bias);
+  }
 }
 
 }  // namespace headscope::models
