@@ -8,8 +8,9 @@ namespace headscope::models {
 namespace {
 
 enum class Bias : std::uint8_t {
-  kFree,      ///< where the file has one
-  kTogether,  ///< all of these maps have one, or none of them: config.json chooses
+  kFree,          ///< where the file has one
+  kTogether,      ///< all of these maps have one, or none of them: config.json chooses
+  kByThemselves,  ///< likewise of the maps of MLPs, whatever those of attention have
   kAlways,
 };
 
@@ -50,13 +51,13 @@ constexpr Rule kRules[] = {{"albert", kAlways, kAlways, kAlways, kAlways},
                            {"gpt_neox", kTogether, kTogether, kTogether, kAlways},
                            {"gpt_oss", kTogether, kTogether, kTogether},
                            {"gptj", kFree, kFree, kFree, kAlways},
-                           {"granite", kTogether, kTogether},
-                           {"llama", kTogether, kTogether},
+                           {"granite", kTogether, kTogether, kFree, kByThemselves},
+                           {"llama", kTogether, kTogether, kFree, kByThemselves},
                            {"marian", kAlways, kAlways, kAlways, kAlways},
                            {"mbart", kAlways, kAlways, kAlways, kAlways},
                            {"mistral", kTogether, kTogether},
                            {"mpnet", kAlways, kAlways, kAlways, kAlways},
-                           {"nemotron", kTogether, kTogether},
+                           {"nemotron", kTogether, kTogether, kFree, kByThemselves},
                            {"olmo", kTogether, kTogether},
                            {"olmo2", kTogether, kTogether},
                            {"olmo3", kTogether, kTogether},
@@ -70,7 +71,7 @@ constexpr Rule kRules[] = {{"albert", kAlways, kAlways, kAlways, kAlways},
                            {"siglip", kAlways, kAlways, kAlways, kAlways},
                            {"siglip_text_model", kAlways, kAlways, kAlways, kAlways},
                            {"siglip_vision_model", kAlways, kAlways, kAlways, kAlways},
-                           {"smollm3", kTogether, kTogether},
+                           {"smollm3", kTogether, kTogether, kFree, kByThemselves},
                            {"stablelm", kTogether, kTogether},
                            {"starcoder2", kTogether, kTogether, kTogether, kTogether},
                            {"swin", kTogether, kTogether, kAlways, kAlways},
@@ -89,13 +90,16 @@ class Expectation {
   void add(const std::string& name, Bias bias) {
     if (name.empty()) return;
     if (bias == kAlways && !has(name)) (void)weights_.at(name + ".bias");
-    if (bias != kTogether) return;
-    together_.push_back(name);
-    some_ = some_ || has(name);
+    if (bias != kTogether && bias != kByThemselves) return;
+    Group& group = bias == kTogether ? all_ : mlps_;
+    group.names.push_back(name);
+    group.some = group.some || has(name);
   }
   void settle() const {
-    for (const std::string& name : together_) {
-      if (some_ && !has(name)) (void)weights_.at(name + ".bias");
+    for (const Group* group : {&all_, &mlps_}) {
+      for (const std::string& name : group->names) {
+        if (group->some && !has(name)) (void)weights_.at(name + ".bias");
+      }
     }
   }
 
@@ -105,8 +109,11 @@ class Expectation {
     return weights_.find(name + ".bias") != nullptr || weights_.find(name + ".beta") != nullptr;
   }
   const Weights& weights_;
-  std::vector<std::string> together_;
-  bool some_ = false;
+  struct Group {
+    std::vector<std::string> names{};
+    bool some = false;
+  };
+  Group all_, mlps_;
 };
 
 void add(Expectation& e, const Rule& rule, const std::string& prefix, const AttentionFacts& a) {
