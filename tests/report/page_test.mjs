@@ -99,6 +99,9 @@ test('a link reproduces the selection, and nonsense is ignored', () => {
   const limits = { layers: 2, heads: 4, rows: 12, keys: 12, measures: ['map', 'entropy'] };
   const chosen = { ...base, layer: 1, head: 2, view: 'walk', rows: [3, 7], over: [[0, 1]], min: 0.1, words: true, lang: 'ru', measure: 'entropy' };
   assert.deepEqual(fromHash('#' + toHash(chosen, base), base, limits), chosen);
+  const merged = defaults({ layer: 0, head: 0, view: 'head', language: 'en' }, true);
+  assert.deepEqual(fromHash('#' + toHash({ ...merged, words: false }, merged), merged, limits), { ...merged, words: false });
+  assert.ok(!toHash(merged, merged).includes('words'));
   assert.deepEqual(fromHash('#head=9.9&rows=99,-1,x&min=7&view=<b>&measure=__proto__&over=1,2.x', base, limits), base);
 });
 

@@ -10,7 +10,7 @@ import { Inspector } from './inspect.mjs';
 import { kMeasures } from './measure.mjs';
 import { PictureView } from './picture.mjs';
 import { RollView } from './roll.mjs';
-import { shownOf } from './shown.mjs';
+import { inPieces, shownOf } from './shown.mjs';
 import { defaults, fromHash, kThresholds, Store, toHash } from './state.mjs';
 import { speak, t, weightText } from './words.mjs';
 import { WalkView } from './walk.mjs';
@@ -40,7 +40,7 @@ function begin() {
     layers: page.model.layers, heads: page.model.heads, rows: Math.max(...sizes.map(s => s.rows)), keys: Math.max(...sizes.map(s => s.keys)),
     media: hasScene(source), measures: ['map', ...kMeasures, ...(page.roles.length ? ['role'] : [])],
   };
-  const base = defaults(page.start);
+  const base = defaults(page.start, inPieces(page.labels));
   const store = new Store(fromHash(location.hash, base, limits));
   /** @type {Context} */
   const context = { source, store, palette: () => paletteOf(isDark(store.selection)), restyled: true, play: () => {} };

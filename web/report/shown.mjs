@@ -24,6 +24,11 @@ export function unitsOf(source, count, words, layer = -1) {
   return units;
 }
 
+/** True when some word is more than one token: then words are what people look for. @param {import('./data.mjs').Label[]} labels */
+export function inPieces(labels) {
+  return labels.some((label, i) => i > 0 && label.word >= 0 && label.word === labels[i - 1].word);
+}
+
 /** A word as it stands in the text, else its pieces joined. @param {Source} source @param {Unit} unit */
 function wordText(source, unit) {
   const begin = source.page.labels[unit.first].begin;

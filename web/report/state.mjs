@@ -10,11 +10,11 @@ export const kThresholds = [0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5];
 /** Heads shown at once, the chosen one included. */
 export const kMostHeads = 8;
 
-/** @param {{layer: number, head: number, view: string, language: string}} start @returns {Selection} */
-export function defaults(start) {
+/** @param {{layer: number, head: number, view: string, language: string}} start @param {boolean} [words] merged @returns {Selection} */
+export function defaults(start, words = false) {
   return {
     layer: start.layer, head: start.head, view: start.view, rows: [], column: -1, over: [], measure: 'map', sort: 'place', frame: 0,
-    first: false, special: false, log: false, words: false, min: 0.02, lang: start.language, theme: 'auto',
+    first: false, special: false, log: false, words, min: 0.02, lang: start.language, theme: 'auto',
   };
 }
 
@@ -35,7 +35,7 @@ export function toHash(selection, base) {
   }
   for (const name of ['first', 'special', 'log', 'words']) {
     const key = /** @type {'first'} */ (name);
-    add(name, Number(selection[key]), 0);
+    add(name, Number(selection[key]), Number(base[key]));
   }
   return parts.join('&');
 }
