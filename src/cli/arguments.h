@@ -57,6 +57,8 @@ std::vector<std::int64_t> parse_integers(const Call& call,
                                          std::string_view words,
                                          std::int64_t least,
                                          std::int64_t most);
+/// f32 or bf16: how keys and values are kept (--cache).
+DType parse_cache(const Call& call, std::string_view word);
 /// A finite number.
 double parse_number(const Call& call, std::string_view option, std::string_view word);
 /// "3.5"
