@@ -46,7 +46,8 @@ train::Batch batch_of(std::int64_t sequences, std::int64_t tokens, std::int64_t 
   return batch;
 }
 
-// The three products of one linear map, on oneDNN's own threads, in the layouts that it likes best.
+// The three products of one linear map, on oneDNN's own threads, in the layouts that it likes best: more than a step can
+// reach, as nothing has to be brought into them and the same numbers are used again and again.
 class Products {
  public:
   Products(std::int64_t M, std::int64_t K, std::int64_t N, DType dtype) : M_(M), K_(K), N_(N) {
@@ -113,8 +114,12 @@ int main(int argc, char** argv) {
   const long steps = word(1, 3);
   const std::int64_t sequences = word(2, 4);
   const std::int64_t tokens = std::min(1024L, word(3, 256));
-  const DType compute =
-      argc > 4 && std::string_view(argv[4]) == "bf16" ? DType::kBF16 : DType::kF32;
+  const std::string_view wanted = argc > 4 ? argv[4] : "f32";
+  if (wanted != "f32" && wanted != "bf16") {
+    fmt::print(stderr, "bench/train: expected f32 or bf16, found {}\n", wanted);
+    return 2;
+  }
+  const DType compute = wanted == "bf16" ? DType::kBF16 : DType::kF32;
   const std::int64_t M = sequences * tokens;
   double memory = 0.0;
   std::vector<double> step_s;

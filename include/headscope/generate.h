@@ -127,13 +127,17 @@ struct Foresight {
   std::vector<float> each{};  ///< -ln p of every one of them
   [[nodiscard]] double perplexity() const;
 };
-/// Mean surprise over `ids`, read in windows of `window` tokens that do not overlap (0: as many as the
-/// model has positions). Cost  as a run of each window with all its logits, `block` rows at a time.
-/// Errors: kInput for fewer than two tokens, kUsage for windows of one.
+struct ForesightOptions {
+  std::span<const Edit> edits{};
+  std::int64_t window =
+      0;  ///< tokens that are read together; 0: as many as the model has positions
+  std::int64_t block = 128;   ///< rows that are run at once
+  DType cache = DType::kF32;  ///< of keys and values: f32 or bf16
+};
+/// Mean surprise over `ids`, read in windows that do not overlap. Cost  as a run of each window with all its logits,
+/// a block of rows at a time. Errors: kInput for fewer than two tokens, kUsage for windows of one.
 Foresight foresight(const Model& model,
                     std::span<const std::int32_t> ids,
-                    std::span<const Edit> edits = {},
-                    std::int64_t window = 0,
-                    std::int64_t block = 128);
+                    const ForesightOptions& options = {});
 
 }  // namespace headscope

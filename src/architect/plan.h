@@ -21,7 +21,7 @@ namespace headscope::architect {
 struct Draft {
   json::Value config;          ///< of a family of texts, one stack
   DType dtype = DType::kBF16;  ///< of matrices and tables
-  DType cache = DType::kBF16;  ///< of keys and values: f32 or bf16
+  DType cache = DType::kF32;   ///< of keys and values: f32 or bf16
   std::int64_t context = 2048;
   std::int64_t batch = 1;  ///< sequences that are decoded, or trained on, at once
 };

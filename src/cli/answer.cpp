@@ -10,6 +10,7 @@
 #include "cli/json_writer.h"
 #include "cli/run.h"
 #include "headscope/chat_template.h"
+#include "models/network.h"
 
 namespace headscope::cli {
 
@@ -191,7 +192,19 @@ std::string rate(std::size_t tokens, double seconds) {
   return figure(seconds > 0.0 ? static_cast<double>(tokens) / seconds : 0.0);
 }
 
-void report(const Call& call, const Answer& answer) {
+// Rows of a table of positions; 0: there is none, and a context may be of any length.
+std::int64_t rows_of_positions(const Model& model) {
+  const models::Blueprint& b = model.network().blueprint();
+  return b.position_rows > 0 ? b.position_rows - b.position_offset : 0;
+}
+
+// Whether --context could give more room.
+bool has_more_room(const Model& model, const Generator& generator) {
+  const std::int64_t most = rows_of_positions(model);
+  return most == 0 || generator.positions() < most;
+}
+
+void report(const Call& call, const Answer& answer, bool more_room) {
   const std::string line =
       say(call.screen.lang,
           Word::kRunRates,
@@ -201,7 +214,11 @@ void report(const Call& call, const Answer& answer) {
           rate(answer.tokens.size(), answer.seconds));
   std::fprintf(stderr, "%s\n", line.c_str());
   if (answer.ended == Ended::kFull)
-    std::fprintf(stderr, "%s\n", std::string(text(call.screen.lang, Word::kRunFull)).c_str());
+    std::fprintf(
+        stderr,
+        "%s\n",
+        std::string(text(call.screen.lang, more_room ? Word::kRunFullMore : Word::kRunFull))
+            .c_str());
 }
 
 std::string look_lines(const Call& call,
@@ -251,8 +268,19 @@ std::string json_of(const Model& model,
   return std::move(json.end_object()).take();
 }
 
-Generator generator_for(const Model& model, const RunWishes& wishes, const Sight& sight) {
+Generator generator_for(const Call& call,
+                        const Model& model,
+                        const RunWishes& wishes,
+                        const Sight& sight) {
   GenerateOptions options = wishes.generate;
+  const std::int64_t most = rows_of_positions(model);
+  if (most > 0 && options.positions > most)
+    throw Error(ErrorCode::kRange,
+                say(call.screen.lang,
+                    Word::kRunContextTooLong,
+                    most,
+                    clean(model.name()),
+                    options.positions));
   if (wishes.look) options.sight = &sight;
   return Generator(model, std::move(options));
 }
@@ -276,7 +304,7 @@ int answer(const Call& call,
   if (!wishes.system.empty()) messages.push_back({"system", wishes.system});
   messages.push_back({"user", prompt});
   const Sight sight = looking();
-  Generator generator = generator_for(model, wishes, sight);
+  Generator generator = generator_for(call, model, wishes, sight);
   // A template writes its special tokens itself.
   const std::vector<std::int32_t> ids = shortened(
       call,
@@ -293,7 +321,7 @@ int answer(const Call& call,
   }
   print("\n");
   if (wishes.look) out += look_lines(call, model, found, ids);
-  report(call, found);
+  report(call, found, has_more_room(model, generator));
   return 0;
 }
 
@@ -301,7 +329,7 @@ int talk(const Call& call, const Model& model, const RunWishes& wishes) {
   const bool terminal = ::isatty(STDIN_FILENO) != 0;
   const Lang lang = call.screen.lang;
   const Sight sight = looking();
-  Generator generator = generator_for(model, wishes, sight);
+  Generator generator = generator_for(call, model, wishes, sight);
   std::vector<Message> messages;
   if (!wishes.system.empty()) messages.push_back({"system", wishes.system});
   const std::size_t fixed = messages.size();
@@ -335,7 +363,7 @@ int talk(const Call& call, const Model& model, const RunWishes& wishes) {
     const Answer found = generate(model, generator, ids, wishes, print);
     print("\n");
     if (wishes.look) print(look_lines(call, model, found, ids));
-    report(call, found);
+    report(call, found, has_more_room(model, generator));
     messages.push_back({"assistant", found.text});
   }
   return 0;

@@ -134,6 +134,15 @@ std::size_t parse_choice(const Call& call,
   return static_cast<std::size_t>(found - choices.begin());
 }
 
+DType parse_cache(const Call& call, std::string_view word) {
+  for (const DType dtype : {DType::kF32, DType::kBF16}) {
+    if (name(dtype) == word) return dtype;
+  }
+  throw Error(
+      ErrorCode::kUsage,
+      say(call.screen.lang, Word::kExpectedFound, call.verb, "--cache", "f32 | bf16", clean(word)));
+}
+
 double parse_number(const Call& call, std::string_view option, std::string_view word) {
   double out = 0.0;
   if (!read_all(word, out) || !std::isfinite(out)) {

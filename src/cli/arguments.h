@@ -62,6 +62,8 @@ std::size_t parse_choice(const Call& call,
                          std::string_view option,
                          std::string_view word,
                          std::span<const std::string_view> choices);
+/// f32 or bf16: how keys and values are kept (--cache).
+DType parse_cache(const Call& call, std::string_view word);
 /// A finite number.
 double parse_number(const Call& call, std::string_view option, std::string_view word);
 /// "3.5"

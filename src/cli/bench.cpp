@@ -314,16 +314,22 @@ int bench(std::span<const std::string> arguments, Lang lang, std::string& out) {
   std::vector<std::string> groups;
   bool quick = false;
   parser.positionals(groups);
+  std::string cache;
   parser.flag("--quick", quick);
+  parser.option("--cache", cache);
   const Call call = parser.parse(arguments);
   if (call.help) {
     out += text(lang, Word::kHelpBench);
     return 0;
   }
   if (names_a_model(groups)) {
-    bench_model(call, groups[0], quick, out);
+    const DType kept = cache.empty() ? DType::kF32 : parse_cache(call, cache);
+    bench_model(call, groups[0], quick, kept, out);
     return 0;
   }
+  if (!cache.empty())
+    throw Error(ErrorCode::kUsage,
+                say(lang, Word::kExpectedFound, call.verb, "--cache", "MODEL", clean(cache)));
   check_groups(call, groups);
   const std::vector<Row> rows = measure_all(plan(groups, quick), quick, call.screen);
   out += call.json ? json_of(rows) : table_of(call.screen, rows);

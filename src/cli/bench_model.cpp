@@ -65,23 +65,24 @@ double rate(std::int64_t tokens, Ready&& ready, Body&& body) {
   return static_cast<double>(tokens) / seconds[kRuns / 2];
 }
 
-GenerateOptions options_of(const Model& model, std::int64_t positions) {
+GenerateOptions options_of(const Model& model, std::int64_t positions, DType cache) {
   GenerateOptions options;
+  options.cache = cache;
   options.positions = std::min(positions, model.positions());
   options.most = kDecoded + 1;
   options.stop_at_end = false;
   return options;
 }
 
-Row prefill(const Model& model, std::int64_t tokens) {
-  Generator generator(model, options_of(model, tokens));
+Row prefill(const Model& model, std::int64_t tokens, DType cache) {
+  Generator generator(model, options_of(model, tokens, cache));
   const double per_second = rate(
       tokens, [](int) {}, [&](int run) { generator.read(prompt_of(model, tokens, run)); });
   return {"prefill", tokens, 0, per_second, resident_mbytes()};
 }
 
-Row decode(const Model& model, std::int64_t context) {
-  Generator generator(model, options_of(model, context + kDecoded + 1));
+Row decode(const Model& model, std::int64_t context, DType cache) {
+  Generator generator(model, options_of(model, context + kDecoded + 1, cache));
   const auto ready = [&](int) {
     generator.read(prompt_of(model, context, 0));
     (void)generator.step();  // Takes what the prompt foretold; nothing is run.
@@ -94,7 +95,8 @@ Row decode(const Model& model, std::int64_t context) {
 
 }  // namespace
 
-void bench_model(const Call& call, const std::string& name, bool quick, std::string& out) {
+void bench_model(
+    const Call& call, const std::string& name, bool quick, DType cache, std::string& out) {
   const Model model = Model::load(name, Linear::Compute::kFast);
   if (!model.generates() || model.encoder_layers() > 0) {
     throw Error(ErrorCode::kUnsupported,
@@ -108,17 +110,18 @@ void bench_model(const Call& call, const std::string& name, bool quick, std::str
   Progress progress(say(call.screen.lang, Word::kRunning, clean(model.name())));
   for (const std::int64_t tokens : {128, 512, 2048}) {
     if (tokens <= model.positions() && (!quick || tokens == 128))
-      rows.push_back(prefill(model, tokens));
+      rows.push_back(prefill(model, tokens, cache));
   }
   for (const std::int64_t context : {16, 1024}) {
     if (context + kDecoded < model.positions() && (!quick || context == 16))
-      rows.push_back(decode(model, context));
+      rows.push_back(decode(model, context, cache));
   }
   if (call.json) {
     JsonWriter json;
     json.begin_array();
     for (const Row& row : rows) {
       json.begin_object().field("model", model.name()).field("name", row.name);
+      json.field("cache", headscope::name(cache));
       json.field("threads", threads()).field("tokens", row.tokens);
       json.field("context", row.context).field("tokens_per_second", row.tokens_per_second);
       json.field("resident_mbytes", row.resident_mbytes).end_object();
@@ -127,7 +130,13 @@ void bench_model(const Call& call, const std::string& name, bool quick, std::str
     out += std::move(json).take();
     return;
   }
-  out += say(call.screen.lang, Word::kBenchModelNote, clean(model.name()), threads(), kRuns) + '\n';
+  out += say(call.screen.lang,
+             Word::kBenchModelNote,
+             clean(model.name()),
+             threads(),
+             kRuns,
+             headscope::name(cache)) +
+         '\n';
   for (const Row& row : rows) {
     out += fmt::format("  {:<8}{:>6} +{:<5} {:>8} tok/s {:>8.0f} MB\n",
                        row.name,

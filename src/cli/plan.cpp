@@ -211,7 +211,7 @@ Draft draft_of(const Call& call, const Asked& asked, std::optional<PlanFile>& fi
     draft.dtype = parse_dtype(call, "--dtype", asked.dtype);
     file.reset();
   }
-  if (!asked.cache.empty()) draft.cache = parse_dtype(call, "--cache", asked.cache);
+  if (!asked.cache.empty()) draft.cache = parse_cache(call, asked.cache);
   if (!asked.batch.empty()) draft.batch = parse_integer(call, "--batch", asked.batch, 1, 65536);
   return draft;
 }

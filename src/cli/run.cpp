@@ -23,7 +23,7 @@ namespace {
 struct Options {
   std::vector<std::string> words, zero, mean, scale, stops, columns;
   std::string output, edits, tokens, temperature, top_k, top_p, min_p, penalty, seed, context,
-      system, language;
+      cache, system, language;
   bool chat = false, truncate = false, window = false, look = false, exact = false,
        perplexity = false, embed = false, translate = false;
 };
@@ -41,6 +41,7 @@ void declare(Parser& parser, Options& o) {
   parser.option("--seed", o.seed);
   parser.repeated("--stop", o.stops);
   parser.option("--context", o.context);
+  parser.option("--cache", o.cache);
   parser.option("--system", o.system);
   parser.option("--edits", o.edits);
   parser.repeated("--zero", o.zero);
@@ -68,6 +69,7 @@ RunWishes read_wishes(const Call& call, const Options& o) {
   SamplingOptions& s = g.sampling;
   if (!o.tokens.empty()) g.most = parse_integer(call, "--tokens", o.tokens, 0, kMost);
   if (!o.context.empty()) g.positions = parse_integer(call, "--context", o.context, 1, kMost);
+  if (!o.cache.empty()) g.cache = parse_cache(call, o.cache);
   set(call, "--temperature", o.temperature, s.temperature);
   set(call, "--top-p", o.top_p, s.top_p);
   set(call, "--min-p", o.min_p, s.min_p);
@@ -108,7 +110,7 @@ int perplexity(const Call& call,
                std::string& out) {
   const std::vector<std::int32_t> ids = model.tokenizer().encode(text).ids;
   const Progress progress(say(call.screen.lang, Word::kRunReading, ids.size()));
-  const Foresight found = foresight(model, ids, wishes.generate.edits, wishes.generate.positions);
+  const Foresight found = foresight(model, ids, foresight_options(wishes));
   return tell_foresight(call, model, found, out);
 }
 
@@ -199,8 +201,9 @@ int judge(const Call& call,
     }
     json.end_array();
   } else {
-    const auto joint = run.more.find("image_embeds");  // two towers have one for each
-    const Tensor embedding = picture && joint != run.more.end()
+    // Two towers have one for each.
+    const auto joint = run.more.find(picture ? "image_embeds" : "text_embeds");
+    const Tensor embedding = joint != run.more.end()
                                  ? joint->second.clone()
                                  : model.embedding(run, subject.tokens.attention_mask);
     json.array<float>("embedding", embedding.span<float>());
@@ -248,7 +251,10 @@ void check_together(const Call& call, const Options& o) {
   };
   std::vector<Given> others = answer_options(o);
   others.push_back({!o.tokens.empty(), "-n"});
-  if (o.embed) others.push_back({!o.context.empty(), "--context"});
+  if (o.embed) {
+    others.push_back({!o.context.empty(), "--context"});
+    others.push_back({!o.cache.empty(), "--cache"});
+  }
   if (o.perplexity) {
     others.push_back({o.truncate, "--truncate"});
     others.push_back({o.embed, "--embed"});
@@ -268,6 +274,7 @@ void check_wishes(const Call& call, const Model& model, const Options& o) {
   std::vector<Given> on_text = answer_options(o);
   on_text.push_back({o.perplexity, "--perplexity"});
   on_text.push_back({!o.context.empty(), "--context"});
+  on_text.push_back({!o.cache.empty(), "--cache"});
   const SequenceCode code = code_beside(model);
   const bool sequence = code.notes || code.numbers;
   const Given on_sequence[] = {{!o.output.empty(), "--output"}, {!o.columns.empty(), "--column"}};
@@ -325,6 +332,12 @@ void check_keys(const json::Value& object, std::initializer_list<std::string_vie
 
 }  // namespace
 
+ForesightOptions foresight_options(const RunWishes& wishes) {
+  return {.edits = wishes.generate.edits,
+          .window = wishes.generate.positions,
+          .cache = wishes.generate.cache};
+}
+
 int tell_foresight(const Call& call, const Model& model, const Foresight& found, std::string& out) {
   if (call.json) {
     JsonWriter json;
@@ -361,6 +374,8 @@ std::vector<Edit> read_edits(const std::string& path) {
     edit.layer = json::require<int>(one, "layer", kWhere);
     edit.head = json::require<int>(one, "head", kWhere);
     const auto kind = json::require<std::string>(one, "kind", kWhere);
+    // What zero does is to scale by 0: who says so says the same.
+    const bool said = kind == "zero" && one.contains("factor") && one["factor"] == 0;
     if (kind == "zero") {
       edit.kind = Edit::Kind::kZero;
     } else if (kind == "mean") {
@@ -376,7 +391,7 @@ std::vector<Edit> read_edits(const std::string& path) {
                   fmt::format("[edits] expected kind to be zero, mean or scale, found {}",
                               json::quote(kind)));
     }
-    if (kind == "scale")
+    if (kind == "scale" || said)
       check_keys(one, {"layer", "head", "kind", "factor"});
     else
       check_keys(one, {"layer", "head", "kind"});

@@ -41,11 +41,13 @@ bool is_sound(const std::string& path);
 /// A talk, line by line from standard input, until it ends or says /exit.
 int talk(const Call& call, const Model& model, const RunWishes& wishes);
 
+/// How --perplexity reads a text. Borrows the edits.
+ForesightOptions foresight_options(const RunWishes& wishes);
 /// What --perplexity prints, of words as of notes. Returns the exit status.
 int tell_foresight(const Call& call, const Model& model, const Foresight& found, std::string& out);
 
 /// Edits of a file: {"edits": [{"layer": 5, "head": 3, "kind": "zero"}, {..., "kind": "scale", "factor": 0.5}]},
-/// or the list alone; kind is zero, mean or scale. Errors: kFormat (also for a key that means nothing), kNotFound,
+/// or the list alone; kind is zero (also with "factor": 0), mean or scale. Errors: kFormat (also for a key that means nothing), kNotFound,
 /// kInput, kIo.
 std::vector<Edit> read_edits(const std::string& path);
 

@@ -86,7 +86,7 @@ int surprise(const Call& call,
              const RunWishes& wishes,
              std::string& out) {
   const std::vector<std::int32_t> ids = ids_of(score_of(tune, code), code);
-  const Foresight found = foresight(model, ids, wishes.generate.edits, wishes.generate.positions);
+  const Foresight found = foresight(model, ids, foresight_options(wishes));
   return tell_foresight(call, model, found, out);
 }
 

@@ -8,8 +8,9 @@ namespace headscope::models {
 namespace {
 
 enum class Bias : std::uint8_t {
-  kFree,      ///< where the file has one
-  kTogether,  ///< all of these maps have one, or none of them: config.json chooses
+  kFree,          ///< where the file has one
+  kTogether,      ///< all of these maps have one, or none of them: config.json chooses
+  kByThemselves,  ///< likewise of the maps of MLPs, whatever those of attention have
   kAlways,
 };
 
@@ -23,9 +24,12 @@ using enum Bias;
 // Source  the classes of these names in Transformers. Values have what queries have.
 constexpr Rule kRules[] = {{"albert", kAlways, kAlways, kAlways, kAlways},
                            {"bart", kAlways, kAlways, kAlways, kAlways},
-                           {"bert", kAlways, kAlways, kAlways, kAlways},
                            {"beit", kAlways, kFree, kAlways, kAlways},
+                           {"bert", kAlways, kAlways, kAlways, kAlways},
                            {"bloom", kAlways, kAlways, kAlways, kAlways},
+                           {"clip", kAlways, kAlways, kAlways, kAlways},
+                           {"clip_text_model", kAlways, kAlways, kAlways, kAlways},
+                           {"clip_vision_model", kAlways, kAlways, kAlways, kAlways},
                            {"codegen", kFree, kFree, kFree, kAlways},
                            {"cohere", kTogether, kTogether, kTogether},
                            {"cohere2", kTogether, kTogether, kTogether},
@@ -36,6 +40,10 @@ constexpr Rule kRules[] = {{"albert", kAlways, kAlways, kAlways, kAlways},
                            {"distilbert", kAlways, kAlways, kAlways, kAlways},
                            {"electra", kAlways, kAlways, kAlways, kAlways},
                            {"falcon", kTogether, kTogether, kTogether, kTogether},
+                           {"gemma", kTogether, kTogether},
+                           {"gemma2", kTogether, kTogether},
+                           {"gemma3", kTogether, kTogether},
+                           {"gemma3_text", kTogether, kTogether},
                            {"glm", kTogether, kTogether},
                            {"glm4", kTogether, kTogether},
                            {"gpt2", kAlways, kAlways, kAlways, kAlways},
@@ -43,10 +51,16 @@ constexpr Rule kRules[] = {{"albert", kAlways, kAlways, kAlways, kAlways},
                            {"gpt_neox", kTogether, kTogether, kTogether, kAlways},
                            {"gpt_oss", kTogether, kTogether, kTogether},
                            {"gptj", kFree, kFree, kFree, kAlways},
-                           {"llama", kTogether, kTogether},
+                           {"granite", kTogether, kTogether, kFree, kByThemselves},
+                           {"llama", kTogether, kTogether, kFree, kByThemselves},
                            {"marian", kAlways, kAlways, kAlways, kAlways},
                            {"mbart", kAlways, kAlways, kAlways, kAlways},
+                           {"mistral", kTogether, kTogether},
                            {"mpnet", kAlways, kAlways, kAlways, kAlways},
+                           {"nemotron", kTogether, kTogether, kFree, kByThemselves},
+                           {"olmo", kTogether, kTogether},
+                           {"olmo2", kTogether, kTogether},
+                           {"olmo3", kTogether, kTogether},
                            {"opt", kTogether, kTogether, kTogether, kTogether},
                            {"phi", kAlways, kAlways, kAlways, kAlways},
                            {"qwen2", kAlways, kAlways},
@@ -54,6 +68,10 @@ constexpr Rule kRules[] = {{"albert", kAlways, kAlways, kAlways, kAlways},
                            {"qwen3", kTogether, kTogether, kTogether},
                            {"qwen3_moe", kTogether, kTogether, kTogether},
                            {"roberta", kAlways, kAlways, kAlways, kAlways},
+                           {"siglip", kAlways, kAlways, kAlways, kAlways},
+                           {"siglip_text_model", kAlways, kAlways, kAlways, kAlways},
+                           {"siglip_vision_model", kAlways, kAlways, kAlways, kAlways},
+                           {"smollm3", kTogether, kTogether, kFree, kByThemselves},
                            {"stablelm", kTogether, kTogether},
                            {"starcoder2", kTogether, kTogether, kTogether, kTogether},
                            {"swin", kTogether, kTogether, kAlways, kAlways},
@@ -72,13 +90,16 @@ class Expectation {
   void add(const std::string& name, Bias bias) {
     if (name.empty()) return;
     if (bias == kAlways && !has(name)) (void)weights_.at(name + ".bias");
-    if (bias != kTogether) return;
-    together_.push_back(name);
-    some_ = some_ || has(name);
+    if (bias != kTogether && bias != kByThemselves) return;
+    Group& group = bias == kTogether ? all_ : mlps_;
+    group.names.push_back(name);
+    group.some = group.some || has(name);
   }
   void settle() const {
-    for (const std::string& name : together_) {
-      if (some_ && !has(name)) (void)weights_.at(name + ".bias");
+    for (const Group* group : {&all_, &mlps_}) {
+      for (const std::string& name : group->names) {
+        if (group->some && !has(name)) (void)weights_.at(name + ".bias");
+      }
     }
   }
 
@@ -88,8 +109,11 @@ class Expectation {
     return weights_.find(name + ".bias") != nullptr || weights_.find(name + ".beta") != nullptr;
   }
   const Weights& weights_;
-  std::vector<std::string> together_;
-  bool some_ = false;
+  struct Group {
+    std::vector<std::string> names{};
+    bool some = false;
+  };
+  Group all_, mlps_;
 };
 
 void add(Expectation& e, const Rule& rule, const std::string& prefix, const AttentionFacts& a) {
@@ -105,6 +129,21 @@ void add(Expectation& e, const Rule& rule, const std::string& prefix, const Atte
     put(a.fused, rule.queries);
   }
   put(a.output, rule.output);
+  if (!a.disentangled) return;
+  const DisentangledFacts& d = *a.disentangled;
+  e.add(d.norm, kAlways);
+  if (d.content_to_position) put(d.key, kAlways);
+  if (d.position_to_content) put(d.query, kAlways);
+}
+
+// What stands before the layers and behind them.
+void add_ends(Expectation& e, const Weights& weights, const Blueprint& b) {
+  if (b.family == "albert" || b.family == "electra") e.add(b.embedding_projection, kAlways);
+  if (b.convolution) {
+    e.add(b.convolution->name, kAlways);
+    e.add(b.convolution->norm, kAlways);
+  }
+  if (!b.pooler.empty() && weights.find(b.pooler + ".weight") != nullptr) e.add(b.pooler, kAlways);
 }
 
 void add_norms(Expectation& e, const Blueprint& b) {
@@ -129,7 +168,15 @@ void expect_biases(const Weights& weights, const Blueprint& b) {
     for (const LayerFacts& layer : b.layers) {
       add(e, *rule, layer.prefix, layer.attention);
       if (layer.cross) add(e, *rule, layer.prefix, *layer.cross);
-      if (layer.mlp.experts) continue;
+      const AttentionFacts& a = layer.attention;
+      if (b.family == "phi" && a.qk_norm != HeadNorm::Kind::kNone) {
+        e.add(layer.prefix + a.query_norm, kAlways);
+        e.add(layer.prefix + a.key_norm, kAlways);
+      }
+      if (layer.mlp.experts) {
+        if (b.family == "gpt_oss") e.add(layer.prefix + layer.mlp.experts->router, kAlways);
+        continue;
+      }
       const MlpFacts& mlp = layer.mlp;
       const bool gated = mlp.form != MlpFacts::Form::kPlain;
       if (!mlp.gate_up.empty()) e.add(layer.prefix + mlp.gate_up, rule->mlp);
@@ -138,11 +185,36 @@ void expect_biases(const Weights& weights, const Blueprint& b) {
       e.add(layer.prefix + mlp.down, rule->mlp);
     }
   }
-  if (b.family == "albert" || b.family == "electra") e.add(b.embedding_projection, kAlways);
+  add_ends(e, weights, b);
   const bool bare = b.norm.bare || b.norm.kind != HeadNorm::Kind::kLayer ||
                     std::count(std::begin(kBareNorms), std::end(kBareNorms), b.family) > 0;
   if (!bare) add_norms(e, b);
   e.settle();
+}
+
+void expect_bias(const Weights& weights, const std::string& name) {
+  if (weights.find(name + ".beta") == nullptr) (void)weights.at(name + ".bias");
+}
+
+void expect_biases(const Weights& weights, std::string_view family, const HeadBlueprint& head) {
+  constexpr std::string_view kEverywhere[] = {
+      "albert", "bert", "deberta-v2", "distilbert", "electra", "mpnet", "roberta"};
+  // Of BART the numbers are zeros that its files may leave out; Marian learns them. ModernBERT's config.json says
+  // which of its maps have biases, and so whether the last one's has a name.
+  constexpr std::string_view kOut[] = {"codegen", "gptj", "marian", "modernbert", "phi"};
+  const auto is_in = [&](const auto& list) {
+    return std::find(std::begin(list), std::end(list), family) != std::end(list);
+  };
+  const bool all = is_in(kEverywhere);
+  for (const std::string* name : {&head.dense, &head.norm}) {
+    if (all && !name->empty()) expect_bias(weights, *name);
+  }
+  if (!all && !is_in(kOut)) return;
+  if (head.out_bias.empty()) {
+    if (family != "modernbert") expect_bias(weights, head.out);
+  } else if (weights.find(head.out + ".bias") == nullptr) {
+    (void)weights.at(head.out_bias);
+  }
 }
 
 }  // namespace headscope::models

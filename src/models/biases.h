@@ -1,5 +1,8 @@
 #pragma once
 
+#include <string>
+#include <string_view>
+
 #include "models/weights.h"
 
 namespace headscope::models {
@@ -7,5 +10,9 @@ namespace headscope::models {
 /// Biases of a stack are optional for who reads one tensor; which must be there says its family.
 /// Errors: kNotFound, naming the first one that is missing.
 void expect_biases(const Weights& weights, const Blueprint& b);
+/// Likewise of what stands on top of a stack of this family.
+void expect_biases(const Weights& weights, std::string_view family, const HeadBlueprint& head);
+/// Of a map or a norm that has one in every file, `name`.bias (.beta in files of 2018).
+void expect_bias(const Weights& weights, const std::string& name);
 
 }  // namespace headscope::models

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "models/biases.h"
 #include "models/pointwise.h"
 
 namespace headscope::models {
@@ -71,6 +72,7 @@ EncoderDecoder::EncoderDecoder(PairBlueprint blueprint,
   }
   if (blueprint_.speech) {
     const SpeechFacts& s = *blueprint_.speech;
+    for (const std::string& name : {s.first, s.second}) expect_bias(*weights_, name);
     front_.emplace(Front{
         Convolution(*weights_, {.name = s.first, .in = s.bins, .out = encoder.width}),
         Convolution(*weights_,

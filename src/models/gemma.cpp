@@ -3,6 +3,7 @@
 #include <cmath>
 
 #include "models/families.h"
+#include "models/gguf_config.h"
 
 namespace headscope::models {
 
@@ -25,23 +26,6 @@ void four_norms(Blueprint& b) {
     layer.mlp_norms.before = "pre_feedforward_layernorm";
     layer.mlp_norms.after = "post_feedforward_layernorm";
   }
-}
-
-// Of a model that reads pictures, too; published files leave out what is Transformers' default.
-json::Value text_part(const json::Value& whole) {
-  json::Value words = {{"vocab_size", 262208},
-                       {"hidden_size", 2304},
-                       {"intermediate_size", 9216},
-                       {"num_hidden_layers", 26},
-                       {"num_attention_heads", 8},
-                       {"num_key_value_heads", 4},
-                       {"head_dim", 256},
-                       {"max_position_embeddings", 131072}};
-  const json::Value* text = json::find(whole, "text_config", "config.json");
-  if (text == nullptr) return words;
-  (void)json::find(*text, "model_type", "config.json");  // refuses what is no object
-  words.update(*text);
-  return words;
 }
 
 void scores(const json::Value& config, Blueprint& b) {
@@ -72,9 +56,26 @@ Blueprint gemma2(const json::Value& config) {
   return b;
 }
 
+json::Value gemma3_words(const json::Value& whole) {
+  json::Value words = {{"model_type", "gemma3_text"},
+                       {"vocab_size", 262208},
+                       {"hidden_size", 2304},
+                       {"intermediate_size", 9216},
+                       {"num_hidden_layers", 26},
+                       {"num_attention_heads", 8},
+                       {"num_key_value_heads", 4},
+                       {"head_dim", 256},
+                       {"max_position_embeddings", 131072}};
+  const json::Value* text = json::find(whole, "text_config", "config.json");
+  if (text == nullptr) return words;
+  (void)json::find(*text, "model_type", "config.json");  // refuses what is no object
+  words.update(*text);
+  return words;
+}
+
 Blueprint gemma3_text(const json::Value& whole) {
   const bool alone = word_or(whole, "model_type", "gemma3_text") == "gemma3_text";
-  const json::Value config = alone ? whole : text_part(whole);
+  const json::Value config = alone ? whole : gemma3_words(whole);
   Blueprint b = gemma_like(config, {.base = 1e6, .layer_type = "full_attention"});
   b.family = "gemma3_text";
   if (!alone) {

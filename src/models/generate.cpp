@@ -325,15 +325,14 @@ float surprise(std::span<const float> logits, std::int32_t id) {
 
 Foresight foresight(const Model& model,
                     std::span<const std::int32_t> ids,
-                    std::span<const Edit> edits,
-                    std::int64_t window,
-                    std::int64_t block) {
+                    const ForesightOptions& options) {
   if (ids.size() < 2) {
     throw Error(ErrorCode::kInput,
                 fmt::format("[perplexity] expected at least two tokens, found {}", ids.size()));
   }
-  const auto W = static_cast<std::size_t>(window > 0 ? std::min(window, model.positions())
-                                                     : model.positions());
+  const std::int64_t most = model.positions();
+  const auto W =
+      static_cast<std::size_t>(options.window > 0 ? std::min(options.window, most) : most);
   if (W < 2) {
     throw Error(
         ErrorCode::kUsage,
@@ -346,16 +345,17 @@ Foresight foresight(const Model& model,
   for (std::size_t first = 0; first + 1 < ids.size(); first += W) {
     const auto part = ids.subspan(first, std::min(W, ids.size() - first));
     if (part.size() < 2) break;
-    KvCache cache = model.cache(DType::kF32, static_cast<std::int64_t>(part.size()));
+    KvCache cache = model.cache(options.cache, static_cast<std::int64_t>(part.size()));
     for (std::size_t at = 0; at + 1 < part.size();) {
-      const std::size_t rows = std::min(part.size() - 1 - at, static_cast<std::size_t>(block));
+      const std::size_t rows =
+          std::min(part.size() - 1 - at, static_cast<std::size_t>(options.block));
       Tokens tokens;
       tokens.ids = row_of(part.subspan(at, rows));
-      RunOptions options;
-      options.edits.assign(edits.begin(), edits.end());
-      options.caches = {&cache};
-      options.final_length = static_cast<std::int64_t>(part.size());
-      const Run run = model.run(tokens, options);
+      RunOptions how;
+      how.edits.assign(options.edits.begin(), options.edits.end());
+      how.caches = {&cache};
+      how.final_length = static_cast<std::int64_t>(part.size());
+      const Run run = model.run(tokens, how);
       const auto logits = run.logits.view<float, 3>();
       const auto V = static_cast<std::size_t>(logits.shape[2]);
       for (std::size_t i = 0; i < rows; ++i) {

@@ -365,7 +365,15 @@ json::Value config_from_gguf(const Gguf& file, const GgufFamily& family) {
   const auto vocabulary = file.find("token_embd.weight");
   if (vocabulary != nullptr && vocabulary->shape.size() == 2)
     config["vocab_size"] = vocabulary->shape[0];
-  config["tie_word_embeddings"] = file.find("output.weight") == nullptr;
+  const bool tied = file.find("output.weight") == nullptr;
+  if (tied && family.untied) {
+    throw Error(ErrorCode::kNotFound,
+                fmt::format("[{}] expected a tensor \"output.weight\" ({} does not share its word "
+                            "embeddings), found none",
+                            file.name(),
+                            family.model_type));
+  }
+  config["tie_word_embeddings"] = tied;
   for (const auto& [hf, tensor] : pairs_of(family.present))
     config[hf] = file.find("blk.0." + tensor) != nullptr;
   // Some models of Llama's kin have biases at queries, keys and values alone.

@@ -26,12 +26,16 @@ GgufSizes gguf_sizes(const json::Value& config, const GgufFamily& family);
 /// Metadata that describes the model: architecture, sizes, rotary positions; no tokenizer.
 json::Value metadata_from_config(const json::Value& config, const GgufFamily& family);
 
+/// config.json of a gemma3_text: the part of a gemma3 that reads text, whose published files leave out what is
+/// Transformers' default.
+json::Value gemma3_words(const json::Value& whole);
+
 /// The first fact in which two blueprints differ, "layer 1: attention.scale"; "" when they describe the same
 /// network. Names of families and which tensors must be there do not count.
 std::string difference(const Blueprint& a, const Blueprint& b);
 
-/// How the vector of a whole sequence is made, from ARCHITECTURE.pooling_type; as in `fallback` when
-/// it is absent or none. Errors: kUnsupported (another kind).
+/// How the vector of a whole sequence is made, from ARCHITECTURE.pooling_type and our own key
+/// ARCHITECTURE.normalize_embeddings; as in `fallback` when they are absent or none. Errors: kUnsupported (another kind).
 Pooling pooling_from_gguf(const json::Value& metadata, const Pooling& fallback);
 
 /// The factor of cos and sin under YaRN when nothing else is said. Source  Peng 2023 s3.4.

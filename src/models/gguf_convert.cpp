@@ -183,6 +183,28 @@ void put_rope_tensors(const json::Value& config, const json::Value& metadata, Wr
   }
 }
 
+/// The word embeddings, once more.
+std::vector<AnyView> take_words(const Views& views, const GgufFamily& family) {
+  Taken taken(views);
+  for (const auto& [hf, gguf] : pairs_of(family.once)) {
+    if (gguf != "token_embd") continue;
+    if (const AnyView* view = taken.take(hf + ".weight")) return {*view};
+  }
+  return {};
+}
+
+/// A file without output.weight would be read as one whose embeddings are tied.
+void refuse_without_output(const json::Value& config, const GgufLink& link) {
+  const std::string architecture = architecture_of(config);
+  if (!architecture.empty() && !architecture.ends_with("ForCausalLM") &&
+      !architecture.ends_with("LMHeadModel"))
+    return;
+  throw Error(
+      ErrorCode::kNotFound,
+      fmt::format("[convert] expected a tensor {} (tie_word_embeddings is false), found none",
+                  json::quote(link.hf)));
+}
+
 Written sources_of(const Views& views,
                    const GgufFamily& family,
                    const json::Value& config,
@@ -192,8 +214,13 @@ Written sources_of(const Views& views,
   Written out;
   for (const GgufLink& link : gguf_links(family, gguf_sizes(config, family))) {
     std::vector<AnyView> parts = take_all(taken, link);
-    // Of tied embeddings a second copy may be stored; GGUF says so by leaving it out.
-    if (parts.empty() || (tied && link.gguf == "output.weight")) continue;
+    if (link.gguf == "output.weight") {
+      // Of tied embeddings a second copy may be stored; GGUF says so by leaving it out where it can.
+      if (tied) parts.clear();
+      if (tied && family.untied) parts = take_words(views, family);
+      if (parts.empty() && !tied) refuse_without_output(config, link);
+    }
+    if (parts.empty()) continue;
     const Shape& one = parts.front().shape;
     Shape shape = one;
     if (link.hf.find("{}") != std::string::npos) shape.insert(shape.begin(), 1);
@@ -206,6 +233,30 @@ Written sources_of(const Views& views,
       out.begin(), out.end(), [](const auto& t) { return t.first == "token_embd.weight"; });
   if (!words) throw Error(ErrorCode::kNotFound, "[convert] expected word embeddings, found none");
   return out;
+}
+
+/// A Gemma 3 that reads pictures, too, becomes the model that its text part is: GGUF keeps the rest in a file of
+/// its own. Any other folder stays as it is.
+void take_text_part(json::Value& config, Views& views) {
+  if (json::get_or<std::string>(config, "model_type", "", "config.json") != "gemma3") return;
+  json::Value words = gemma3_words(config);
+  words["architectures"] = {"Gemma3ForCausalLM"};
+  for (const char* key : {"bos_token_id", "eos_token_id", "pad_token_id"}) {
+    if (!words.contains(key) && config.contains(key)) words[key] = config[key];
+  }
+  config = std::move(words);
+  Views text;
+  for (const auto& [name, view] : views) {
+    constexpr std::string_view kOld = "language_model.", kNew = "model.language_model.";
+    if (name.starts_with(kOld))
+      text.emplace(name.substr(kOld.size()), view);
+    else if (name.starts_with(kNew))
+      text.emplace("model." + name.substr(kNew.size()), view);
+    else if (name.find("vision_tower.") == std::string::npos &&
+             name.find("multi_modal_projector.") == std::string::npos)
+      text.emplace(name, view);
+  }
+  views = std::move(text);
 }
 
 /// Tells what is being written before its first row is asked for.
@@ -334,6 +385,9 @@ void put_pooling(const fs::path& folder, const GgufFamily& family, json::Value& 
   for (const auto& [kind, number] : kPoolings) {
     if (kind == pooling.kind) metadata[std::string(family.architecture) + ".pooling_type"] = number;
   }
+  // Readers that do not know the key scale vectors to unit length, as they do all of them.
+  if (!pooling.unit_length)
+    metadata[std::string(family.architecture) + ".normalize_embeddings"] = false;
   if (pooling.kind == Pooling::Kind::kMax) {
     throw Error(ErrorCode::kUnsupported,
                 "[convert] expected pooling by mean, first or last token, found max: GGUF has no "
@@ -357,6 +411,7 @@ void write_pooling(const Gguf& file, const json::Value& config, const fs::path& 
   json::Value modules = json::Value::array();
   for (const auto& [path, name] :
        {std::pair{"", "Transformer"}, {"1_Pooling", "Pooling"}, {"2_Normalize", "Normalize"}}) {
+    if (std::string_view(name) == "Normalize" && !pooling.unit_length) continue;
     modules.push_back({{"idx", modules.size()},
                        {"name", std::to_string(modules.size())},
                        {"path", path},
@@ -382,14 +437,16 @@ void write_generation(const Gguf& file, const fs::path& folder) {
 
 void convert_to_gguf(const fs::path& folder, const fs::path& to, DType dtype, const Told& told) {
   check_dtype(dtype, {DType::kF32, DType::kF16, DType::kBF16, DType::kQ8_0, DType::kQ4_0});
-  const json::Value config =
+  json::Value config =
       json::parse(read_file(folder / "config.json", std::size_t{16} << 20), "config.json");
-  const GgufFamily& family = gguf_family_of(config);
   const Safetensors file = Safetensors::open(folder);
+  Views views = file.tensors();
+  take_text_part(config, views);
+  const GgufFamily& family = gguf_family_of(config);
   json::Value metadata = metadata_from_config(config, family);
   const Blueprint blueprint = read_blueprint(config);
   const bool tied = blueprint.heads_on_top.empty() || blueprint.heads_on_top.front().tied;
-  Written tensors = sources_of(file.tensors(), family, config, tied, dtype);
+  Written tensors = sources_of(views, family, config, tied, dtype);
   std::int64_t vocabulary = 0;
   for (auto& [name, source] : tensors) {
     if (name == "token_embd.weight") vocabulary = source.shape.front();

@@ -27,6 +27,7 @@ struct GgufFamily {
   bool grouped = false;   ///< rows of qkv: q, k, v in GGUF, heads (or groups of heads) in HF
   bool plus_one = false;  ///< weights of norms have 1 added in GGUF
   bool turned = false;    ///< matrices are [out,in] in GGUF, [in,out] in HF
+  bool untied = false;    ///< files always have output.weight: no model shares its word embeddings
   bool experts = false;   ///< only when metadata has an expert_count
 };
 

@@ -64,6 +64,9 @@ json::Value rope_of(const json::Value& config) {
     if (const json::Value* sliding = json::find(*now, "sliding_attention", where))
       rope["sliding_theta"] = json::get_or<double>(*sliding, "rope_theta", 10000.0, where);
   }
+  if (const json::Value* local = json::find(config, "rope_local_base_freq", where);
+      local != nullptr && !rope.contains("sliding_theta"))
+    rope["sliding_theta"] = json::as<double>(*local, "rope_local_base_freq", where);
   for (const char* key :
        {"rope_theta", "partial_rotary_factor", "rotary_pct", "original_max_position_embeddings"}) {
     if (const json::Value* value = json::find(config, key, where);
@@ -120,10 +123,10 @@ const Rope* rope_in(const Blueprint& b) {
 }
 
 void put_rope(const json::Value& config,
+              const Blueprint& blueprint,
               const GgufFamily& family,
               const std::string& p,
               json::Value& out) {
-  const Blueprint blueprint = read_blueprint(config);
   const Rope* rope = rope_in(blueprint);
   if (rope == nullptr) return;
   const json::Value words = rope_of(config);
@@ -198,6 +201,26 @@ bool has_key(const GgufFamily& family, const std::string& word) {
   return std::any_of(keys.begin(), keys.end(), [&](const auto& key) { return key.first == word; });
 }
 
+/// Facts that config.json leaves to Transformers' defaults.
+void put_defaults(const Blueprint& blueprint,
+                  const GgufFamily& family,
+                  const std::string& p,
+                  json::Value& out) {
+  const bool rms = blueprint.norm.kind == HeadNorm::Kind::kRms;
+  const std::string eps =
+      p + (rms ? "attention.layer_norm_rms_epsilon" : "attention.layer_norm_epsilon");
+  if (!out.contains(eps)) out[eps] = static_cast<double>(blueprint.norm.eps);
+  const std::string window = p + "attention.sliding_window";
+  const auto keys = gguf_keys(family);
+  const bool known = std::any_of(keys.begin(), keys.end(), [](const auto& key) {
+    return key.second == "attention.sliding_window";
+  });
+  for (const LayerFacts& layer : blueprint.layers) {
+    const std::int64_t left = layer.attention.window_left;
+    if (known && left >= 0 && !out.contains(window)) out[window] = left + 1;
+  }
+}
+
 /// What a family's readers of GGUF take for granted, since no key says it.
 void check_constants(const json::Value& config, const GgufFamily& family) {
   const json::Value constants = json::Value::parse(family.constants);
@@ -216,36 +239,37 @@ void check_constants(const json::Value& config, const GgufFamily& family) {
 }
 
 /// Facts whose keys only some readers know, written where the usual ones would be wrong.
-void put_rare(const json::Value& config, const std::string& p, json::Value& out) {
+void put_rare(const json::Value& config,
+              const Blueprint& blueprint,
+              const std::string& p,
+              json::Value& out) {
   const std::string where = "config.json";
   if (const json::Value* scalar = json::find(config, "query_pre_attn_scalar", where)) {
     const auto n = json::as<double>(*scalar, "query_pre_attn_scalar", where);
     if (n > 0.0 && n != json::get_or<double>(config, "head_dim", 0.0, where))
       out[p + "attention.scale"] = 1.0 / std::sqrt(n);
   }
-  const json::Value* kinds = json::find(config, "layer_types", where);
-  if (config.value("model_type", json::Value()) == "olmo3") {
-    json::Value& sliding = out[p + "attention.sliding_window_pattern"] = json::Value::array();
-    const std::size_t layers = out[p + "block_count"].get<std::size_t>();
-    for (std::size_t n = 0; n < layers; ++n) {
-      const bool told = kinds != nullptr && kinds->is_array() && n < kinds->size();
-      sliding.push_back(told ? (*kinds)[n] == "sliding_attention" : n % 4 != 3);
+  // Files say it by layer_types or, older ones, by sliding_window_pattern: the blueprint has read either.
+  const auto slides = [&](std::size_t n) { return blueprint.layers[n].attention.window_left >= 0; };
+  const auto every = [&](std::size_t pattern) {
+    for (std::size_t n = 0; n < blueprint.layers.size(); ++n) {
+      if (slides(n) != ((n + 1) % pattern != 0)) return false;
     }
-  }
-  if (kinds != nullptr && kinds->is_array() && out["general.architecture"] == "gemma3") {
-    const auto full = std::find(kinds->begin(), kinds->end(), "full_attention");
-    if (full != kinds->end())
-      out[p + "attention.sliding_window_pattern"] = full - kinds->begin() + 1;
-  }
-  // Readers of cohere2 take every fourth layer for the full one.
-  if (kinds != nullptr && kinds->is_array() && out["general.architecture"] == "cohere2") {
-    for (std::size_t n = 0; n < kinds->size(); ++n) {
-      if (((*kinds)[n] == "full_attention") == (n % 4 == 3)) continue;
-      throw Error(
-          ErrorCode::kUnsupported,
-          "[convert] expected every fourth layer of cohere2 to be full_attention (GGUF cannot "
-          "say otherwise), found other layer_types");
-    }
+    return true;
+  };
+  const std::string kinds = p + "attention.sliding_window_pattern";
+  const std::string& family = blueprint.family;
+  std::size_t pattern = 1;
+  while (pattern <= blueprint.layers.size() && slides(pattern - 1)) ++pattern;
+  if (family == "gemma3_text" && every(pattern)) {
+    out[kinds] = static_cast<std::int64_t>(pattern);
+  } else if (family == "olmo3" || family == "gemma3_text") {
+    out[kinds] = json::Value::array();
+    for (std::size_t n = 0; n < blueprint.layers.size(); ++n) out[kinds].push_back(slides(n));
+  } else if (family == "cohere2" && !every(4)) {
+    throw Error(ErrorCode::kUnsupported,
+                "[convert] expected every fourth layer of cohere2 to see all tokens (GGUF cannot "
+                "say otherwise), found other layer_types or another sliding_window_pattern");
   }
   for (const char* key : {"num_experts", "num_local_experts", "n_routed_experts"}) {
     const json::Value* experts = json::find(config, key, where);
@@ -257,6 +281,7 @@ void put_rare(const json::Value& config, const std::string& p, json::Value& out)
 
 json::Value metadata_from_config(const json::Value& config, const GgufFamily& family) {
   check_constants(config, family);
+  const Blueprint blueprint = read_blueprint(config);
   json::Value out = json::Value::object();
   const std::string p = std::string(family.architecture) + '.';
   out["general.architecture"] = family.architecture;
@@ -282,7 +307,8 @@ json::Value metadata_from_config(const json::Value& config, const GgufFamily& fa
   } else {
     out.erase(p + "attention.key_length");
   }
-  put_rope(config, family, p, out);
+  put_defaults(blueprint, family, p, out);
+  put_rope(config, blueprint, family, p, out);
   if (family.architecture == "mpt") {
     for (const auto& [key, fallback] :
          {std::pair{"attention.max_alibi_bias", 8.0}, std::pair{"attention.clamp_kqv", 0.0}}) {
@@ -309,7 +335,7 @@ json::Value metadata_from_config(const json::Value& config, const GgufFamily& fa
       out.erase(p + "expert_group_used_count");
     }
   }
-  put_rare(config, p, out);
+  put_rare(config, blueprint, p, out);
   return out;
 }
 

@@ -40,10 +40,11 @@ struct Vocabulary {
     if (id < 0 || id >= static_cast<std::int64_t>(tokens.size())) {
       throw Error(
           ErrorCode::kFormat,
-          fmt::format("[{}] expected ids of tokens 0..{} (rows of the embeddings), found {}",
+          fmt::format("[{}] expected ids of tokens 0..{} (rows of the embeddings), found {} of {}",
                       kWhere,
                       static_cast<std::int64_t>(tokens.size()) - 1,
-                      id));
+                      id,
+                      json::quote(token)));
     }
     tokens[static_cast<std::size_t>(id)] = token;
     types[static_cast<std::size_t>(id)] = type;
@@ -143,7 +144,10 @@ void put_added(const Value& tokenizer, Vocabulary& out) {
   if (added == nullptr) return;
   for (const Value& token : *added) {
     const bool special = json::get_or<bool>(token, "special", false, kWhere);
-    out.put(json::require<std::int64_t>(token, "id", kWhere),
+    const auto id = json::require<std::int64_t>(token, "id", kWhere);
+    // Some files add a token for padding that the model has no row for: it can never be read.
+    if (id >= static_cast<std::int64_t>(out.tokens.size())) continue;
+    out.put(id,
             json::require<std::string>(token, "content", kWhere),
             special ? kControl : kUserDefined);
   }

@@ -46,7 +46,8 @@ Model Model::load(const std::string& name, const LoadOptions& options) {
                                     : models::generation_config_in(place.folder, files.config);
   // Whisper's times are no tokens of old tokenizers.
   const bool hears = network->pair() != nullptr && network->pair()->speech.has_value();
-  if (tokenizer && files.metadata == nullptr && !hears)
+  // An encoder has no use for how texts end.
+  if (tokenizer && files.metadata == nullptr && !hears && network->generates())
     models::join_tokenizer(*tokenizer, network->blueprint().vocabulary, generation);
   if (const models::PairBlueprint* pair = network->pair();
       pair != nullptr && generation.begin.empty())

@@ -54,10 +54,12 @@ Blueprint modernbert(const json::Value& config) {
                       .activation = activation_of(word_or(config, "classifier_activation", "gelu")),
                       .norm = "head.norm",
                       .out = "decoder",
+                      .out_bias = flag_or(config, "decoder_bias", true) ? "decoder.bias" : "",
                       .tied = true};
   HeadBlueprint classes = words;
   classes.architecture = "ForTokenClassification";
   classes.out = "classifier";
+  classes.out_bias = "classifier.bias";
   classes.tied = false;
   HeadBlueprint spans = classes;
   spans.architecture = "ForQuestionAnswering";

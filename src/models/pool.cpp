@@ -82,6 +82,8 @@ Pooling models::pooling_from_gguf(const json::Value& metadata, const Pooling& fa
       throw Error(ErrorCode::kUnsupported,
                   fmt::format("[gguf] expected {} 0..4, found {}", key, type));
   }
+  out.unit_length =
+      json::get_or<bool>(metadata, architecture + ".normalize_embeddings", out.unit_length, kWhere);
   return out;
 }
 

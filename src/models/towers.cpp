@@ -6,6 +6,7 @@
 #include <cmath>
 #include <utility>
 
+#include "models/biases.h"
 #include "models/pointwise.h"
 
 namespace headscope::models {
@@ -78,7 +79,10 @@ TextTower::TextTower(TextBlueprint facts, Tensors tensors)
     : facts_(std::move(facts)), transformer_(facts_.body, tensors, "") {
   const Weights weights(std::move(tensors), facts_.body.prefixes, Linear::Layout::kOutIn);
   const std::int64_t C = facts_.body.width;
-  if (!facts_.head.empty()) head_.emplace(weights.linear(facts_.head, C, facts_.head_width));
+  if (!facts_.head.empty()) {
+    expect_bias(weights, facts_.head);
+    head_.emplace(weights.linear(facts_.head, C, facts_.head_width));
+  }
   if (!facts_.projection.empty() && weights.find(facts_.projection + ".weight") != nullptr)
     projection_.emplace(weights.linear(facts_.projection, C, facts_.projection_width));
 }

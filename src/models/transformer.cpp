@@ -101,6 +101,7 @@ void Transformer::read_top(const std::string& architecture) {
     const bool other =
         &names != &b.heads_on_top.back() && (&names)[1].architecture == names.architecture;
     if (!there && other) continue;
+    expect_biases(*weights_, b.family, names);
     Head head{names, {}, {}, {}};
     std::int64_t width = C;
     if (!names.dense.empty()) {
@@ -119,8 +120,8 @@ void Transformer::read_top(const std::string& architecture) {
                               width,
                               to_string(out->shape)));
     }
-    const AnyView* bias =
-        weights_->find(names.out_bias.empty() ? names.out + ".bias" : names.out_bias);
+    const AnyView* bias = names.out_bias.empty() ? nullptr : weights_->find(names.out_bias);
+    if (bias == nullptr) bias = weights_->find(names.out + ".bias");
     AnyView shift = bias == nullptr ? AnyView{} : *bias;
     if (bias != nullptr) shift.shape = {shift.size()};  // BART keeps it as [1,V]
     head.out.emplace(weights_->linear(*out, shift));

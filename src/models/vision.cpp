@@ -73,6 +73,7 @@ Vision::Vision(VisionBlueprint facts, Tensors tensors)
                Linear::Layout::kOutIn) {
   const Blueprint& b = facts_.body;
   const std::int64_t C = facts_.blocks.front().width > 0 ? facts_.blocks.front().width : b.width;
+  if (!b.family.starts_with("clip")) expect_bias(weights_, facts_.patches.projection);
   patches_.emplace(weights_, facts_.patches, C);
   std::int64_t placed = 0;
   for (const FrontFacts& front : facts_.in_front) {
@@ -120,8 +121,12 @@ void Vision::read_block(std::size_t n) {
     block.attention_scale = weights_.numbers(facts.prefix + extra.attention_scale, std::array{C});
   if (!extra.mlp_scale.empty())
     block.mlp_scale = weights_.numbers(facts.prefix + extra.mlp_scale, std::array{C});
-  if (!extra.dense.empty()) block.dense.emplace(weights_.linear(facts.prefix + extra.dense, C, C));
+  if (!extra.dense.empty()) {
+    expect_bias(weights_, facts.prefix + extra.dense);
+    block.dense.emplace(weights_.linear(facts.prefix + extra.dense, C, C));
+  }
   if (!extra.merging.empty()) {
+    expect_bias(weights_, extra.merging + ".norm");
     block.merging = weights_.norm(extra.merging + ".norm", 4 * C, NormFacts());
     block.reduction.emplace(weights_.linear(extra.merging + ".reduction", 4 * C, 2 * C));
   }

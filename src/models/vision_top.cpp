@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "models/biases.h"
 #include "models/pointwise.h"
 #include "models/vision.h"
 
@@ -16,6 +17,10 @@ using From = VisionTop::From;
 void Vision::read_top() {
   const VisionTop& top = facts_.top;
   const std::int64_t C = blueprint().width;
+  for (const std::string* name : {&top.pooled_norm, &top.pooled_dense, &top.classifier_norm}) {
+    if (!name->empty() && weights_.find(*name + ".weight") != nullptr) expect_bias(weights_, *name);
+  }
+  for (const std::string& name : top.classifiers) expect_bias(weights_, name);
   if (!top.pooled_norm.empty())
     pooled_norm_ = weights_.norm(top.pooled_norm, C, {.eps = top.pooled_eps});
   if (!top.pooled_dense.empty() && weights_.find(top.pooled_dense + ".weight") != nullptr) {
@@ -38,6 +43,8 @@ void Vision::read_probe() {
   const VisionTop& top = facts_.top;
   const std::int64_t C = blueprint().width;
   const std::string& prefix = top.probe;
+  for (const char* name : {"attention.out_proj", "layernorm", "mlp.fc1", "mlp.fc2"})
+    expect_bias(weights_, prefix + name);
   Probe probe;
   probe.facts.heads = probe.facts.groups = top.probe_heads;
   probe.facts.width = probe.facts.value_width = C / top.probe_heads;

@@ -54,8 +54,8 @@ struct Cut {
 };
 
 /// Matrix products that do not depend on each other, in one parallel region. With kBF16 factors are rounded to bf16
-/// (sums stay f32): faster where the processor multiplies bf16, slower elsewhere.
-/// Cost    2*M*N*K flop a term; with kBF16 a rounded copy of every factor.
+/// (sums stay f32): faster with AMX or AMD's AVX-512-BF16, slower elsewhere.
+/// Cost    2*M*N*K flop a term; with kBF16 a rounded copy of every factor, in memory that is kept.
 /// Threads the same bits for any number of them: c is cut into tiles by shapes alone, and each tile is a product of
 ///         one thread (oneDNN).
 /// Errors  kShape.

@@ -44,7 +44,7 @@ TEST(Plan, FiguresAreThoseOfPaperAndPencil) {
   EXPECT_EQ(f.parameters, 3 * (maps + 2 * 64) + 2 * 128 * 64 + 64);
   const std::int64_t norms = 3 * 2 * 64 + 64;
   EXPECT_EQ(f.weight_bytes, static_cast<std::uint64_t>(2 * (f.parameters - norms) + 4 * norms));
-  EXPECT_EQ(f.cache_bytes, 3U * 2 * 2 * 8 * 100 * 2);  // layers, k and v, G, D, tokens, bytes
+  EXPECT_EQ(f.cache_bytes, 3U * 2 * 2 * 8 * 100 * 4);  // layers, k and v, G, D, tokens, bytes
   const double products = 2.0 * (3.0 * static_cast<double>(maps) + 128 * 64);
   EXPECT_DOUBLE_EQ(f.decode_flop, products + 3.0 * 4.0 * 64 * 100);
   EXPECT_DOUBLE_EQ(f.read_flop, products + 3.0 * 4.0 * 64 * 50.5);

@@ -113,6 +113,43 @@ TEST(Focus, Bf16EqualsTheReferenceOnRandomCalls) {
   kernels::use("auto");
 }
 
+// Long enough that weights of many blocks of keys wait for each other, with scores that rise along the keys, so that
+// maxima grow while they wait; windows that begin anywhere; columns that fill no tile.
+TEST(Focus, Bf16EqualsTheReferenceOnRisingScores) {
+  for (int n = 0; n < 6; ++n) {
+    std::mt19937 generator(static_cast<unsigned>(50 + n));
+    const std::int64_t T = n % 2 == 0 ? 1300 : 770;
+    const std::int64_t Tq = n == 3 ? 70 : 150;
+    const std::int64_t D = n == 1 ? 128 : 40;
+    RandomCall c(1);
+    c.q = noise({1, 1, Tq, D}, generator);
+    c.k = noise({1, 1, T, D}, generator);
+    c.v = noise({1, 1, T, 24 + n}, generator);
+    for (std::int64_t i = 0; i < Tq; ++i) c.q.span<float>()[static_cast<std::size_t>(i * D)] = 4.0F;
+    for (std::int64_t j = 0; j < T; ++j)
+      c.k.span<float>()[static_cast<std::size_t>(j * D)] =
+          100.0F * static_cast<float>(j) / static_cast<float>(T) - 20.0F;
+    c.in = {c.q.view<float, 4>(), c.k.view<float, 4>(), c.v.view<float, 4>(), {}};
+    c.in.options.causal = n % 3 == 1;
+    if (n == 4) c.in.options.window_left = 333;
+    c.sight = n % 2 == 0 ? Sight{} : Sight::everything();
+    const testing_support::Bf16Call half(c);
+    const Result expected = run(focus_reference, c.in, c.sight);
+    for (const kernels::Table* table : kernels::tables()) {
+      SCOPED_TRACE("case " + std::to_string(n) + " on " + std::string(table->name));
+      kernels::use(table->name);
+      const Result found = half.run(focus, c.sight);
+      const double t = 4.0 * score_error(c, expected);
+      expect_near(found.out, expected.out, (t + 8e-3) * largest(c.v), "out");
+      expect_near(found.lse, expected.lse, t, "lse");
+      expect_near(found.record.max_weight, expected.record.max_weight, t, "max_weight");
+      expect_near(found.record.pooled_max, expected.record.pooled_max, t, "pooled_max");
+      if (HasFatalFailure()) return kernels::use("auto");
+    }
+  }
+  kernels::use("auto");
+}
+
 // Past the strip in L2 the weights are computed twice, and keys come in many blocks.
 TEST(Focus, EqualsTheReferenceOnALongText) {
   std::mt19937 generator(5);

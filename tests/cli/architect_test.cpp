@@ -61,6 +61,34 @@ TEST(PlanVerb, SaysWhatFitsABudget) {
   EXPECT_EQ(call(words).status, 1);
 }
 
+TEST(PlanVerb, KeepsKeysAndValuesAsRunDoes) {
+  const std::vector<std::string> words = {"plan",
+                                          "--layers",
+                                          "2",
+                                          "--model-width",
+                                          "64",
+                                          "--vocabulary",
+                                          "64",
+                                          "--json",
+                                          "--no-measure"};
+  const auto own = [&](const std::vector<std::string>& more) {
+    std::vector<std::string> all = words;
+    all.insert(all.end(), more.begin(), more.end());
+    const Answer answer = call(all);
+    EXPECT_EQ(answer.status, 0) << answer.complaint;
+    return json::parse(answer.out, "plan");
+  };
+  const json::Value usual = own({});
+  const json::Value half = own({"--cache", "bf16"});
+  EXPECT_EQ(usual["cache"], "f32");
+  EXPECT_EQ(half["cache"], "bf16");
+  EXPECT_EQ(usual["rows"][0]["cache_bytes"].get<std::int64_t>(),
+            2 * half["rows"][0]["cache_bytes"].get<std::int64_t>());
+  std::vector<std::string> wrong = words;
+  wrong.insert(wrong.end(), {"--cache", "q8_0"});
+  EXPECT_EQ(call(wrong).status, 2);
+}
+
 TEST(PlanVerb, DrawsTheTable) {
   const Scratch scratch;
   for (const char* name : {"plan.svg", "plan.html"}) {

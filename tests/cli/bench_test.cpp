@@ -9,6 +9,7 @@
 #include "cli/bench_case.h"
 #include "cli/screen.h"
 #include "kernels/measure.h"
+#include "models/tiny_decoder.h"
 #include "models/tiny_pair.h"
 
 namespace headscope::cli {
@@ -164,6 +165,23 @@ TEST(Bench, AModelThatIsNoDecoderIsRefused) {
   const Outcome of_encoder = bench_with({"planted"});
   EXPECT_EQ(of_encoder.status, 3);
   EXPECT_TRUE(of_encoder.complaint.starts_with("[bench] expected a decoder"));
+}
+
+TEST(Bench, AModelKeepsKeysAndValuesAsAsked) {
+  const test::TinyDecoder tiny;  // 64 positions: nothing but 16 tokens and an answer fit
+  const std::string folder = tiny.folder().path().string();
+  for (const char* cache : {"f32", "bf16"}) {
+    const Outcome found = bench_with({folder, "--quick", "--json", "--cache", cache});
+    ASSERT_EQ(found.status, 0) << found.complaint;
+    const auto rows = nlohmann::json::parse(found.out);
+    ASSERT_EQ(rows.size(), 1U);
+    EXPECT_EQ(rows[0]["cache"], cache);
+  }
+  EXPECT_NE(bench_with({folder, "--quick"}).out.find("keys and values in f32"), std::string::npos);
+  EXPECT_EQ(bench_with({folder, "--cache", "q8_0"}).status, 2);
+  const Outcome groups = bench_with({"focus", "--quick", "--cache", "bf16"});
+  EXPECT_EQ(groups.status, 2);
+  EXPECT_NE(groups.complaint.find("expected --cache MODEL"), std::string::npos) << groups.complaint;
 }
 
 TEST(Bench, MediansAndPeaksAreSane) {

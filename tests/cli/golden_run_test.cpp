@@ -4,6 +4,8 @@
 #include <nlohmann/json.hpp>
 
 #include "cli/app.h"
+#include "formats/json.h"
+#include "formats/scratch.h"
 #include "golden/golden.h"
 #include "headscope/generate.h"
 #include "headscope/safetensors.h"
@@ -52,6 +54,36 @@ TEST(GoldenRun, RoundedActivationsCostLittle) {
   const double a = foresight(exact, ids).perplexity();
   const double b = foresight(fast, ids).perplexity();
   EXPECT_NEAR(b / a, 1.0, 0.005) << a << ' ' << b;
+}
+
+// A text beside no picture: the vector of the tower that reads. What ends texts is nothing to such a model.
+TEST(GoldenRun, TwoTowersGiveTheVectorOfAText) {
+  HEADSCOPE_REQUIRE_GOLDEN("families");
+  for (const char* family : {"clip", "siglip"}) {
+    SCOPED_TRACE(family);
+    const Scratch scratch;
+    for (const char* file : {"config.json", "model.safetensors"})
+      std::filesystem::copy_file(golden::golden_dir() / "families" / family / file, scratch / file);
+    const Model bare = Model::load(scratch.path().string());
+    json::Value vocab = json::Value::object();
+    for (std::int64_t id = 0; id < bare.vocabulary(); ++id) vocab["w" + std::to_string(id)] = id;
+    const json::Value tokenizer = {
+        {"version", "1.0"},
+        {"pre_tokenizer", {{"type", "WhitespaceSplit"}}},
+        {"model", {{"type", "WordLevel"}, {"vocab", vocab}, {"unk_token", "w0"}}}};
+    write_file(scratch / "tokenizer.json", tokenizer.dump());
+    write_file(scratch / "tokenizer_config.json", R"({"eos_token": "<nowhere>"})");
+    const auto found = run_json({scratch.path().string(), "w3 w4 w5"});
+    Tokens tokens;
+    tokens.ids = Tensor(DType::kI32, {1, 3});
+    for (int i = 0; i < 3; ++i)
+      tokens.ids.span<std::int32_t>()[static_cast<std::size_t>(i)] = 3 + i;
+    const Run run = bare.run(tokens);
+    const auto expected = run.more.at("text_embeds").span<float>();
+    const auto vector = found["embedding"].get<std::vector<float>>();
+    ASSERT_EQ(vector.size(), expected.size());
+    for (std::size_t c = 0; c < vector.size(); ++c) EXPECT_NEAR(vector[c], expected[c], 1e-5F) << c;
+  }
 }
 
 TEST(GoldenRun, LookingTellsWhereHeadsLooked) {

@@ -3,6 +3,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <chrono>
 #include <fstream>
 #include <nlohmann/json.hpp>
@@ -175,8 +176,12 @@ TEST_F(Pull, ModelsListsTheCacheAndBrokenEntriesWithTheirReason) {
   const auto& odd = json.at("cache")[2];
   EXPECT_EQ(good.at("name"), "org/good");
   EXPECT_TRUE(good.at("runs").get<bool>()) << good;
-  EXPECT_EQ(good.at("layers"), json.at("models")[0].at("layers"));
-  EXPECT_EQ(good.at("parameters"), json.at("models")[0].at("parameters"));
+  const auto& models = json.at("models");
+  const auto planted = std::find_if(
+      models.begin(), models.end(), [](const auto& m) { return m.at("name") == "planted"; });
+  ASSERT_NE(planted, models.end());
+  EXPECT_EQ(good.at("layers"), planted->at("layers"));
+  EXPECT_EQ(good.at("parameters"), planted->at("parameters"));
   EXPECT_EQ(odd.at("family"), "no_such_family");
   EXPECT_FALSE(odd.at("runs").get<bool>());
   EXPECT_NE(odd.at("problem").get<std::string>().find("no_such_family"), std::string::npos);

@@ -177,6 +177,57 @@ TEST(RunWindow, APromptPastTheContextKeepsItsEndsAndTheAnswerGoesOn) {
   }
 }
 
+// What is advised is what this model takes: a table of positions has no row for a longer context.
+TEST(RunWindow, AContextPastTheTableSaysWhatHelpsAndIsNotAdvised) {
+  const TinyPair pair(TinyPair::Kind::kBart, {{"eos_token_id", -1}});  // answers of 20 tokens
+  const std::string bart = with_tokenizer(pair.folder(), 30);
+  for (const char* part : {"--context of at most 20", "found 21", "--truncate", "--window"})
+    expect_line({bart, "w3 w4", "--context", "21"}, part);
+  EXPECT_EQ(json_of({bart, "w3 w4", "--context", "20", "-n", "1"})["tokens"].size(), 1U);
+  const test::TinyDecoder tiny;
+  const std::string llama = with_tokenizer(tiny.folder(), 40);
+  const auto advice = [](const std::vector<std::string>& words) {
+    testing::internal::CaptureStderr();
+    testing::internal::CaptureStdout();
+    EXPECT_EQ(call(words).status, 0);
+    (void)testing::internal::GetCapturedStdout();
+    return testing::internal::GetCapturedStderr();
+  };
+  const std::string full = advice({bart, "w3 w4", "-n", "90"});
+  EXPECT_NE(full.find("the context is full; --window"), std::string::npos) << full;
+  EXPECT_EQ(full.find("--context"), std::string::npos) << full;
+  const std::string more = advice({bart, "w3 w4", "-n", "90", "--context", "9"});
+  EXPECT_NE(more.find("--context N"), std::string::npos) << more;
+  const std::string turned = advice({llama, "w3 w4", "-n", "90"});
+  EXPECT_NE(turned.find("--context N"), std::string::npos) << turned;
+}
+
+TEST(RunCache, KeepsKeysAndValuesAsAsked) {
+  const test::TinyDecoder tiny;
+  const std::string folder = with_tokenizer(tiny.folder(), 40);
+  expect_line({folder, "w1", "--cache", "f16"}, "expected --cache f32 | bf16, found f16");
+  expect_line({"planted", "king", "--cache", "bf16"}, "goes on from a text for --cache");
+  expect_line({folder, "w1", "--embed", "--cache", "bf16"}, "found --embed --cache");
+  const Model model = Model::load(folder);
+  for (const DType dtype : {DType::kF32, DType::kBF16}) {
+    const std::string word(name(dtype));
+    GenerateOptions options;
+    options.cache = dtype;
+    options.most = 30;
+    Generator generator(model, options);
+    generator.read(Ids{1, 2, 3});
+    while (generator.step()) continue;
+    const auto found = json_of({folder, "w1 w2 w3", "-n", "30", "--cache", word});
+    EXPECT_EQ(tokens_in(found), generator.answer());
+  }
+  const std::string text = text_of(some_ids(30));
+  const double whole = json_of({folder, text, "--perplexity"})["nll"].get<double>();
+  EXPECT_EQ(json_of({folder, text, "--perplexity", "--cache", "f32"})["nll"].get<double>(), whole);
+  const double half = json_of({folder, text, "--perplexity", "--cache", "bf16"})["nll"];
+  EXPECT_NE(half, whole);
+  EXPECT_NEAR(half, whole, 0.02 * whole);
+}
+
 TEST(RunHears, WritesDownWhatTheLibraryHears) {
   const test::TinyWhisper whisper;
   const std::string folder = whisper.made.folder().path().string();

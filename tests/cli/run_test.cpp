@@ -65,12 +65,17 @@ TEST(Run, EditsOfAFileAreThoseThatItLists) {
   EXPECT_EQ(edits[1].factor, 0.5F);
   EXPECT_EQ(edits[2].kind, Edit::Kind::kMean);
   EXPECT_EQ(read_edits(write("[]")).size(), 0U);
+  const auto none = read_edits(write(R"([{"layer": 1, "head": 0, "kind": "scale", "factor": 0},
+          {"layer": 1, "head": 1, "kind": "zero", "factor": 0.0}])"));
+  EXPECT_EQ(none[0].factor, 0.0F);
+  EXPECT_EQ(none[1].kind, Edit::Kind::kZero);
   for (const char* bad : {"{}",
                           "3",
                           R"([{"layer": 1}])",
                           R"([{"layer": 1, "head": 0}])",
                           R"([{"layer": 1, "head": 0, "kind": "zero", "heads": 2}])",
                           R"([{"layer": 1, "head": 0, "kind": "zero", "factor": 2}])",
+                          R"([{"layer": 1, "head": 0, "kind": "mean", "factor": 0}])",
                           R"([{"layer": 1, "head": 0, "kind": "scale", "factor": 1e99}])",
                           R"({"edits": [], "zero": [1]})",
                           R"([{"layer": 1, "head": 0, "kind": "burn"}])",

@@ -2,9 +2,12 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+
 #include "formats/scratch.h"
 #include "headscope/model.h"
 #include "headscope/safetensors.h"
+#include "models/weights.h"
 
 namespace headscope {
 namespace {
@@ -146,6 +149,67 @@ TEST(Model, WhatDoesNotFitIsNamed) {
     EXPECT_NE(std::string(e.what()).find("embeddings.word_embeddings.weight [11,4], found [10,4]"),
               std::string::npos)
         << e.what();
+  }
+}
+
+// What stands on top has biases that its classes always have.
+TEST(Model, AHeadWithoutItsBiasIsRefused) {
+  const struct {
+    const char* architecture;
+    std::vector<std::pair<std::string, Shape>> tensors;
+  } kHeads[] = {
+      {"RobertaForTokenClassification", {{"classifier.weight", {3, 4}}, {"classifier.bias", {3}}}},
+      {"RobertaForSequenceClassification",
+       {{"classifier.dense.weight", {4, 4}},
+        {"classifier.dense.bias", {4}},
+        {"classifier.out_proj.weight", {3, 4}},
+        {"classifier.out_proj.bias", {3}}}},
+      {"RobertaForMaskedLM",
+       {{"lm_head.dense.weight", {4, 4}},
+        {"lm_head.dense.bias", {4}},
+        {"lm_head.layer_norm.weight", {4}},
+        {"lm_head.layer_norm.bias", {4}},
+        {"lm_head.bias", {10}}}}};
+  for (const auto& head : kHeads) {
+    SCOPED_TRACE(head.architecture);
+    const Scratch scratch;
+    json::Value config = roberta_config();
+    config["architectures"] = {head.architecture};
+    write_model(scratch, config);
+    std::map<std::string, Tensor> made;
+    float next = 0.0F;
+    for (const auto& [name, shape] : head.tensors) {
+      Tensor t(DType::kF32, shape);
+      for (float& x : t.span<float>()) x = next = next > 0.9F ? -0.7F : next + 0.17F;
+      made.emplace(name, std::move(t));
+    }
+    const auto load = [&](const std::string& missing, const std::string& renamed) {
+      LoadOptions options;
+      options.change = [&](models::Tensors& tensors) {
+        for (const auto& [name, tensor] : made) {
+          if (name != missing) tensors.by_name.emplace(name, tensor.any());
+        }
+        if (!renamed.empty()) tensors.by_name.emplace(renamed, made.at(missing).any());
+      };
+      return Model::load(scratch.path().string(), options);
+    };
+    const headscope::Run whole = load("", "").run(tokens_of({5, 6, 7}));
+    EXPECT_FALSE(whole.logits.empty());
+    for (const auto& [name, shape] : head.tensors) {
+      if (!name.ends_with("bias")) continue;
+      try {
+        (void)load(name, "");
+        ADD_FAILURE() << name;
+      } catch (const Error& e) {
+        EXPECT_EQ(e.code(), ErrorCode::kNotFound);
+        EXPECT_NE(std::string(e.what()).find(name), std::string::npos) << e.what();
+      }
+    }
+    // Newer files call the bias of the words as the map that it belongs to.
+    if (!made.contains("lm_head.bias")) continue;
+    const headscope::Run same =
+        load("lm_head.bias", "lm_head.decoder.bias").run(tokens_of({5, 6, 7}));
+    EXPECT_TRUE(std::ranges::equal(same.logits.span<float>(), whole.logits.span<float>()));
   }
 }
 

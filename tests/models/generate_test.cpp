@@ -377,7 +377,7 @@ TEST(Generate, ForesightIsTheMeanOfWholeRuns) {
   const test::TinyDecoder tiny;
   const Model model = tiny.load();
   const auto ids = first_ids(20);
-  const Foresight found = foresight(model, ids, {}, 0, 7);
+  const Foresight found = foresight(model, ids, {.block = 7});
   Tokens tokens;
   tokens.ids = Tensor(DType::kI32, {1, 20});
   std::copy(ids.begin(), ids.end(), tokens.ids.span<std::int32_t>().begin());
@@ -393,7 +393,7 @@ TEST(Generate, ForesightIsTheMeanOfWholeRuns) {
   EXPECT_NEAR(found.nll, sum / 19.0, 1e-5);
   EXPECT_NEAR(found.perplexity(), std::exp(sum / 19.0), 1e-3);
   EXPECT_THROW((void)foresight(model, first_ids(1)), Error);
-  EXPECT_THROW((void)foresight(model, ids, {}, 1), Error);
+  EXPECT_THROW((void)foresight(model, ids, {.window = 1}), Error);
 }
 
 }  // namespace

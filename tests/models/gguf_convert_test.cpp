@@ -250,6 +250,39 @@ TEST(Convert, ATokenizerTravelsAsGgufKeys) {
   EXPECT_EQ(answers["eos_token_id"], Value::array({2, 31}));
 }
 
+// A token that is added for padding, say, and that the embeddings have no row for can never be read: it stays behind.
+// One of the vocabulary itself is of another model.
+TEST(Convert, ATokenWithoutARowStaysBehindWhereItWasAdded) {
+  const Scratch scratch;
+  const SmallLlama small(scratch / "hf");
+  Value vocab = Value::object();
+  for (int i = 0; i < kWords; ++i) vocab["t" + std::to_string(i)] = i;
+  Value tokenizer = {{"model", {{"type", "BPE"}, {"vocab", vocab}, {"merges", Value::array()}}},
+                     {"pre_tokenizer", {{"type", "ByteLevel"}}},
+                     {"added_tokens", {{{"id", kWords}, {"content", "[PAD]"}, {"special", true}}}}};
+  write_file(scratch / "hf" / "tokenizer.json", tokenizer.dump());
+  Value config = SmallLlama::config();
+  config["pad_token_id"] = kWords;
+  write_file(scratch / "hf" / "config.json", config.dump());
+  models::convert_to_gguf(scratch / "hf", scratch / "m.gguf", DType::kF16);
+  const Value m = Gguf::open(scratch / "m.gguf").metadata();
+  EXPECT_EQ(m["tokenizer.ggml.tokens"].size(), static_cast<std::size_t>(kWords));
+  EXPECT_FALSE(m.contains("tokenizer.ggml.padding_token_id"));
+  EXPECT_EQ(Model::load((scratch / "m.gguf").string()).vocabulary(), kWords);
+  tokenizer["model"]["vocab"]["late"] = kWords;
+  write_file(scratch / "hf" / "tokenizer.json", tokenizer.dump());
+  try {
+    models::convert_to_gguf(scratch / "hf", scratch / "n.gguf", DType::kF16);
+    FAIL();
+  } catch (const Error& error) {
+    EXPECT_NE(
+        std::string(error.what()).find("0..39 (rows of the embeddings), found 40 of \"late\""),
+        std::string::npos)
+        << error.what();
+  }
+  EXPECT_FALSE(fs::exists(scratch / "n.gguf"));
+}
+
 // There and back: a text has the same tokens, however it was split.
 TEST(Convert, WaysToSplitKeepTheirNames) {
   const Scratch scratch;

@@ -5,7 +5,10 @@
 #include <cstring>
 #include <filesystem>
 #include <functional>
+#include <map>
+#include <set>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "formats/bytes.h"
@@ -259,6 +262,11 @@ TEST(GoldenGguf, WhatConfigSaysComesBackOrIsRefused) {
       {"gemma3_text",
        {{"layer_types", {"full_attention", "full_attention", "full_attention"}}},
        true},
+      {"gemma3_text", {{"layer_types", nullptr}, {"sliding_window_pattern", 2}}, true},
+      {"gemma3_text",
+       {{"layer_types", {"full_attention", "sliding_attention", "sliding_attention"}}},
+       true},
+      {"cohere2", {{"layer_types", nullptr}, {"sliding_window_pattern", 2}}, false},
       {"stablelm", {{"use_parallel_residual", true}}, true},
       {"gpt_neox", {{"use_parallel_residual", false}}, true},
       {"granite", {{"logits_scaling", 3.0}, {"attention_multiplier", 0.2}}, true},
@@ -396,25 +404,162 @@ TEST(GoldenGguf, AMissingBiasIsRefused) {
   }
 }
 
+/// The same file without one tensor.
+void leave_out_tensor(const fs::path& from, const std::string& name, const fs::path& to) {
+  const Gguf whole = Gguf::open(from);
+  std::vector<std::pair<std::string, TensorSource>> rest;
+  for (const auto& [other, tensor] : whole.tensors()) {
+    if (other != name) rest.emplace_back(other, source_of(tensor));
+  }
+  write_gguf(to, whole.metadata(), rest);
+}
+
+/// Without output.weight the word embeddings serve, in families where there is such a model; else it is missed.
+TEST(GoldenGguf, OnlyFamiliesThatTieWordsDoWithoutOutputWeight) {
+  HEADSCOPE_REQUIRE_GOLDEN("families");
+  const std::set<std::string> untied = {"phi",
+                                        "stablelm",
+                                        "gpt_neox",
+                                        "nemotron",
+                                        "qwen2_moe",
+                                        "olmo2",
+                                        "olmo3",
+                                        "glm4",
+                                        "deepseek_v2",
+                                        "deepseek_v3"};
+  std::set<std::string> missed;
+  for (const auto& folder : golden::folders("families")) {
+    const std::string type = config_in(folder).value("model_type", std::string());
+    if (models::gguf_family_of_type(type) == nullptr) continue;
+    SCOPED_TRACE(folder.filename().string());
+    const Scratch scratch;
+    try {
+      models::convert_to_gguf(folder, scratch / "m.gguf", DType::kF32);
+    } catch (const Error&) {  // GGUF cannot hold it
+      continue;
+    }
+    if (Gguf::open(scratch / "m.gguf").find("output.weight") == nullptr) continue;
+    leave_out_tensor(scratch / "m.gguf", "output.weight", scratch / "less.gguf");
+    try {
+      (void)Model::load((scratch / "less.gguf").string());
+      EXPECT_FALSE(untied.contains(type));
+    } catch (const Error& error) {
+      EXPECT_EQ(error.code(), ErrorCode::kNotFound);
+      EXPECT_NE(std::string(error.what()).find("\"output.weight\""), std::string::npos)
+          << error.what();
+      missed.insert(type);
+    }
+  }
+  EXPECT_EQ(missed, untied);
+}
+
+/// Whether words are tied comes through, also where readers want output.weight in any case.
+TEST(GoldenGguf, TiedWordsOfAnyFamilyComeBack) {
+  HEADSCOPE_REQUIRE_GOLDEN("families");
+  for (const char* family : {"stablelm", "nemotron", "llama"}) {
+    SCOPED_TRACE(family);
+    const fs::path golden = golden::golden_dir() / "families" / family;
+    const Safetensors file = Safetensors::open(golden);
+    std::map<std::string, AnyView, std::less<>> views = file.tensors();
+    ASSERT_EQ(views.erase("lm_head.weight"), 1U);
+    const Scratch scratch;
+    fs::create_directories(scratch / "hf");
+    write_safetensors(scratch / "hf" / "model.safetensors", views);
+    Value config = config_in(golden);
+    config["tie_word_embeddings"] = false;
+    write_file(scratch / "hf" / "config.json", config.dump());
+    try {
+      models::convert_to_gguf(scratch / "hf", scratch / "m.gguf", DType::kF32);
+      ADD_FAILURE() << "a model without its last matrix was written";
+    } catch (const Error& error) {
+      EXPECT_NE(std::string(error.what()).find("lm_head.weight"), std::string::npos);
+    }
+    EXPECT_FALSE(fs::exists(scratch / "m.gguf"));
+    config["tie_word_embeddings"] = true;
+    write_file(scratch / "hf" / "config.json", config.dump());
+    models::convert_to_gguf(scratch / "hf", scratch / "m.gguf", DType::kF32);
+    const bool llama = std::string(family) == "llama";
+    EXPECT_EQ(Gguf::open(scratch / "m.gguf").find("output.weight") == nullptr, llama);
+    const Safetensors io = Safetensors::open(golden / "io.safetensors");
+    const headscope::Run expected = run_of(Model::load((scratch / "hf").string()), io);
+    const headscope::Run found = run_of(Model::load((scratch / "m.gguf").string()), io);
+    EXPECT_LE(worst_of(found.logits, expected.logits.any()), 2e-5);
+  }
+}
+
+/// Of a Gemma 3 that reads pictures, too, the text part is written, whatever its config.json leaves out.
+TEST(GoldenGguf, TheTextPartOfGemma3IsWritten) {
+  HEADSCOPE_REQUIRE_GOLDEN("families");
+  const fs::path golden = golden::golden_dir() / "families" / "gemma3_text";
+  const Safetensors file = Safetensors::open(golden);
+  const Tensor eye = Tensor::zeros(DType::kF32, {4, 4});
+  Value text = config_in(golden);
+  for (const char* key : {"layer_types", "rms_norm_eps", "model_type", "architectures"})
+    text.erase(key);
+  // Older words: every third layer sees all, and two bases.
+  text["sliding_window_pattern"] = 3;
+  text["rope_theta"] = 1e6;
+  text["rope_local_base_freq"] = 20000.0;
+  text["rope_scaling"] = {{"rope_type", "linear"}, {"factor", 8.0}};
+  text.erase("rope_parameters");
+  text.erase("_sliding_window_pattern");
+  const Value config = {{"model_type", "gemma3"},
+                        {"architectures", {"Gemma3ForConditionalGeneration"}},
+                        {"eos_token_id", {1, 106}},
+                        {"vision_config", {{"hidden_size", 16}}},
+                        {"text_config", text}};
+  const std::string kNames[][3] = {
+      {"language_model.model.", "language_model.", "vision_tower.vision_model."},
+      {"model.language_model.", "", "model.vision_tower."}};
+  for (const auto& [inner, outer, vision] : kNames) {
+    SCOPED_TRACE(inner);
+    const Scratch scratch;
+    fs::create_directories(scratch / "hf");
+    std::map<std::string, AnyView, std::less<>> views;
+    for (const auto& [name, view] : file.tensors())
+      views.emplace(name.starts_with("model.") ? inner + name.substr(6) : outer + name, view);
+    views.emplace(vision + "encoder.weight", eye.any());
+    views.emplace((outer.empty() ? "model." : "") + std::string("multi_modal_projector.weight"),
+                  eye.any());
+    write_safetensors(scratch / "hf" / "model.safetensors", views);
+    write_file(scratch / "hf" / "config.json", config.dump());
+    models::convert_to_gguf(scratch / "hf", scratch / "m.gguf", DType::kF32);
+    const Value m = Gguf::open(scratch / "m.gguf").metadata();
+    EXPECT_EQ(m["general.architecture"], "gemma3");
+    EXPECT_EQ(m["gemma3.attention.sliding_window_pattern"], 3);
+    EXPECT_FLOAT_EQ(m["gemma3.rope.freq_base_swa"].get<float>(), 20000.0F);
+    const Safetensors io = Safetensors::open(golden / "io.safetensors");
+    const headscope::Run expected = run_of(Model::load((scratch / "hf").string()), io);
+    const headscope::Run found = run_of(Model::load((scratch / "m.gguf").string()), io);
+    EXPECT_LE(worst_of(found.logits, expected.logits.any()), 2e-5);
+  }
+}
+
 TEST(GoldenGguf, PoolingIsWhatTheFileSays) {
   HEADSCOPE_REQUIRE_GOLDEN("families");
   const fs::path golden = golden::golden_dir() / "families" / "bert";
   const Safetensors io = Safetensors::open(golden / "io.safetensors");
-  for (const char* mode : {"cls_token", "mean_tokens", "lasttoken"}) {
+  for (const char* mode : {"cls_token", "mean_tokens", "lasttoken", "unit mean_tokens"}) {
     SCOPED_TRACE(mode);
+    const bool unit = std::string_view(mode).starts_with("unit ");
     const Scratch scratch;
     fs::create_directories(scratch / "hf" / "1_Pooling");
     for (const char* file : {"config.json", "model.safetensors"})
       fs::copy_file(golden / file, scratch / "hf" / file);
     write_file(scratch / "hf" / "1_Pooling" / "config.json",
-               Value{{std::string("pooling_mode_") + mode, true}}.dump());
+               Value{{std::string("pooling_mode_") + (unit ? mode + 5 : mode), true}}.dump());
     write_file(scratch / "hf" / "modules.json",
-               R"([{"type":"sentence_transformers.models.Normalize"}])");
+               unit ? R"([{"type":"sentence_transformers.models.Normalize"}])"
+                    : R"([{"type":"sentence_transformers.models.Pooling"}])");
     models::convert_to_gguf(scratch / "hf", scratch / "m.gguf", DType::kF32);
     models::convert_to_folder(scratch / "m.gguf", scratch / "back", DType::kF32);
     const Model model = Model::load((scratch / "hf").string());
     const headscope::Run run = run_of(model, io);
     const Tensor expected = model.embedding(run, {});
+    double squares = 0.0;
+    for (std::int64_t c = 0; c < expected.dim(1); ++c)
+      squares += std::pow(double{expected.view<float, 2>()(0, c)}, 2);
+    EXPECT_EQ(std::abs(squares - 1.0) < 1e-5, unit) << squares;
     for (const char* other : {"m.gguf", "back"}) {
       const Model again = Model::load((scratch / other).string());
       EXPECT_LE(worst_of(again.embedding(run, {}), expected.any()), 1e-6) << other;
