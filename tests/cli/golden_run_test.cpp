@@ -78,8 +78,8 @@ TEST(GoldenRun, TwoTowersGiveTheVectorOfAText) {
     tokens.ids = Tensor(DType::kI32, {1, 3});
     for (int i = 0; i < 3; ++i)
       tokens.ids.span<std::int32_t>()[static_cast<std::size_t>(i)] = 3 + i;
-    const Run run = bare.run(tokens);
-    const auto expected = run.more.at("text_embeds").span<float>();
+    const auto ran = bare.run(tokens);
+    const auto expected = ran.more.at("text_embeds").span<float>();
     const auto vector = found["embedding"].get<std::vector<float>>();
     ASSERT_EQ(vector.size(), expected.size());
     for (std::size_t c = 0; c < vector.size(); ++c) EXPECT_NEAR(vector[c], expected[c], 1e-5F) << c;
