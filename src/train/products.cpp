@@ -14,6 +14,32 @@ namespace headscope::train {
 
 namespace {
 
+// Tiles of one result.
+struct Cut {
+  std::int64_t M = 0, N = 0;
+  std::int64_t tall = 0, wide = 0;
+  std::int64_t down = 0, across = 0;
+
+  [[nodiscard]] Tile tile(std::int64_t task) const {
+    const std::int64_t row = task / across * tall;
+    const std::int64_t column = task % across * wide;
+    return {row, std::min(tall, M - row), column, std::min(wide, N - column)};
+  }
+};
+
+// Large tiles read little twice; at least kTasks of them keep many cores busy, unless they get too small.
+Cut cut(std::int64_t M, std::int64_t N) {
+  constexpr std::int64_t kTasks = 16;
+  Cut c{M, N, 256, 384, 0, 0};
+  for (;;) {
+    c.down = (M + c.tall - 1) / c.tall;
+    c.across = (N + c.wide - 1) / c.wide;
+    if (c.down * c.across >= kTasks || (c.tall <= 64 && c.wide <= 96)) return c;
+    const bool rows = c.tall > 64 && (c.wide <= 96 || 3 * c.tall > 2 * c.wide);
+    (rows ? c.tall : c.wide) /= 2;
+  }
+}
+
 void check(const Sum& sum) {
   const Matrix& a = sum.terms.front().a;
   const Matrix& b = sum.terms.front().b;
@@ -50,15 +76,8 @@ Matrix close_together(const Matrix& a, std::int64_t row, std::int64_t rows) {
   return {to, rows, a.columns, 1, step};
 }
 
-// A tile of one term, by the calling thread alone.
-void tile(const Term& t,
-          std::int64_t row,
-          std::int64_t rows,
-          std::int64_t column,
-          std::int64_t columns,
-          float beta,
-          float* c,
-          std::int64_t step) {
+void multiply_part(const Term& t, const Part& part, std::int64_t step) {
+  const auto [row, rows, column, columns] = part.tile;
   const bool a_turned = t.a.column_step != 1;
   const bool b_turned = t.b.column_step != 1;
   Matrix a = t.a;
@@ -74,64 +93,49 @@ void tile(const Term& t,
                                           lead(a, a_turned),
                                           t.b.data + column * t.b.column_step,
                                           lead(t.b, b_turned),
-                                          beta,
-                                          c,
+                                          part.add ? 1.0F : 0.0F,
+                                          part.c,
                                           step);
   if (status == dnnl_success) return;
   throw Error(status == dnnl_out_of_memory ? ErrorCode::kResources : ErrorCode::kInternal,
               fmt::format("[train] oneDNN: a product failed with status {}", int{status}));
 }
 
-void run(const Sum& sum, const Cut& cut, std::int64_t task) {
-  const auto [row, rows, column, columns] = cut.tile(task);
-  float* c = sum.c + row * sum.step + column;
-  bool add = sum.add;
-  if (sum.bias != nullptr && !add) {
-    for (std::int64_t i = 0; i < rows; ++i)
-      std::copy_n(sum.bias + column, columns, c + i * sum.step);
-    add = true;
-  }
-  const kernels::OneThread one;
-  for (const Term& term : sum.terms) {
-    tile(term, row, rows, column, columns, add ? 1.0F : 0.0F, c, sum.step);
-    add = true;
-  }
-}
-
 }  // namespace
 
-// Large tiles read little twice; at least kTasks of them keep many cores busy, unless they get too small.
-Cut Cut::of(std::int64_t M, std::int64_t N) {
-  constexpr std::int64_t kTasks = 16;
-  Cut c{M, N, 256, 384, 0, 0};
-  for (;;) {
-    c.down = (M + c.tall - 1) / c.tall;
-    c.across = (N + c.wide - 1) / c.wide;
-    if (c.down * c.across >= kTasks || (c.tall <= 64 && c.wide <= 96)) return c;
-    const bool rows = c.tall > 64 && (c.wide <= 96 || 3 * c.tall > 2 * c.wide);
-    (rows ? c.tall : c.wide) /= 2;
+void for_each_part(std::span<const Sum> sums, const std::function<void(const Part&)>& body) {
+  std::vector<Cut> cuts;
+  std::vector<std::int64_t> first{0};
+  for (const Sum& sum : sums) {
+    cuts.push_back(cut(sum.terms.front().a.rows, sum.terms.front().b.columns));
+    first.push_back(first.back() + cuts.back().down * cuts.back().across);
   }
-}
-
-Tile Cut::tile(std::int64_t task) const {
-  const std::int64_t row = task / across * tall;
-  const std::int64_t column = task % across * wide;
-  return {row, std::min(tall, M - row), column, std::min(wide, N - column)};
+  parallel_for(first.back(), [&](std::int64_t task) {
+    std::size_t n = 0;
+    while (task >= first[n + 1]) ++n;
+    const Sum& sum = sums[n];
+    const Tile tile = cuts[n].tile(task - first[n]);
+    float* c = sum.c + tile.row * sum.step + tile.column;
+    bool add = sum.add;
+    if (sum.bias != nullptr && !add) {
+      for (std::int64_t i = 0; i < tile.rows; ++i)
+        std::copy_n(sum.bias + tile.column, tile.columns, c + i * sum.step);
+      add = true;
+    }
+    const kernels::OneThread one;
+    for (std::size_t term = 0; term < sum.terms.size(); ++term) {
+      body({n, term, tile, c, add});
+      add = true;
+    }
+  });
 }
 
 void multiply(std::span<const Sum> sums, DType dtype) {
   for (const Sum& sum : sums) check(sum);
   if (dtype == DType::kBF16) return multiply_bf16(sums);
-  std::vector<Cut> cuts;
-  std::vector<std::int64_t> first{0};
-  for (const Sum& sum : sums) {
-    cuts.push_back(Cut::of(sum.terms.front().a.rows, sum.terms.front().b.columns));
-    first.push_back(first.back() + cuts.back().tiles());
-  }
-  parallel_for(first.back(), [&](std::int64_t task) {
-    std::size_t n = 0;
-    while (task >= first[n + 1]) ++n;
-    run(sums[n], cuts[n], task - first[n]);
+  for_each_part(sums, [&](const Part& part) {
+    const Sum& sum = sums[part.sum];
+    multiply_part(sum.terms[part.term], part, sum.step);
   });
 }
 

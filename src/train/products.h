@@ -1,6 +1,8 @@
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <span>
 
 #include "headscope/tensor.h"
@@ -42,17 +44,6 @@ struct Tile {
   std::int64_t row, rows, column, columns;
 };
 
-/// How a result [M,N] is cut into tiles, by its shape alone.
-struct Cut {
-  std::int64_t M = 0, N = 0;
-  std::int64_t tall = 0, wide = 0;
-  std::int64_t down = 0, across = 0;
-
-  static Cut of(std::int64_t M, std::int64_t N);
-  [[nodiscard]] std::int64_t tiles() const { return down * across; }
-  [[nodiscard]] Tile tile(std::int64_t task) const;
-};
-
 /// Matrix products that do not depend on each other, in one parallel region. With kBF16 factors are rounded to bf16
 /// (sums stay f32): faster with AMX or AMD's AVX-512-BF16, slower elsewhere.
 /// Cost    2*M*N*K flop a term; with kBF16 a rounded copy of every factor, in memory that is kept.
@@ -63,5 +54,17 @@ void multiply(std::span<const Sum> sums, DType dtype = DType::kF32);
 
 /// multiply with kBF16, of sums whose shapes fit.
 void multiply_bf16(std::span<const Sum> sums);
+
+/// One term of one sum over one tile of its result.
+struct Part {
+  std::size_t sum, term;
+  Tile tile;
+  float* c;  ///< where the tile begins
+  bool add;  ///< to what c holds
+};
+
+/// All parts of all sums, biases in c before them: tiles in one parallel region, the terms of each in order, each by
+/// one thread of oneDNN. Tiles depend on shapes alone.
+void for_each_part(std::span<const Sum> sums, const std::function<void(const Part&)>& body);
 
 }  // namespace headscope::train

@@ -13,7 +13,6 @@
 #include "headscope/tensor.h"
 #include "headscope/threads.h"
 #include "kernels/amx.h"
-#include "kernels/one_thread.h"
 #include "train/products.h"
 
 namespace headscope::train {
@@ -173,44 +172,27 @@ struct Factors {
   bool b_turned;
 };
 
-void run(const Sum& sum, const Cut& cut, std::span<const Factors> factors, std::int64_t task) {
-  const Tile t = cut.tile(task);
-  float* c = sum.c + t.row * sum.step + t.column;
-  bool add = sum.add;
-  if (sum.bias != nullptr && !add) {
-    for (std::int64_t i = 0; i < t.rows; ++i)
-      std::copy_n(sum.bias + t.column, t.columns, c + i * sum.step);
-    add = true;
-  }
-  for (const Factors& f : factors) {
-    const Product p = product_of({t.rows, t.columns, f.K, f.b_step, sum.step, f.b_turned, add});
-    multiply_tile(p, f.a + t.row * f.K, f.b + (f.b_turned ? t.column * f.b_step : t.column), c);
-    add = true;
-  }
-}
-
 void by_bf16(std::span<const Sum> sums) {
   static thread_local Rounded<bf16> rounded;
   rounded.forget();
   std::vector<std::vector<Factors>> factors;
-  std::vector<Cut> cuts;
-  std::vector<std::int64_t> first{0};
   for (const Sum& sum : sums) {
     std::vector<Factors>& of = factors.emplace_back();
     for (const Term& t : sum.terms) {
       const Matrix b = contiguous(t.b);
       of.push_back({rounded.of(t.a), rounded.of(b), t.a.columns, b.columns, t.b.column_step != 1});
     }
-    cuts.push_back(Cut::of(sum.terms.front().a.rows, sum.terms.front().b.columns));
-    first.push_back(first.back() + cuts.back().tiles());
   }
   rounded.round();
   try {
-    parallel_for(first.back(), [&](std::int64_t task) {
-      const kernels::OneThread one;
-      std::size_t n = 0;
-      while (task >= first[n + 1]) ++n;
-      run(sums[n], cuts[n], factors[n], task - first[n]);
+    for_each_part(sums, [&](const Part& part) {
+      const Factors& f = factors[part.sum][part.term];
+      const Tile& t = part.tile;
+      const std::int64_t step = sums[part.sum].step;
+      multiply_tile(product_of({t.rows, t.columns, f.K, f.b_step, step, f.b_turned, part.add}),
+                    f.a + t.row * f.K,
+                    f.b + (f.b_turned ? t.column * f.b_step : t.column),
+                    part.c);
     });
   } catch (const dnnl::error& e) {
     throw Error(e.status == dnnl_out_of_memory ? ErrorCode::kResources : ErrorCode::kInternal,

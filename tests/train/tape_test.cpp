@@ -19,28 +19,43 @@ double product(const Matrix& a, const Matrix& b, std::int64_t i, std::int64_t j)
   return sum;
 }
 
-TEST(Multiply, EqualsSumsInDoubleForAllLayouts) {
-  for (const auto& [M, N, K] : {std::array<std::int64_t, 3>{1, 1, 1},
-                                std::array<std::int64_t, 3>{5, 7, 3},
-                                std::array<std::int64_t, 3>{300, 400, 17},
-                                std::array<std::int64_t, 3>{1, 900, 33},
-                                std::array<std::int64_t, 3>{513, 2, 64}}) {
+// What the factors of a product are rounded to, exact where that is f32.
+Tensor rounded(const Tensor& t, DType dtype) {
+  Tensor r = t.clone();
+  if (dtype == DType::kBF16) {
+    for (float& x : r.span<float>()) x = to_f32(to_bf16(x));
+  }
+  return r;
+}
+
+Matrix matrix_of(const Tensor& t, bool turned, std::int64_t rows, std::int64_t columns) {
+  const float* p = t.span<float>().data();
+  return turned ? rows_at(p, columns, rows, rows).turned() : rows_at(p, rows, columns, columns);
+}
+
+// Sums of two products in every layout, with a bias or added to what is there, against sums in double.
+void expect_sums_in_double(std::span<const std::array<std::int64_t, 3>> sizes,
+                           unsigned seed,
+                           DType dtype) {
+  for (const auto& [M, N, K] : sizes) {
     for (int way = 0; way < 16; ++way) {
       const bool biased = (way & 4) != 0;
       const bool add = (way & 8) != 0 && !biased;
-      const Tensor a = testing::noise({M * K}, 1);
-      const Tensor b = testing::noise({K * N}, 2);
-      const Tensor bias = testing::noise({N}, 3);
-      Tensor c = testing::noise({M * (N + 3)}, 4);
+      const Tensor a = testing::noise({M * K}, seed);
+      const Tensor b = testing::noise({K * N}, seed + 1);
+      const Tensor bias = testing::noise({N}, seed + 2);
+      Tensor c = testing::noise({M * (N + 3)}, seed + 3);
       const Tensor before = c.clone();
-      const float* pa = a.span<float>().data();
-      const float* pb = b.span<float>().data();
-      const Matrix x = (way & 1) != 0 ? rows_at(pa, K, M, M).turned() : rows_at(pa, M, K, K);
-      const Matrix y = (way & 2) != 0 ? rows_at(pb, N, K, K).turned() : rows_at(pb, K, N, N);
+      const Matrix x = matrix_of(a, (way & 1) != 0, M, K);
+      const Matrix y = matrix_of(b, (way & 2) != 0, K, N);
+      const Tensor near_a = rounded(a, dtype);
+      const Tensor near_b = rounded(b, dtype);
+      const Matrix near_x = matrix_of(near_a, (way & 1) != 0, M, K);
+      const Matrix near_y = matrix_of(near_b, (way & 2) != 0, K, N);
       const std::array terms{Term{x, y}, Term{x, y}};
       const Sum sum{
           terms, c.span<float>().data(), N + 3, biased ? bias.span<float>().data() : nullptr, add};
-      multiply({&sum, 1});
+      multiply({&sum, 1}, dtype);
       for (std::int64_t i = 0; i < M; ++i) {
         for (std::int64_t j = 0; j < N + 3; ++j) {
           const auto at = static_cast<std::size_t>(i * (N + 3) + j);
@@ -49,7 +64,7 @@ TEST(Multiply, EqualsSumsInDoubleForAllLayouts) {
             ASSERT_EQ(c.span<float>()[at], before.span<float>()[at]) << "beyond the row";
             continue;
           }
-          double expected = 2.0 * product(x, y, i, j) + (add ? was : 0.0);
+          double expected = 2.0 * product(near_x, near_y, i, j) + (add ? was : 0.0);
           if (biased)
             expected += static_cast<double>(bias.span<float>()[static_cast<std::size_t>(j)]);
           ASSERT_NEAR(static_cast<double>(c.span<float>()[at]),
@@ -62,60 +77,17 @@ TEST(Multiply, EqualsSumsInDoubleForAllLayouts) {
   }
 }
 
-// Factors rounded to bf16: the sums of products of rounded numbers, in every layout, whatever the processor does.
+TEST(Multiply, EqualsSumsInDoubleForAllLayouts) {
+  constexpr std::array<std::int64_t, 3> kSizes[] = {
+      {1, 1, 1}, {5, 7, 3}, {300, 400, 17}, {1, 900, 33}, {513, 2, 64}};
+  expect_sums_in_double(kSizes, 1, DType::kF32);
+}
+
+// Factors rounded to bf16: the sums of products of rounded numbers, whatever the processor does.
 TEST(Multiply, Bf16IsTheProductOfRoundedFactors) {
-  const auto rounded = [](const Tensor& t) {
-    Tensor r = t.clone();
-    for (float& x : r.span<float>()) x = to_f32(to_bf16(x));
-    return r;
-  };
-  for (const auto& [M, N, K] : {std::array<std::int64_t, 3>{1, 1, 1},
-                                std::array<std::int64_t, 3>{5, 7, 3},
-                                std::array<std::int64_t, 3>{300, 400, 40},
-                                std::array<std::int64_t, 3>{1, 900, 33},
-                                std::array<std::int64_t, 3>{70, 2, 65}}) {
-    for (int way = 0; way < 16; ++way) {
-      const bool biased = (way & 4) != 0;
-      const bool add = (way & 8) != 0 && !biased;
-      const Tensor a = testing::noise({M * K}, 5);
-      const Tensor b = testing::noise({K * N}, 6);
-      const Tensor bias = testing::noise({N}, 7);
-      const Tensor a16 = rounded(a);
-      const Tensor b16 = rounded(b);
-      Tensor c = testing::noise({M * (N + 3)}, 8);
-      Tensor expected = c.clone();
-      const auto matrix =
-          [&](const Tensor& t, bool turned, std::int64_t rows, std::int64_t columns) {
-            const float* p = t.span<float>().data();
-            return turned ? rows_at(p, columns, rows, rows).turned()
-                          : rows_at(p, rows, columns, columns);
-          };
-      const bool turn_a = (way & 1) != 0;
-      const bool turn_b = (way & 2) != 0;
-      const Term exact{matrix(a, turn_a, M, K), matrix(b, turn_b, K, N)};
-      const Term near{matrix(a16, turn_a, M, K), matrix(b16, turn_b, K, N)};
-      const std::array terms{exact, exact};
-      const float* with = biased ? bias.span<float>().data() : nullptr;
-      const Sum sum{terms, c.span<float>().data(), N + 3, with, add};
-      multiply({&sum, 1}, DType::kBF16);
-      for (std::int64_t i = 0; i < M; ++i) {
-        for (std::int64_t j = 0; j < N + 3; ++j) {
-          const auto at = static_cast<std::size_t>(i * (N + 3) + j);
-          const auto was = static_cast<double>(expected.span<float>()[at]);
-          if (j >= N) {
-            ASSERT_EQ(c.span<float>()[at], expected.span<float>()[at]) << "beyond the row";
-            continue;
-          }
-          double all = 2.0 * product(near.a, near.b, i, j) + (add ? was : 0.0);
-          if (biased) all += static_cast<double>(with[j]);
-          ASSERT_NEAR(static_cast<double>(c.span<float>()[at]),
-                      all,
-                      1e-5 * std::sqrt(static_cast<double>(K)) * 4.0)
-              << M << "x" << N << "x" << K << " way " << way;
-        }
-      }
-    }
-  }
+  constexpr std::array<std::int64_t, 3> kSizes[] = {
+      {1, 1, 1}, {5, 7, 3}, {300, 400, 40}, {1, 900, 33}, {70, 2, 65}};
+  expect_sums_in_double(kSizes, 5, DType::kBF16);
 }
 
 TEST(Multiply, RefusesShapesThatDoNotMeet) {
