@@ -87,6 +87,15 @@ TEST(Focus, EqualsTheReferenceOnRandomCalls) {
 
 // The same for bf16: inputs are exact, so only the rounding of the result and, on paths with bf16 products,
 // of the weights comes on top.
+void expect_near_bf16(const RandomCall& c, const Result& found, const Result& expected) {
+  const double t = 4.0 * score_error(c, expected);
+  expect_near(found.out, expected.out, (t + 8e-3) * largest(c.v), "out");
+  expect_near(found.lse, expected.lse, t, "lse");
+  expect_near(found.record.max_weight, expected.record.max_weight, t, "max_weight");
+  expect_near(found.record.top_weights, expected.record.top_weights, t, "top_weights");
+  expect_near(found.record.pooled_max, expected.record.pooled_max, t, "pooled_max");
+}
+
 TEST(Focus, Bf16EqualsTheReferenceOnRandomCalls) {
   const unsigned first = testing_support::first_seed(5000);
   const unsigned end = first + testing_support::cases(100);
@@ -100,12 +109,7 @@ TEST(Focus, Bf16EqualsTheReferenceOnRandomCalls) {
       SCOPED_TRACE("seed " + std::to_string(seed) + " on " + std::string(table->name));
       kernels::use(table->name);
       const Result found = half.run(focus, c.sight);
-      const double t = 4.0 * score_error(c, expected);
-      expect_near(found.out, expected.out, (t + 8e-3) * largest(c.v), "out");
-      expect_near(found.lse, expected.lse, t, "lse");
-      expect_near(found.record.max_weight, expected.record.max_weight, t, "max_weight");
-      expect_near(found.record.top_weights, expected.record.top_weights, t, "top_weights");
-      expect_near(found.record.pooled_max, expected.record.pooled_max, t, "pooled_max");
+      expect_near_bf16(c, found, expected);
       EXPECT_EQ(found.record.q.dtype(), DType::kBF16);
       if (HasFatalFailure()) return kernels::use("auto");
     }
@@ -139,11 +143,7 @@ TEST(Focus, Bf16EqualsTheReferenceOnRisingScores) {
       SCOPED_TRACE("case " + std::to_string(n) + " on " + std::string(table->name));
       kernels::use(table->name);
       const Result found = half.run(focus, c.sight);
-      const double t = 4.0 * score_error(c, expected);
-      expect_near(found.out, expected.out, (t + 8e-3) * largest(c.v), "out");
-      expect_near(found.lse, expected.lse, t, "lse");
-      expect_near(found.record.max_weight, expected.record.max_weight, t, "max_weight");
-      expect_near(found.record.pooled_max, expected.record.pooled_max, t, "pooled_max");
+      expect_near_bf16(c, found, expected);
       if (HasFatalFailure()) return kernels::use("auto");
     }
   }
