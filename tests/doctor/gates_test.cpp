@@ -11,6 +11,7 @@
 #include "doctor/gradients.h"
 #include "doctor/heal.h"
 #include "doctor/prune.h"
+#include "doctor/random_texts.h"
 #include "formats/scratch.h"
 #include "headscope/safetensors.h"
 #include "models/tiny_decoder.h"
@@ -18,19 +19,6 @@
 
 namespace headscope::doctor {
 namespace {
-
-std::vector<Tokens> some_texts(int n) {
-  std::vector<Tokens> out;
-  std::mt19937 random(3);
-  for (int t = 0; t < n; ++t) {
-    Tokens text;
-    text.ids = Tensor(DType::kI32, {1, 12});
-    for (std::int32_t& id : text.ids.span<std::int32_t>())
-      id = static_cast<std::int32_t>(random() % 40);
-    out.push_back(std::move(text));
-  }
-  return out;
-}
 
 // Loss of a full run in which every head is scaled, or moved towards its mean.
 double loss_by_edits(const Baseline& base,
@@ -86,7 +74,7 @@ TEST(Gates, LossAndSlopesAreThoseOfScaledHeads) {
     const Scratch scratch;
     train::Trainee::fresh(train::testing::config_of(name), 5).save(scratch.path());
     const Model model = Model::load(scratch.path().string());
-    const Tokens text = copy_of(some_texts(1).front());
+    const Tokens text = copy_of(testing::random_texts(1, 12).front());
     const Baseline base(model, copy_of(text));
     GatedModel gated(model);
     std::vector<double> gates(gated.heads()), slopes(gated.heads());
@@ -111,7 +99,7 @@ TEST(Gates, MeansFoldIntoTheBias) {
   const Scratch scratch;
   train::Trainee::fresh(train::testing::config_of("gpt2"), 5).save(scratch.path());
   const Model model = Model::load(scratch.path().string());
-  const Tokens text = copy_of(some_texts(1).front());
+  const Tokens text = copy_of(testing::random_texts(1, 12).front());
   const Baseline base(model, copy_of(text));
   std::vector<Tensor> means;
   std::mt19937 random(7);
@@ -138,7 +126,7 @@ class Learned {
   Learned() {
     const test::TinyDecoder folder;
     const Model fresh = folder.load();
-    std::vector<Tokens> texts = some_texts(4);
+    std::vector<Tokens> texts = testing::random_texts(4, 12);
     std::vector<std::int32_t> ids;
     for (const Tokens& text : texts)
       ids.insert(
@@ -163,7 +151,7 @@ class Learned {
 TEST(Gates, CloseFirstWhatNobodyNeeds) {
   const Learned learned;
   const Model model = learned.load();
-  const std::vector<Tokens> texts = some_texts(4);
+  const std::vector<Tokens> texts = testing::random_texts(4, 12);
   CurveOptions options;
   options.points = 8;
   std::vector<double> exact;
@@ -191,7 +179,7 @@ TEST(Gates, CloseFirstWhatNobodyNeeds) {
 TEST(Gates, SameSeedSameGates) {
   const Learned learned;
   const Model model = learned.load();
-  const std::vector<Tokens> texts = some_texts(2);
+  const std::vector<Tokens> texts = testing::random_texts(2, 12);
   GatedModel gated(model);
   GateOptions options;
   options.steps = 20;

@@ -14,6 +14,7 @@
 #include "doctor/heal.h"
 #include "doctor/merge_groups.h"
 #include "doctor/prune.h"
+#include "doctor/random_texts.h"
 #include "formats/scratch.h"
 #include "headscope/safetensors.h"
 #include "headscope/train.h"
@@ -22,19 +23,6 @@
 
 namespace headscope::doctor {
 namespace {
-
-std::vector<Tokens> some_texts() {
-  std::vector<Tokens> out;
-  std::mt19937 random(3);
-  for (int n = 0; n < 3; ++n) {
-    Tokens t;
-    t.ids = Tensor(DType::kI32, {1, 30});
-    for (std::int32_t& id : t.ids.span<std::int32_t>())
-      id = static_cast<std::int32_t>(random() % 40);
-    out.push_back(std::move(t));
-  }
-  return out;
-}
 
 // A Llama of one group, written as two: the second group's keys are the first's turned by a right angle and three times
 // as long, its values the first's in reverse order and doubled; queries and output of its heads undo that.
@@ -134,7 +122,7 @@ class Disguised {
 };
 
 TEST(Regroup, FindsTheOneGroupBehindTwo) {
-  const std::vector<Tokens> texts = some_texts();
+  const std::vector<Tokens> texts = testing::random_texts(3, 30);
   for (const bool biased : {false, true}) {
     const Disguised disguised(biased);
     const Model model = Model::load((disguised / "two").string());
@@ -214,7 +202,7 @@ class Shuffled {
 };
 
 TEST(Regroup, MergesWhatBelongsTogetherNotNeighbours) {
-  const std::vector<Tokens> texts = some_texts();
+  const std::vector<Tokens> texts = testing::random_texts(3, 30);
   const Shuffled shuffled;
   const Model model = Model::load((shuffled / "four").string());
   ASSERT_EQ(model.attention(0).groups, 4);
@@ -265,7 +253,7 @@ TEST(Regroup, FitsKeepAtLeastWhatMeansKeep) {
   const Scratch scratch;
   const test::TinyDecoder folder;
   const Model model = folder.load();
-  const std::vector<Tokens> texts = some_texts();
+  const std::vector<Tokens> texts = testing::random_texts(3, 30);
   const Regrouped fitted = regroup(model, texts, 1, Merging::kFitted, scratch / "fitted");
   const Regrouped mean = regroup(model, texts, 1, Merging::kMean, scratch / "mean");
   EXPECT_GT(fitted.keys_kept, mean.keys_kept);
@@ -278,7 +266,7 @@ TEST(Regroup, RefusesWhatDoesNotDivideAndLeavesNothingBehind) {
   const Scratch scratch;
   const test::TinyDecoder folder;
   const Model model = folder.load();
-  const std::vector<Tokens> texts = some_texts();
+  const std::vector<Tokens> texts = testing::random_texts(3, 30);
   for (const std::int64_t groups : {0, 2, 3, 4})
     EXPECT_THROW((void)regroup(model, texts, groups, Merging::kMean, scratch / "x"), Error);
   EXPECT_THROW((void)regroup(model, {}, 1, Merging::kMean, scratch / "x"), Error);
@@ -292,7 +280,7 @@ TEST(Heal, LowersTheLossAndLeavesGoneHeadsSilent) {
   const Scratch scratch;
   const test::TinyDecoder folder;
   const Model model = folder.load();
-  const std::vector<Tokens> texts = some_texts();
+  const std::vector<Tokens> texts = testing::random_texts(3, 30);
   const Curve curve = prune_curve(model, texts, Instead::kZero, {.points = 2});
   const std::size_t gone = 3;
   write_pruned(model, curve, gone, Instead::kZero, scratch / "smaller");
