@@ -129,15 +129,13 @@ void write_state(const fs::path& folder, const AdamW& optimizer, const RunState&
                      {"model", std::to_string(checksum(folder / "model.safetensors"))}});
 }
 
-}  // namespace
-
-void save_checkpoint(const fs::path& folder,
-                     const Trainee& trainee,
-                     const AdamW& optimizer,
-                     const RunState& state) {
-  const std::string name = fmt::format("{}{:08}", kPrefix, state.step);
+/// First under another name, so that what is half written never looks whole.
+void write_checkpoint(const fs::path& folder,
+                      const std::string& name,
+                      const Trainee& trainee,
+                      const AdamW& optimizer,
+                      const RunState& state) {
   const fs::path half = folder / (std::string(kHalf) + name);
-  const fs::path whole = folder / name;
   fs::remove_all(half);
   fs::create_directories(half);
   trainee.save(half, DType::kF32);
@@ -149,13 +147,25 @@ void save_checkpoint(const fs::path& folder,
   }
   write_state(half, optimizer, state);
   sync_folder(half);
-  if (fs::exists(whole)) take_away(whole);  // made twice at one step: equal numbers
-  fs::rename(half, whole);
+  fs::rename(half, folder / name);
   sync_folder(folder);
+}
+
+}  // namespace
+
+void save_checkpoint(const fs::path& folder,
+                     const Trainee& trainee,
+                     const AdamW& optimizer,
+                     const RunState& state) {
+  const std::string name = fmt::format("{}{:08}", kPrefix, state.step);
+  // One of this step is what this run went on from: it holds equal numbers, and is whole.
+  if (!fs::exists(folder / name)) write_checkpoint(folder, name, trainee, optimizer, state);
+  std::vector<fs::path> older;
   for (const fs::directory_entry& entry : fs::directory_iterator(folder)) {
     const std::int64_t step = step_of(entry.path());
-    if (step >= 0 && step != state.step) take_away(entry.path());
+    if (step >= 0 && step != state.step) older.push_back(entry.path());
   }
+  for (const fs::path& path : older) take_away(path);
 }
 
 std::optional<fs::path> newest_checkpoint(const fs::path& folder) {

@@ -41,7 +41,8 @@ struct RunState {
 /// Writes FOLDER/checkpoint-STEP with config.json, model.safetensors (f32), the files of
 /// FOLDER that say what tokens or pixels are, and
 /// state.safetensors. The folder is made under another name, synced and renamed; only then older checkpoints go. So
-/// at every moment, whatever happens, the newest one that is there is whole.  Errors: kIo.
+/// at every moment, whatever happens, the newest one that is there is whole. One of the same step stays as it is.
+/// Errors: kIo.
 void save_checkpoint(const std::filesystem::path& folder,
                      const Trainee& trainee,
                      const AdamW& optimizer,

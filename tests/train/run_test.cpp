@@ -136,6 +136,18 @@ TEST_F(Runs, StoppedAndResumedAtAnyThreadsIsBitForBitTheUndisturbedRun) {
   EXPECT_EQ(store.points(1, "train").size(), 3U);
 }
 
+TEST_F(Runs, GoingOnWithARunThatIsDoneKeepsItsCheckpoint) {
+  // As after a kill between the last checkpoint and the model, or by mistake.
+  const Recipe r = recipe(kEndings);
+  (void)run_recipe(r, options("once"));
+  RunOptions again = options("again");
+  (void)run_recipe(r, again);
+  fs::remove(again.folder / "model.safetensors");
+  again.resume = true;
+  for (int i = 0; i < 2; ++i) EXPECT_EQ(run_recipe(r, again).state.step, 24);
+  expect_equal_runs(options("once").folder, again.folder, "00000024");
+}
+
 TEST_F(Runs, WhatItLeavesIsAModelThatLoadsAndHasLearnt) {
   Recipe r = recipe(kEndings);
   r.schedule.steps = 250;
