@@ -51,14 +51,19 @@ std::uint64_t checksum(const Recipe& recipe, const std::string& key) {
                                 t.beta1,
                                 t.beta2,
                                 t.clip,
-                                h.endings,
-                                h.stems,
-                                h.words,
-                                h.functions,
-                                h.marks,
+                                h.words.endings,
+                                h.words.stems,
+                                h.words.words,
+                                h.words.functions,
+                                h.words.marks,
                                 h.masked,
                                 h.replaced);
   if (t.compute != DType::kF32) all += " " + std::string(name(t.compute));
+  if (h.english != h.words) {
+    const HiddenWords& e = h.english;
+    all +=
+        fmt::format(" english {} {} {} {} {}", e.endings, e.stems, e.words, e.functions, e.marks);
+  }
   for (const double share : recipe.data.shares) all += fmt::format(" {}", share);
   all += recipe.config + key;
   for (const fs::path& path : recipe.data.train) all += path.filename().string() + '\n';

@@ -326,6 +326,16 @@ void read_code(Table& root, Recipe& recipe) {
   if (wanted) recipe.code = json_of(*root.find("code"), code).dump(2) + '\n';
 }
 
+void read_hidden_words(Table& table, HiddenWords& words) {
+  table.number("endings", words.endings, 0.0, 0.9);
+  table.number("stems", words.stems, 0.0, 0.9);
+  table.number("words", words.words, 0.0, 0.9);
+  table.number("functions", words.functions, 0.0, 0.9);
+  table.number("marks", words.marks, 0.0, 0.9);
+  if (words.endings + words.stems > 1.0)
+    throw wrong(table.place(), "endings + stems of at most 1", "more");
+}
+
 void read_hiding(Table table, Recipe& recipe) {
   Hiding& hiding = recipe.hiding;
   if (recipe.objective == Objective::kMoving) {
@@ -340,21 +350,21 @@ void read_hiding(Table table, Recipe& recipe) {
   }
   if (recipe.objective == Objective::kMasked) {
     // Kinds of words are not known then; a word is a word.
-    hiding = {.endings = 0.0, .stems = 0.0, .words = 0.0, .functions = 0.0, .marks = 0.15};
-    table.number("words", hiding.marks, 0.0, 0.9);
+    hiding.words = {.endings = 0.0, .stems = 0.0, .words = 0.0, .functions = 0.0, .marks = 0.15};
+    table.number("words", hiding.words.marks, 0.0, 0.9);
+    hiding.english = hiding.words;
   } else {
-    table.number("endings", hiding.endings, 0.0, 0.9);
-    table.number("stems", hiding.stems, 0.0, 0.9);
-    table.number("words", hiding.words, 0.0, 0.9);
-    table.number("functions", hiding.functions, 0.0, 0.9);
-    table.number("marks", hiding.marks, 0.0, 0.9);
+    read_hidden_words(table, hiding.words);
+    hiding.english = hiding.words;
+    Table english = table.table("english");
+    read_hidden_words(english, hiding.english);
+    english.finish();
   }
   table.number("masked", hiding.masked, 0.0, 1.0);
   table.number("replaced", hiding.replaced, 0.0, 1.0);
   table.finish();
-  if (hiding.masked + hiding.replaced > 1.0 + 1e-9 || hiding.endings + hiding.stems > 1.0) {
-    throw wrong(table.place(), "masked + replaced and endings + stems of at most 1", "more");
-  }
+  if (hiding.masked + hiding.replaced > 1.0 + 1e-9)
+    throw wrong(table.place(), "masked + replaced of at most 1", "more");
 }
 
 void read_training(Table table, Recipe& recipe) {

@@ -88,9 +88,11 @@ class Masked : public TextSource {
       while (last < ids.size() && continues(kinds[last])) ++last;
       const bool ended = last - first > 1 && (kinds[last - 1] & kKindMask) == kEnding;
       const double chance = unit(draw(seed, first));
-      const double whole = share_of(kinds[first], ended);
+      const HiddenWords& hiding =
+          (kinds[first] & kIsEnglish) != 0 ? hiding_.english : hiding_.words;
+      const double whole = share_of(kinds[first], ended, hiding);
       const bool hide_all = chance < whole;
-      const bool hide_ending = ended && !hide_all && chance < whole + hiding_.endings;
+      const bool hide_ending = ended && !hide_all && chance < whole + hiding.endings;
       for (std::size_t i = first; i < last; ++i) {
         const bool hidden = hide_all || (hide_ending && i + 1 == last);
         const std::uint64_t how = draw(seed, first, 1 + (hide_all ? 0 : i - first));
@@ -106,14 +108,14 @@ class Masked : public TextSource {
     return (kind & kKindMask) == kStemMore || (kind & kKindMask) == kEnding;
   }
 
-  [[nodiscard]] double share_of(std::uint8_t kind, bool ended) const {
+  static double share_of(std::uint8_t kind, bool ended, const HiddenWords& hiding) {
     switch (kind & kKindMask) {
       case kMark:
-        return hiding_.marks;
+        return hiding.marks;
       case kFunction:
-        return hiding_.functions;
+        return hiding.functions;
       default:
-        return ended ? hiding_.stems : hiding_.words;
+        return ended ? hiding.stems : hiding.words;
     }
   }
 

@@ -25,13 +25,20 @@ class Source {
   [[nodiscard]] virtual std::uint64_t pass() const = 0;
 };
 
-/// What is hidden from a masked language model, as shares.
-struct Hiding {
+/// What is hidden of the words of a language, as shares.
+struct HiddenWords {
   double endings = 0.35;    ///< of endings alone
   double stems = 0.08;      ///< of words that have an ending, with it
   double words = 0.12;      ///< of words without one
   double functions = 0.20;  ///< of words of closed classes
   double marks = 0.0;       ///< of punctuation and the like
+
+  friend bool operator==(const HiddenWords&, const HiddenWords&) = default;
+};
+
+/// What is hidden from a masked language model.
+struct Hiding {
+  HiddenWords words, english;  ///< english: words in Latin letters
   /// Of what is hidden: shown as [MASK]; as another token of its kind; the rest as it is.
   double masked = 0.8;
   double replaced = 0.1;

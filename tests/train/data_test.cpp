@@ -312,5 +312,25 @@ TEST_F(Texts, EndingsAndWordsAreHiddenAsOftenAsAsked) {
   EXPECT_NEAR(kept / all, 0.1, 0.03);
 }
 
+TEST_F(Texts, EnglishWordsAreHiddenAsTheirOwnSharesSay) {
+  auto data = std::make_shared<const TextData>(read(options(true, 30)));
+  Hiding hiding;
+  hiding.masked = 1.0;
+  hiding.words = {.endings = 0.0, .stems = 0.0, .words = 0.0, .functions = 0.0, .marks = 0.0};
+  hiding.english = {.endings = 0.5, .stems = 0.5, .words = 0.9, .functions = 0.0, .marks = 0.0};
+  const auto source = masked_source({{data, 8}}, hiding, 11, tokenizer_.vocabulary_size());
+  std::int64_t hidden = 0;
+  for (std::uint64_t n = 0; n < 20; ++n) {
+    const Batch batch = source->batch(n);
+    for (const std::int32_t label : batch.labels.span<std::int32_t>()) {
+      if (label < 0) continue;
+      ++hidden;
+      const std::string& token = tokenizer_.token_of(label);
+      EXPECT_TRUE(std::all_of(token.begin(), token.end(), [](char c) { return c > 0; })) << token;
+    }
+  }
+  EXPECT_GT(hidden, 100);
+}
+
 }  // namespace
 }  // namespace headscope::train

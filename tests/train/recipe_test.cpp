@@ -90,6 +90,9 @@ TEST(Recipe, ErrorsSayWhereAndWhatWasExpected) {
   EXPECT_NE(complaint(with("[training]", "[hiding]\nmasked = 0.9\nreplaced = 0.3\n[training]"))
                 .find("of at most 1"),
             std::string::npos);
+  EXPECT_NE(complaint(with("[training]", "[hiding.english]\nverbs = 0.3\n[training]"))
+                .find("found \"verbs\""),
+            std::string::npos);
   EXPECT_NE(complaint(with("objective = \"masked-endings\"",
                            "objective = \"masked-endings\"\nnonsense = 1"))
                 .find("found \"nonsense\""),
