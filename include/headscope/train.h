@@ -37,6 +37,9 @@ struct Batch {
   /// i32 [N] what the row of each token should say, -100 where it is not asked (next-token prediction: the token
   /// behind it); or i32 [S], one a sequence, for models that classify sequences. Tokens or classes from 0 on.
   Tensor labels;
+  /// i32 [M,5], what heads are taught: layer, head, row, first and last column, as rows of the batch; the row should
+  /// look at these columns, which lie in its sequence. Empty: nothing. For models that read tokens.
+  Tensor looks;
   Tensor
       pixels;  ///< f32 pictures [S,channels,H,W] or videos [S,frames,channels,H,W], of the size in config.json
   /// Masked patches, for a model that sees and has no classifier: u8 [S*P], 1 where a patch is hidden from the model
@@ -57,6 +60,7 @@ struct StepOptions {
   bool train = true;  ///< false: the loss alone, without dropout
   double scale =
       1.0;  ///< gradients are those of scale * Loss::sum_nats: 1 / labels in the whole step for a mean
+  double teaching = 0.0;  ///< likewise, of teaching * Loss::taught_nats, which are added
   float dropout =
       0.0F;  ///< share of numbers dropped, of the embeddings and of what each half of a layer adds
   float label_smoothing = 0.0F;  ///< share of a label that is spread over all classes
@@ -74,6 +78,8 @@ struct Loss {
       0.0;  ///< sum over labels of -log p; of masked patches: of the mean squared error of a patch
   std::int64_t count = 0;    ///< labels (or patches) that counted
   std::int64_t correct = 0;  ///< labels that were the likeliest; 0 for patches
+  double taught_nats =
+      0.0;  ///< sum over Batch::looks of -log of the weight on what should be looked at
 };
 
 /// A network under training. Families: those whose facts training has parts for (`modernbert`, `bert`, `gpt2`,

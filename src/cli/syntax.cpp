@@ -11,6 +11,7 @@
 #include "cli/doctor.h"
 #include "cli/json_writer.h"
 #include "cli/progress.h"
+#include "formats/json.h"
 #include "headscope/error.h"
 #include "headscope/safetensors.h"
 
@@ -69,6 +70,21 @@ void write_text(std::string& out, const Call& call, const doctor::Syntax& found)
               screen.width,
               2) +
          '\n';
+}
+
+/// Names of heads that learned from trees where to look: the model says so itself.
+void say_what_was_taught(const Model& model, std::vector<Role>& roles) {
+  const std::filesystem::path config = model.folder() / "config.json";
+  std::error_code ignored;
+  if (!std::filesystem::exists(config, ignored)) return;
+  const json::Value parsed = json::parse(read_file(config), config.string());
+  const auto taught = parsed.find("taught_heads");
+  if (taught == parsed.end() || !taught->is_object()) return;
+  for (Role& role : roles) {
+    if (!taught->contains(HeadId{role.layer, role.head}.name())) continue;
+    role.en += ", taught";
+    role.ru += ", по разбору";
+  }
 }
 }  // namespace
 
@@ -129,7 +145,9 @@ int syntax(std::span<const std::string> arguments, Lang lang, std::string& out) 
       source +=
           ' ' + std::filesystem::path(words[i]).filename().replace_extension().stem().string();
     }
-    write_roles(roles, doctor::syntax_roles(found, source));
+    std::vector<Role> named = doctor::syntax_roles(found, source);
+    say_what_was_taught(model, named);
+    write_roles(roles, named);
   }
   if (call.json) {
     write_json(out, model.name(), found);

@@ -56,14 +56,14 @@ std::string TrainWatch::line(const RunReport& r) const {
     case Phase::kSteps:
       break;
   }
-  const std::string valid =
-      r.valid_loss < 0.0 ? std::string() : say(lang_, Word::kTrainValid, r.valid_loss);
+  std::string more = r.valid_loss < 0.0 ? "" : say(lang_, Word::kTrainValid, r.valid_loss);
+  if (r.taught > 0.0) more += say(lang_, Word::kTrainTaught, r.taught);
   return say(lang_,
              Word::kTrainStep,
              r.step,
              r.steps,
              r.loss,
-             valid,
+             more,
              r.tokens_per_second,
              duration(r.seconds_left));
 }

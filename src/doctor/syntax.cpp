@@ -48,35 +48,6 @@ std::vector<Pair> pairs_of(const Looked& looked) {
   return pairs;
 }
 
-bool is_of(const conllu::Word& word, std::string_view wanted) {
-  return word.head >= 0 &&
-         (word.relation == wanted || conllu::without_subtype(word.relation) == wanted);
-}
-
-/// The edges of one relation, or for "a>b" the pairs of dependents of one head.
-std::vector<Edge> edges_of(const conllu::Sentence& sentence,
-                           std::string_view wanted,
-                           std::size_t relation) {
-  std::vector<Edge> out;
-  const std::size_t between = wanted.find('>');
-  const auto words = static_cast<std::int32_t>(sentence.words.size());
-  for (std::int32_t w = 0; w < words; ++w) {
-    const conllu::Word& word = sentence.words[static_cast<std::size_t>(w)];
-    if (!is_of(word, wanted.substr(0, between))) continue;
-    if (between == std::string_view::npos) {
-      out.push_back({relation, w, word.head});
-      continue;
-    }
-    for (std::int32_t o = 0; o < words; ++o) {
-      const conllu::Word& other = sentence.words[static_cast<std::size_t>(o)];
-      if (o != w && other.head == word.head && is_of(other, wanted.substr(between + 1))) {
-        out.push_back({relation, w, o});
-      }
-    }
-  }
-  return out;
-}
-
 Looked look(const Model& model, const conllu::Sentence& sentence, const SyntaxOptions& options) {
   Looked out;
   out.sentence = &sentence;
@@ -98,11 +69,11 @@ Looked look(const Model& model, const conllu::Sentence& sentence, const SyntaxOp
     if (word >= 0) seen[static_cast<std::size_t>(word)] = 1;
   }
   for (std::size_t r = 0; r < options.relations.size(); ++r) {
-    for (const Edge& edge : edges_of(sentence, options.relations[r], r)) {
-      const bool aligned = seen[static_cast<std::size_t>(edge.dependent)] != 0 &&
-                           seen[static_cast<std::size_t>(edge.head)] != 0;
+    for (const auto& [dependent, head] : conllu::edges(sentence, options.relations[r])) {
+      const bool aligned = seen[static_cast<std::size_t>(dependent)] != 0 &&
+                           seen[static_cast<std::size_t>(head)] != 0;
       if (aligned) {
-        out.edges.push_back(edge);
+        out.edges.push_back({r, dependent, head});
       } else {
         ++out.unaligned;
       }
@@ -214,19 +185,14 @@ const Edges* Syntax::find(std::string_view relation, Looks looks) const {
 }
 
 std::vector<std::int32_t> align(const conllu::Sentence& sentence, std::span<const Label> labels) {
-  std::vector<std::int32_t> out(labels.size(), -1);
-  std::size_t word = 0;
-  for (std::size_t i = 0; i < labels.size(); ++i) {
-    const Label& label = labels[i];
-    if (label.special || label.begin >= label.end) continue;
-    const auto begin = static_cast<std::size_t>(label.begin);
-    // Tokens come in the order of the text; so do words.
-    while (word < sentence.words.size() && sentence.words[word].end <= begin) ++word;
-    const bool overlaps = word < sentence.words.size() &&
-                          sentence.words[word].begin < static_cast<std::size_t>(label.end);
-    if (overlaps) out[i] = static_cast<std::int32_t>(word);
+  std::vector<conllu::Range> ranges;
+  for (const Label& label : labels) {
+    const bool stands = !label.special && label.begin < label.end;
+    ranges.push_back(stands ? conllu::Range{static_cast<std::size_t>(label.begin),
+                                            static_cast<std::size_t>(label.end)}
+                            : conllu::Range{});
   }
-  return out;
+  return conllu::words_of(sentence, ranges);
 }
 
 std::vector<std::int32_t> strongest_words(const View<const float, 2>& map,

@@ -94,7 +94,9 @@ std::vector<std::int32_t> strongest_words(const View<const float, 2>& map,
                                           std::int32_t words);
 
 /// What heads do well enough to be named by it: for each kind of link the head with the most hits, if they are at least
-/// ten points of a hundred above the best fixed distance, and at least 50 edges were looked at.
+/// ten points of a hundred above the best fixed distance, or no fewer than its hits and half of the edges that lie
+/// elsewhere (where nine in ten adjectives stand right before their noun, ten points are not there to be had); and at
+/// least 50 edges were looked at.
 /// `source` names the data.  Source: Voita 2019 s5.2 (ten points).
 std::vector<Role> syntax_roles(const Syntax& syntax, const std::string& source);
 

@@ -37,13 +37,17 @@ constexpr Name kNames[] = {
 
 std::vector<Role> syntax_roles(const Syntax& syntax, const std::string& source) {
   constexpr double kAbove = 0.10;
+  constexpr double kElsewhere = 0.50;
   constexpr std::int64_t kFew = 50;
   std::vector<Role> roles;
   for (const Name& name : kNames) {
     const Edges* edges = syntax.find(name.relation, name.looks);
     if (edges == nullptr || edges->n < kFew) continue;
     const std::size_t best = edges->best();
-    if (edges->accuracy(best) < edges->baseline() + kAbove) continue;
+    const bool above = edges->accuracy(best) >= edges->baseline() + kAbove;
+    const bool elsewhere = edges->accuracy(best) >= edges->baseline() &&
+                           edges->accuracy_off_offset(best) >= kElsewhere;
+    if (!above && !elsewhere) continue;
     Role role;
     role.layer = static_cast<int>(best) / syntax.heads_per_layer();
     role.head = static_cast<int>(best) % syntax.heads_per_layer();

@@ -168,4 +168,41 @@ std::string_view without_subtype(std::string_view relation) {
   return relation.substr(0, relation.find(':'));
 }
 
+std::vector<Edge> edges(const Sentence& sentence, std::string_view relation) {
+  const auto is_of = [](const Word& word, std::string_view wanted) {
+    return word.head >= 0 && (word.relation == wanted || without_subtype(word.relation) == wanted);
+  };
+  std::vector<Edge> out;
+  const std::size_t between = relation.find('>');
+  const auto words = static_cast<std::int32_t>(sentence.words.size());
+  for (std::int32_t w = 0; w < words; ++w) {
+    const Word& word = sentence.words[static_cast<std::size_t>(w)];
+    if (!is_of(word, relation.substr(0, between))) continue;
+    if (between == std::string_view::npos) {
+      out.push_back({w, word.head});
+      continue;
+    }
+    for (std::int32_t o = 0; o < words; ++o) {
+      const Word& other = sentence.words[static_cast<std::size_t>(o)];
+      if (o != w && other.head == word.head && is_of(other, relation.substr(between + 1)))
+        out.push_back({w, o});
+    }
+  }
+  return out;
+}
+
+std::vector<std::int32_t> words_of(const Sentence& sentence, std::span<const Range> ranges) {
+  std::vector<std::int32_t> out(ranges.size(), -1);
+  std::size_t word = 0;
+  for (std::size_t i = 0; i < ranges.size(); ++i) {
+    const Range& range = ranges[i];
+    if (range.begin >= range.end) continue;
+    // Tokens come in the order of the text; so do words.
+    while (word < sentence.words.size() && sentence.words[word].end <= range.begin) ++word;
+    if (word < sentence.words.size() && sentence.words[word].begin < range.end)
+      out[i] = static_cast<std::int32_t>(word);
+  }
+  return out;
+}
+
 }  // namespace headscope::conllu

@@ -3,6 +3,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -37,5 +38,22 @@ std::vector<Sentence> parse(std::string_view text, std::string_view name);
 
 /// "nsubj" of "nsubj:pass".
 std::string_view without_subtype(std::string_view relation);
+
+/// Words of a sentence, by number, that a relation ties.
+struct Edge {
+  std::int32_t dependent = 0;
+  std::int32_t head = 0;  ///< for a pair "a>b": the second dependent
+};
+
+/// The edges of one relation ("nsubj" also takes "nsubj:pass"; "nsubj:pass" that alone), or for "a>b" the pairs of
+/// dependents of one head.
+std::vector<Edge> edges(const Sentence& sentence, std::string_view relation);
+
+/// For every token the word that it is a piece of, the first that it overlaps; -1 for none. `ranges`: where each
+/// token stands in the sentence's text, in rising order; [0,0) for a special one.
+struct Range {
+  std::size_t begin = 0, end = 0;
+};
+std::vector<std::int32_t> words_of(const Sentence& sentence, std::span<const Range> ranges);
 
 }  // namespace headscope::conllu

@@ -64,6 +64,13 @@ std::uint64_t checksum(const Recipe& recipe, const std::string& key) {
     all +=
         fmt::format(" english {} {} {} {} {}", e.endings, e.stems, e.words, e.functions, e.marks);
   }
+  if (!recipe.from.empty()) all += " from " + recipe.from.filename().string();
+  if (const Teaching& teaching = recipe.teaching; !teaching.trees.empty()) {
+    all += fmt::format(" taught {} {}", teaching.sentences, teaching.weight);
+    for (const TaughtHead& head : teaching.heads)
+      all += fmt::format(" {}.{} {} {}", head.layer, head.head, head.relation, head.back);
+    for (const fs::path& path : teaching.trees) all += path.filename().string() + ' ';
+  }
   for (const double share : recipe.data.shares) all += fmt::format(" {}", share);
   all += recipe.config + key;
   for (const fs::path& path : recipe.data.train) all += path.filename().string() + '\n';
@@ -149,6 +156,7 @@ class Runner {
     r.steps = recipe_.schedule.steps;
     r.tokens = state_.tokens;
     r.loss = state_.running;
+    r.taught = taught_;
     r.valid_loss = state_.valid.empty() ? -1.0 : state_.valid.back().loss;
     if (const double seconds = since(start_); state_.step > first_step_ && seconds > 0.0) {
       r.tokens_per_second = static_cast<double>(state_.tokens - first_tokens_) / seconds;
@@ -190,8 +198,9 @@ class Runner {
   void prepare_model() {
     const auto& training = recipe_.training;
     const std::uint64_t sum = checksum(recipe_, material_.key);
-    trainee_.emplace(checkpoint_ ? Trainee::load(*checkpoint_)
-                                 : Trainee::fresh(material_.config, training.seed));
+    trainee_.emplace(checkpoint_            ? Trainee::load(*checkpoint_)
+                     : recipe_.from.empty() ? Trainee::fresh(material_.config, training.seed)
+                                            : started_from(recipe_.from));
     optimizer_.emplace(trainee_->parameters(),
                        AdamWOptions{.beta1 = training.beta1,
                                     .beta2 = training.beta2,
@@ -221,24 +230,46 @@ class Runner {
     state_.run = checkpoint_ ? store_->resume(record, state_) : store_->begin(record);
   }
 
+  /// The recipe's network with the weights of another model of the same shape.
+  [[nodiscard]] Trainee started_from(const fs::path& from) const {
+    Trainee out = Trainee::fresh(material_.config, recipe_.training.seed);
+    const Trainee other = Trainee::load(from);
+    const auto name_of = [](const Parameter& p) { return p.name + to_string(p.value.shape()); };
+    const bool same =
+        std::ranges::equal(out.parameters(), other.parameters(), {}, name_of, name_of);
+    if (!same) {
+      throw Error(ErrorCode::kUsage,
+                  fmt::format("[{}] expected the weights that [model] and the tokenizer ask for, "
+                              "found those of another network",
+                              from.string()));
+    }
+    for (std::size_t i = 0; i < out.parameters().size(); ++i)
+      out.parameters()[i].value = other.parameters()[i].value.clone();
+    return out;
+  }
+
   void one_step() {
     const auto& training = recipe_.training;
     const auto parts = static_cast<std::uint64_t>(training.accumulate);
     std::vector<Batch> batches;
     std::int64_t labels = 0;
+    std::int64_t looks = 0;
     std::int64_t rows = 0;
     for (std::uint64_t part = 0; part < parts; ++part) {
       batches.push_back(
           material_.train->batch(static_cast<std::uint64_t>(state_.step) * parts + part));
       labels += labels_of(batches.back());
+      looks += batches.back().looks.empty() ? 0 : batches.back().looks.dim(0);
       rows += rows_in(batches.back());
     }
     const double rate = recipe_.schedule.at(state_.step);
     double nats = 0.0;
+    double taught = 0.0;
     std::int64_t correct = 0;
     for (std::uint64_t part = 0; part < parts; ++part) {
       StepOptions how;
       how.scale = 1.0 / static_cast<double>(std::max<std::int64_t>(1, labels));
+      how.teaching = looks > 0 ? recipe_.teaching.weight / static_cast<double>(looks) : 0.0;
       how.dropout = training.dropout;
       how.label_smoothing = training.label_smoothing;
       how.compute = training.compute;
@@ -247,6 +278,11 @@ class Runner {
       const Loss loss = trainee_->step(batches[part], how);
       nats += loss.sum_nats;
       correct += loss.correct;
+      taught += loss.taught_nats;
+    }
+    if (looks > 0) {
+      const double mean = taught / static_cast<double>(looks);
+      taught_ = taught_ == 0.0 ? mean : 0.98 * taught_ + 0.02 * mean;
     }
     double norm = 0.0;
     try {
@@ -346,6 +382,7 @@ class Runner {
   Clock::time_point start_ = Clock::now(), saved_ = start_;
   std::int64_t first_step_ = 0, first_tokens_ = 0, skipped_ = 0, without_effect_ = 0;
   double before_ = 0.0;  // seconds of earlier calls
+  double taught_ = 0.0;  // mean nats of late, for people who watch
 };
 
 }  // namespace

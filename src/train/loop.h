@@ -22,6 +22,7 @@ struct RunReport {
   std::string file;   ///< kTexts: which
   std::int64_t step = 0, steps = 0, tokens = 0;
   double loss = 0.0;               ///< running mean, nats a label
+  double taught = 0.0;             ///< running mean, nats a look; 0 where nothing is taught
   double valid_loss = -1.0;        ///< the last; -1 before the first
   double tokens_per_second = 0.0;  ///< since the run was started or went on
   double seconds_left = 0.0;

@@ -30,7 +30,10 @@ FocusOptions options_of(const AttendPart& part, const Sequences& sequences) {
 
 }  // namespace
 
-Var Tape::attend(Var qkv, const AttendPart& part, const Sequences& sequences) {
+Var Tape::attend(Var qkv,
+                 const AttendPart& part,
+                 const Sequences& sequences,
+                 std::span<const Look> looks) {
   const std::int64_t N = at(qkv).rows;
   const std::int64_t C = part.heads * part.value_width;
   const Var out = make(N, C);
@@ -41,7 +44,11 @@ Var Tape::attend(Var qkv, const AttendPart& part, const Sequences& sequences) {
         FocusOutput{
             {numbers(out), {1, part.heads, N, part.value_width}, {N * C, part.value_width, C, 1}},
             {lse->data(), {1, part.heads, N}}});
-  record([this, a = Attended{qkv, out, lse, &part, sequences}] {
+  if (!looks.empty()) {
+    taught_ +=
+        taught_nats({heads.q, heads.k, {lse->data(), {1, part.heads, N}}, sequences}, part, looks);
+  }
+  record([this, a = Attended{qkv, out, lse, &part, sequences, looks}] {
     attend_back(a);
     release(a.out);
   });
@@ -66,6 +73,14 @@ void Tape::attend_back(const Attended& a) {
   in.lse = {a.lse->data(), {1, part.heads, N}};
   in.dout = as_heads(gradient(a.out));
   focus_backward(in, FocusGradient{back.q, back.k, back.v, {}, {}});
+  if (!a.looks.empty() && options_.teaching != 0.0) {
+    teach_back({heads.q, heads.k, in.lse, a.sequences},
+               part,
+               a.looks,
+               static_cast<float>(options_.teaching),
+               back.q,
+               back.k);
+  }
   rotate(part.rotary, back.turned, a.sequences.positions, Turn::kBack);
   Arena::drop(a.lse);
 }

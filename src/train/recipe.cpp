@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 #include <toml++/toml.h>
 
+#include <charconv>
 #include <cmath>
 #include <limits>
 #include <nlohmann/json.hpp>
@@ -367,6 +368,52 @@ void read_hiding(Table table, Recipe& recipe) {
     throw wrong(table.place(), "masked + replaced of at most 1", "more");
 }
 
+/// "nsubj", "nsubj>iobj", "obj back" under "L.H".
+TaughtHead taught_head(const Table& table, std::string_view key, const toml::node& node) {
+  TaughtHead out;
+  const char* end = key.data() + key.size();
+  const auto [dot, layer_error] = std::from_chars(key.data(), end, out.layer);
+  const bool dotted = layer_error == std::errc() && dot != end && *dot == '.';
+  const auto [rest, head_error] = std::from_chars(dotted ? dot + 1 : end, end, out.head);
+  const auto* relation = node.as_string();
+  if (!dotted || head_error != std::errc() || rest != end || out.layer < 0 || out.head < 0 ||
+      relation == nullptr || relation->get().empty()) {
+    throw wrong(table.place(node),
+                "a head and a relation, \"3.0\" = \"nsubj>iobj\" or \"obj back\"",
+                fmt::format("\"{}\" = {}", key, describe(node)));
+  }
+  constexpr std::string_view kBack = " back";
+  out.relation = relation->get();
+  out.back = out.relation.ends_with(kBack);
+  if (out.back) out.relation.resize(out.relation.size() - kBack.size());
+  return out;
+}
+
+void read_teaching(Table table, const fs::path& folder, Recipe& recipe) {
+  if (!table.given()) return;
+  const bool masked =
+      recipe.objective == Objective::kMasked || recipe.objective == Objective::kMaskedEndings;
+  if (!masked)
+    throw wrong(table.place(), "[teaching] with masked objectives only", "it with another");
+  Teaching& teaching = recipe.teaching;
+  teaching.trees = paths(table, "trees", folder);
+  teaching.without = paths(table, "without", folder);
+  table.integer("sentences", teaching.sentences, 1, 1 << 16);
+  table.number("weight", teaching.weight, 0.0, 1000.0);
+  const Table heads = table.table("heads");
+  if (teaching.trees.empty()) table.missing("trees", "[\"a treebank.conllu\", ...]");
+  if (!heads.given()) table.missing("heads", "{ \"3.0\" = \"nsubj>iobj\", ... }");
+  for (const auto& [key, node] : *table.find("heads")->as_table()) {
+    if (const auto* several = node.as_array()) {
+      for (const toml::node& one : *several)
+        teaching.heads.push_back(taught_head(heads, key.str(), one));
+    } else {
+      teaching.heads.push_back(taught_head(heads, key.str(), node));
+    }
+  }
+  table.finish();
+}
+
 void read_training(Table table, Recipe& recipe) {
   auto& training = recipe.training;
   Schedule& schedule = recipe.schedule;
@@ -460,6 +507,7 @@ Recipe parse_recipe(std::string_view text, const fs::path& path, const fs::path&
     if (*objective == name) recipe.objective = kind;
   }
   const fs::path folder = path.parent_path();
+  if (const auto from = root.text("from")) recipe.from = folder / *from;
   read_model(root, recipe);
   (void)root.find("model");
   Table tokenizer = root.table("tokenizer");
@@ -471,6 +519,7 @@ Recipe parse_recipe(std::string_view text, const fs::path& path, const fs::path&
   read_code(root, recipe);
   read_data(root.table("data"), data.empty() ? folder : data, recipe);
   read_hiding(root.table("hiding"), recipe);
+  read_teaching(root.table("teaching"), data.empty() ? folder : data, recipe);
   read_training(root.table("training"), recipe);
   read_checkpoint(root.table("checkpoint"), recipe);
   root.finish();

@@ -9,6 +9,7 @@
 #include "media/moving.h"
 #include "train/schedule.h"
 #include "train/source.h"
+#include "train/trees.h"
 
 /// Recipes: TOML files that say all that a training run depends on.
 namespace headscope::train {
@@ -30,6 +31,8 @@ struct Recipe {
       config;  ///< [model] as the text of a config.json; vocabulary and special tokens are put in later
   std::string code;  ///< [code] as the text of a media.json; "" : tokens are text
   std::string text;  ///< the recipe as it was read
+  std::filesystem::path
+      from;  ///< a model's folder, whose weights the run begins with; empty: weights by chance
 
   enum class Words { kStems, kUnigram, kBpe, kFile };
   struct {
@@ -52,6 +55,7 @@ struct Recipe {
   } data;
 
   Hiding hiding;
+  Teaching teaching;
 
   struct {
     std::int64_t batch_tokens = 4096;  ///< of a step: whole windows, at least one of each file

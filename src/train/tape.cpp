@@ -24,6 +24,7 @@ void Tape::begin(const StepOptions& options) {
   values_.clear();
   steps_.clear();
   sites_ = 0;
+  taught_ = 0.0;
 }
 
 void Tape::backward() {

@@ -57,6 +57,29 @@ struct AttendPart {
   FocusOptions options;  ///< without cu_seqlens
 };
 
+/// A row that should look at some columns of its sequence, with one head.
+struct Look {
+  std::int32_t head = 0;
+  std::int32_t row = 0, first = 0, last = 0;  ///< rows of the batch; columns [first, last]
+};
+
+/// What weights are made from: queries and keys as they met, and lse.
+struct TaughtRows {
+  View<const float, 4> q, k;  ///< [1,H,N,D], [1,G,N,D]
+  View<const float, 3> lse;   ///< [1,H,N]
+  Sequences sequences;
+};
+
+/// Sum over looks of -log of the weight that the row gives to its columns. Cost 2*T*D flop a look.
+double taught_nats(const TaughtRows& rows, const AttendPart& part, std::span<const Look> looks);
+/// Adds the gradient of weight * taught_nats. Threads: the same bits for any number of them.
+void teach_back(const TaughtRows& rows,
+                const AttendPart& part,
+                std::span<const Look> looks,
+                float weight,
+                const View<float, 4>& dq,
+                const View<float, 4>& dk);
+
 /// What stands in front of patches, and where they are.
 struct PatchesPart {
   std::int64_t sequences = 0, patches = 0;  ///< S, P
@@ -100,8 +123,14 @@ class Tape {
   Var activate(Var x, kernels::Activation kind);
   /// Shapes  [N, 2*F], gates first -> [N,F].
   Var gate(Var x, kernels::Activation kind);
-  /// Rotary turns and focus. Takes the values of qkv over: nobody else may read them.
-  Var attend(Var qkv, const AttendPart& part, const Sequences& sequences);
+  /// Rotary turns and focus. Takes the values of qkv over: nobody else may read them. `looks` are what its heads are
+  /// taught; they must outlive the step.
+  Var attend(Var qkv,
+             const AttendPart& part,
+             const Sequences& sequences,
+             std::span<const Look> looks = {});
+  /// Of all looks since `begin`.
+  [[nodiscard]] double taught() const { return taught_; }
   /// Some rows, in rising order.
   Var pick(Var x, std::span<const std::int32_t> rows);
   /// The mean of rows [begin[s], end[s]).
@@ -178,6 +207,7 @@ class Tape {
     Block* lse;
     const AttendPart* part;
     Sequences sequences;
+    std::span<const Look> looks;
   };
   void attend_back(const Attended& a);
 
@@ -187,6 +217,7 @@ class Tape {
   std::vector<Value> values_;
   std::vector<Step> steps_;
   std::uint64_t sites_ = 0;  // of dropout, counted
+  double taught_ = 0.0;
 };
 
 /// Calls body(first, last) over rows in groups that depend on the shape alone.

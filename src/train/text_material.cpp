@@ -125,6 +125,14 @@ Material text_material(const Recipe& recipe,
     return masked_source(std::move(shares), recipe.hiding, seed, tokenizer.vocabulary_size());
   };
   out.train = source(recipe.data.train, windows_of(recipe), recipe.training.seed, &out.borders);
+  if (!recipe.teaching.trees.empty()) {
+    constexpr std::uint64_t kTrees = 31;  // another order than that of the texts
+    out.train = taught_source(std::move(out.train),
+                              recipe.teaching,
+                              tokenizer,
+                              recipe.data.window,
+                              recipe.training.seed + kTrees);
+  }
   out.config = completed_config(recipe, tokenizer.vocabulary_size());
   if (recipe.data.valid.empty()) return out;
   const std::int64_t each = std::max<std::int64_t>(
@@ -162,7 +170,15 @@ std::string completed_config(const Recipe& recipe, std::int32_t vocabulary) {
                                                         {"eos_token_id", kSeparator},
                                                         {"cls_token_id", kClass},
                                                         {"sep_token_id", kSeparator}};
-  return config_with(recipe, facts);
+  const std::string config = config_with(recipe, facts);
+  if (recipe.teaching.heads.empty()) return config;
+  // A model says of itself what it did not find alone.
+  nlohmann::ordered_json taught = nlohmann::ordered_json::parse(config);
+  for (const TaughtHead& head : recipe.teaching.heads) {
+    taught["taught_heads"][fmt::format("{}.{}", head.layer, head.head)].push_back(
+        head.relation + (head.back ? " back" : ""));
+  }
+  return taught.dump(2);
 }
 
 }  // namespace headscope::train

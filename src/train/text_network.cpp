@@ -69,7 +69,9 @@ class TextNetwork final : public Network {
     }
     Var x = body(tape, batch);
     x = every() ? some(tape, x) : of_sequences(tape, x);
-    return tape.cross_entropy(top(tape, x), out_, wanted_, b_.logit_scale);
+    Loss found = tape.cross_entropy(top(tape, x), out_, wanted_, b_.logit_scale);
+    found.taught_nats = tape.taught();
+    return found;
   }
 
   Tensor logits(Tape& tape, const Batch& batch) override {
@@ -117,6 +119,7 @@ class TextNetwork final : public Network {
   }
 
   void check(const Batch& batch);
+  void check_looks(const Tensor& looks);
   Var body(Tape& tape, const Batch& batch);
 
   // The rows whose labels count.
@@ -162,6 +165,7 @@ class TextNetwork final : public Network {
   std::vector<std::int32_t> place_rows_, type_rows_;
   std::vector<std::int32_t> picked_, wanted_;
   std::vector<Tape::Stretch> stretches_;
+  std::vector<std::vector<Look>> looks_;  // of each layer; empty: none
 };
 
 std::span<const std::int32_t> numbers_of(const Tensor& t,
@@ -225,6 +229,42 @@ void TextNetwork::check(const Batch& batch) {
   }
   sequences_.cu_seqlens = batch.cu_seqlens.view<std::int32_t, 1>();
   sequences_.positions = {positions_.data(), {1, rows_}};
+  check_looks(batch.looks);
+}
+
+void TextNetwork::check_looks(const Tensor& looks) {
+  looks_.clear();
+  if (looks.empty()) return;
+  if (looks.dtype() != DType::kI32 || looks.shape().size() != 2 || looks.dim(1) != 5) {
+    throw Error(ErrorCode::kShape,
+                fmt::format("[train] expected looks i32 [M,5], found {} {}",
+                            name(looks.dtype()),
+                            to_string(looks.shape())));
+  }
+  looks_.resize(layers_->count());
+  const auto from = looks.view<std::int32_t, 2>();
+  const std::int32_t* cu = sequences_.cu_seqlens.data;
+  for (std::int64_t i = 0; i < from.shape[0]; ++i) {
+    const std::int32_t layer = from(i, 0);
+    const Look look{from(i, 1), from(i, 2), from(i, 3), from(i, 4)};
+    const bool there = layer >= 0 && static_cast<std::size_t>(layer) < looks_.size() &&
+                       look.head >= 0 &&
+                       look.head < layers_->heads(static_cast<std::size_t>(layer)) &&
+                       look.row >= 0 && look.row < rows_;
+    const std::int32_t* next =
+        there ? std::upper_bound(cu, cu + sequences_.count() + 1, look.row) : cu + 1;
+    if (!there || look.first < next[-1] || look.last < look.first || look.last >= next[0]) {
+      throw Error(ErrorCode::kRange,
+                  fmt::format("[train] expected looks of a head at columns of the row's sequence, "
+                              "found layer {}, head {}, row {}, columns {} to {}",
+                              layer,
+                              look.head,
+                              look.row,
+                              look.first,
+                              look.last));
+    }
+    looks_[static_cast<std::size_t>(layer)].push_back(look);
+  }
 }
 
 Var TextNetwork::body(Tape& tape, const Batch& batch) {
@@ -234,7 +274,7 @@ Var TextNetwork::body(Tape& tape, const Batch& batch) {
   Var x = tape.embed(rows_, lookups);
   if (embedding_norm_) x = tape.norm(x, *embedding_norm_);
   tape.drop(x);
-  x = layers_->run(tape, x, sequences_);
+  x = layers_->run(tape, x, sequences_, looks_);
   return final_norm_ ? tape.norm(x, *final_norm_) : x;
 }
 

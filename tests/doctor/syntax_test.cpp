@@ -100,6 +100,26 @@ TEST(Syntax, HeadsAreNamedByWhatIsFarAboveTheBaseline) {
   EXPECT_TRUE(syntax_roles(syntax(council(), king()), "few").empty());
 }
 
+TEST(Syntax, ARoleIsTenPointsAboveThePlaceOrHalfOfWhatLiesElsewhere) {
+  Syntax found;
+  found.heads = {2};
+  Edges edges;
+  edges.relation = "amod";
+  edges.n = 1000;
+  edges.offset = 1;
+  edges.n_at_offset = 850;
+  const auto names = [&](std::int64_t hits, std::int64_t off) {
+    edges.hits = {0, hits};
+    edges.hits_off_offset = {0, off};
+    found.edges = {edges};
+    return syntax_roles(found, "trees").size();
+  };
+  EXPECT_EQ(names(950, 10), 1U);  // ten points above
+  EXPECT_EQ(names(949, 74), 0U);
+  EXPECT_EQ(names(860, 75), 1U);  // half of the 150 that lie elsewhere
+  EXPECT_EQ(names(849, 75), 0U);  // but fewer than by place
+}
+
 TEST(Syntax, IsTheSameForAnyNumberOfThreads) {
   const int before = threads();
   set_threads(1);

@@ -14,10 +14,12 @@
 #include "headscope/threads.h"
 #include "headscope/tokenizer.h"
 #include "train/draws.h"
+#include "train/rows.h"
 #include "train/source.h"
 #include "train/stems.h"
 #include "train/text_data.h"
 #include "train/texts.h"
+#include "train/trees.h"
 #include "train/vocabulary.h"
 
 namespace headscope::train {
@@ -330,6 +332,94 @@ TEST_F(Texts, EnglishWordsAreHiddenAsTheirOwnSharesSay) {
     }
   }
   EXPECT_GT(hidden, 100);
+}
+
+// "Мастеру" and "мастера" are two tokens each here; the king gives, the master receives.
+constexpr const char* kTrees = R"(# sent_id = one
+1	Король	король	NOUN	_	_	2	nsubj	_	_
+2	дал	дать	VERB	_	_	0	root	_	_
+3	мастеру	мастер	NOUN	_	_	2	iobj	_	_
+4	завод	завод	NOUN	_	_	2	obj	_	SpaceAfter=No
+5	.	.	PUNCT	_	_	2	punct	_	_
+
+# sent_id = two
+1	Театр	театр	NOUN	_	_	2	nsubj	_	_
+2	видел	видеть	VERB	_	_	0	root	_	_
+3	мастера	мастер	NOUN	_	_	2	obj	_	SpaceAfter=No
+4	.	.	PUNCT	_	_	2	punct	_	_
+
+)";
+
+class Trees : public Texts {
+ protected:
+  Trees() { write_file(scratch_ / "a.conllu", std::string_view(kTrees)); }
+  std::unique_ptr<Source> taught(const Teaching& teaching, std::int64_t longest = 64) {
+    auto data = std::make_shared<const TextData>(read(options(true, 30)));
+    auto base = masked_source({{data, 2}}, {}, 11, tokenizer_.vocabulary_size());
+    return taught_source(std::move(base), teaching, tokenizer_, longest, 5);
+  }
+  /// The letters of rows [first, last] of a batch.
+  std::string letters(const Batch& batch, std::int32_t first, std::int32_t last) {
+    std::string out;
+    for (std::int32_t i = first; i <= last; ++i) {
+      std::string token =
+          tokenizer_.token_of(batch.ids.span<std::int32_t>()[static_cast<std::size_t>(i)]);
+      out += token.starts_with("##") ? token.substr(2) : token;
+    }
+    return out;
+  }
+};
+
+TEST_F(Trees, EveryTokenOfAWordIsToLookAtAllOfTheOther) {
+  Teaching teaching;
+  teaching.trees = {scratch_ / "a.conllu"};
+  teaching.heads = {{3, 1, "nsubj>iobj", false}, {2, 0, "obj", true}};
+  teaching.sentences = 3;
+  const auto source = taught(teaching);
+  std::set<std::string> seen;
+  for (std::uint64_t n = 0; n < 6; ++n) {
+    const Batch batch = source->batch(n);
+    const auto looks = batch.looks.view<std::int32_t, 2>();
+    const auto cu = batch.cu_seqlens.span<std::int32_t>();
+    ASSERT_EQ(cu.size(), 2U + 3U + 1U);  // two windows, three sentences
+    ASSERT_EQ(cu.back(), batch.ids.size());
+    EXPECT_EQ(batch.labels.size(), batch.ids.size());
+    for (std::int64_t i = 0; i < looks.shape[0]; ++i) {
+      // The word around the row, and the columns it should look at.
+      std::int32_t row = looks(i, 2);
+      EXPECT_GE(row, cu[2]) << "only sentences of trees teach";
+      EXPECT_EQ(batch.labels.span<std::int32_t>()[static_cast<std::size_t>(row)], kNoLabel);
+      seen.insert(std::to_string(looks(i, 0)) + '.' + std::to_string(looks(i, 1)) + ' ' +
+                  letters(batch, row, row) + ">" + letters(batch, looks(i, 3), looks(i, 4)));
+    }
+  }
+  // Of every token of the word that looks at whole words: all pieces of "мастеру", not its stem alone.
+  bool giver = false;
+  bool thing = false;
+  for (const std::string& look : seen) {
+    giver |= look.starts_with("3.1 ") && look.ends_with(">мастеру");
+    thing |= look.starts_with("2.0 ") && (look.ends_with(">завод") || look.ends_with(">мастера"));
+    EXPECT_TRUE(look.ends_with(">мастеру") || look.ends_with(">завод") ||
+                look.ends_with(">мастера"))
+        << look;
+  }
+  EXPECT_TRUE(giver && thing);
+}
+
+TEST_F(Trees, WhatTestsWillAskIsLeftOutAndNothingToTeachIsAnError) {
+  write_file(scratch_ / "test.conllu",
+             std::string_view(kTrees).substr(0, std::string_view(kTrees).find("# sent_id = two")));
+  Teaching teaching;
+  teaching.trees = {scratch_ / "a.conllu"};
+  teaching.without = {scratch_ / "test.conllu"};
+  teaching.heads = {{0, 0, "nsubj>iobj", false}};
+  EXPECT_THROW((void)taught(teaching), Error);  // only the first sentence holds one
+  teaching.heads[0].relation = "obj";
+  const Batch batch = taught(teaching)->batch(0);
+  const auto looks = batch.looks.view<std::int32_t, 2>();
+  for (std::int64_t i = 0; i < looks.shape[0]; ++i)
+    EXPECT_EQ(letters(batch, looks(i, 3), looks(i, 4)), "видел");
+  EXPECT_THROW((void)taught(teaching, 4), Error);  // too long, all of them
 }
 
 }  // namespace

@@ -52,6 +52,8 @@ struct Reference::Facts {
 
   // What one evaluation reads.
   mutable const Numbers* at = nullptr;
+  mutable const Tensor* looks = nullptr;
+  mutable double taught = 0.0;  // sum over looks of -log of the weight where it should be
 
   [[nodiscard]] const std::vector<double>* find(const std::string& name) const {
     if (const auto found = at->find(name); found != at->end()) return &found->second;
@@ -121,7 +123,8 @@ struct Reference::Facts {
                             Rows k,
                             const Rows& v,
                             const AttentionFacts& a,
-                            const std::vector<std::int64_t>& cu) const {
+                            const std::vector<std::int64_t>& cu,
+                            std::int64_t layer) const {
     const Rotary rotary = a.rope.style == Rotary::Style::kNone ? Rotary() : a.rope.at(1);
     Rows z(q.n, a.heads * a.value_width);
     const double scale =
@@ -135,6 +138,7 @@ struct Reference::Facts {
         for (std::int64_t h = 0; h < a.heads; ++h) {
           const std::int64_t g = h / (a.heads / a.groups);
           double sum = 0.0;
+          std::vector<double> weights(static_cast<std::size_t>(q.n));
           std::vector<double> mixed(static_cast<std::size_t>(a.value_width));
           for (std::int64_t j = cu[s]; j < cu[s + 1]; ++j) {
             if (a.causal && j > i) continue;
@@ -145,11 +149,20 @@ struct Reference::Facts {
               score += q(i, h * a.width + d) * k(j, g * a.width + d);
             const double weight = std::exp(scale * score);
             sum += weight;
+            weights[static_cast<std::size_t>(j)] = weight;
             for (std::int64_t d = 0; d < a.value_width; ++d)
               mixed[static_cast<std::size_t>(d)] += weight * v(j, g * a.value_width + d);
           }
           for (std::int64_t d = 0; d < a.value_width; ++d)
             z(i, h * a.value_width + d) = mixed[static_cast<std::size_t>(d)] / sum;
+          for (std::int64_t m = 0; looks != nullptr && m < looks->dim(0); ++m) {
+            const auto look = looks->view<std::int32_t, 2>();
+            if (look(m, 0) != layer || look(m, 1) != h || look(m, 2) != i) continue;
+            double mass = 0.0;
+            for (std::int64_t j = look(m, 3); j <= look(m, 4); ++j)
+              mass += weights[static_cast<std::size_t>(j)] / sum;
+            taught -= std::log(mass);
+          }
         }
       }
     }
@@ -164,7 +177,8 @@ struct Reference::Facts {
     return y;
   }
 
-  void layer(Rows& x, const LayerFacts& f, const std::vector<std::int64_t>& cu) const {
+  void layer(Rows& x, std::int64_t l, const std::vector<std::int64_t>& cu) const {
+    const LayerFacts& f = b.layers[static_cast<std::size_t>(l)];
     const AttentionFacts& a = f.attention;
     const bool turned = b.matrices == Linear::Layout::kInOut;
     const auto normed = [&](Rows rows, const std::string& name) {
@@ -188,7 +202,7 @@ struct Reference::Facts {
       k = columns(all, Q, K);
       v = columns(all, Q + K, V);
     }
-    const Rows z = attend(q, k, v, a, cu);
+    const Rows z = attend(q, k, v, a, cu, l);
     join(x, linear(z, f.prefix + a.output, b.width, turned));
     x = normed(std::move(x), f.attention_norms.over);
     join(x, think(normed(x, f.mlp_norms.before), f, turned));
@@ -268,7 +282,7 @@ struct Reference::Facts {
     if (b.types > 0) look_up(x, b.type_embeddings + ".weight", batch.type_ids.span<std::int32_t>());
     const auto eps = static_cast<double>(b.norm.eps);
     norm(x, b.embedding_norm, b.norm.kind, eps);
-    for (const LayerFacts& f : b.layers) layer(x, f, cu);
+    for (std::int64_t l = 0; l < std::ssize(b.layers); ++l) layer(x, l, cu);
     norm(x, b.final_norm, b.norm.kind, eps);
     const auto head = std::ranges::find_if(
         b.heads_on_top, [&](const auto& h) { return architecture.ends_with(h.architecture); });
@@ -355,7 +369,7 @@ struct Reference::Facts {
       }
       if (t + 1 == T) cu.push_back(i + 1);
     }
-    for (const LayerFacts& f : b.layers) layer(x, f, cu);
+    for (std::int64_t l = 0; l < std::ssize(b.layers); ++l) layer(x, l, cu);
     norm(x, b.final_norm, b.norm.kind, static_cast<double>(b.norm.eps));
     double sum = 0.0;
     if (vision->top.classifiers.empty()) {
@@ -395,8 +409,11 @@ Reference::~Reference() = default;
 
 double Reference::loss(const Numbers& parameters, const Batch& batch, double smoothing) const {
   facts_->at = &parameters;
+  facts_->looks = batch.looks.empty() ? nullptr : &batch.looks;
+  facts_->taught = 0.0;
   return facts_->vision ? facts_->pictures(batch, smoothing) : facts_->text(batch, smoothing);
 }
+double Reference::taught() const { return facts_->taught; }
 
 }  // namespace headscope::train::testing
 
@@ -414,10 +431,30 @@ Numbers in_double(const Trainee& trainee) {
   return out;
 }
 
+// Looks of two layers and four heads by chance, some rows twice: at a few columns up to the row itself, which every
+// kind of attention sees.
+Tensor some_looks(const Batch& batch, unsigned seed) {
+  std::mt19937 generator(seed);
+  std::vector<std::int32_t> looks;
+  const auto cu = batch.cu_seqlens.span<std::int32_t>();
+  for (std::size_t s = 0; s + 1 < cu.size(); ++s) {
+    for (std::int32_t i = cu[s]; i < cu[s + 1]; ++i) {
+      const auto by_chance = [&](unsigned n) { return static_cast<std::int32_t>(generator() % n); };
+      const std::int32_t first = std::max(cu[s], i - by_chance(4));
+      const std::int32_t last = std::max(first, i - by_chance(2));
+      for (const std::int32_t x : {by_chance(2), by_chance(4), i, first, last}) looks.push_back(x);
+    }
+  }
+  const auto n = std::ssize(looks);
+  Tensor out(DType::kI32, {n / 5, 5});
+  std::copy(looks.begin(), looks.end(), out.span<std::int32_t>().begin());
+  return out;
+}
+
 // Law: the derivative of the loss along any direction is what the gradients say, for each parameter by itself.
 // The step is that of central differences in double; the tolerance is f32 rounding of sums as long as the network is
 // deep.
-void check(const Tiny& tiny, unsigned seed, float smoothing) {
+void check(const Tiny& tiny, unsigned seed, float smoothing, double teaching = 0.0) {
   SCOPED_TRACE(tiny.name + " with seed " + std::to_string(seed));
   Trainee trainee = Trainee::fresh(tiny.config, seed);
   std::mt19937 generator(seed);
@@ -426,14 +463,18 @@ void check(const Tiny& tiny, unsigned seed, float smoothing) {
     for (float& x : p.value.span<float>()) x += static_cast<float>(0.1 * normal(generator));
   }
   const Reference reference(tiny.config);
-  const Batch batch = testing::batch_for(trainee, seed);
+  Batch batch = testing::batch_for(trainee, seed);
+  if (teaching > 0.0) batch.looks = some_looks(batch, seed);
   const double scale = 0.5;
-  const Loss loss = trainee.step(batch, {.scale = scale, .label_smoothing = smoothing});
+  const Loss loss =
+      trainee.step(batch, {.scale = scale, .teaching = teaching, .label_smoothing = smoothing});
   Numbers at = in_double(trainee);
   const auto expected_loss = [&] {
-    return reference.loss(at, batch, static_cast<double>(smoothing));
+    const double nats = reference.loss(at, batch, static_cast<double>(smoothing));
+    return scale * nats + teaching * reference.taught();
   };
-  ASSERT_NEAR(loss.sum_nats, expected_loss(), 1e-4 * std::abs(loss.sum_nats));
+  const double found = scale * loss.sum_nats + teaching * loss.taught_nats;
+  ASSERT_NEAR(found, expected_loss(), 1e-4 * std::abs(found));
   double whole = 0.0;  // the largest gradient of any parameter: what zero is measured by
   for (const Parameter& p : trainee.parameters()) {
     double squares = 0.0;
@@ -465,13 +506,20 @@ void check(const Tiny& tiny, unsigned seed, float smoothing) {
       difference += side * expected_loss() / (2.0 * step);
     }
     at[p.name] = middle;
-    EXPECT_NEAR(along, scale * difference, 1e-4 * std::sqrt(norm) + 2e-6 * whole) << p.name;
+    EXPECT_NEAR(along, difference, 1e-4 * std::sqrt(norm) + 2e-6 * whole) << p.name;
   }
 }
 
 TEST(Gradients, EqualFiniteDifferencesOfTheReference) {
   for (const Tiny& tiny : testing::tiny_models()) {
     for (unsigned seed = 1; seed <= 2; ++seed) check(tiny, seed, seed == 2 ? 0.1F : 0.0F);
+  }
+}
+
+TEST(Gradients, OfTaughtHeadsEqualFiniteDifferencesOfTheReference) {
+  for (const Tiny& tiny : testing::tiny_models()) {
+    if (Trainee::fresh(tiny.config, 1).vocabulary() == 0) continue;
+    for (unsigned seed = 1; seed <= 2; ++seed) check(tiny, seed, 0.0F, seed == 2 ? 3.0 : 0.3);
   }
 }
 

@@ -99,6 +99,28 @@ TEST(Recipe, ErrorsSayWhereAndWhatWasExpected) {
             std::string::npos);
 }
 
+TEST(Recipe, SaysWhatHeadsAreTaught) {
+  const std::string teaching =
+      "[teaching]\ntrees = [\"a.conllu\"]\nheads = { \"3.1\" = \"nsubj>iobj\", \"2.0\" = "
+      "[\"obj back\", \"iobj\"] }\n[training]";
+  const Recipe recipe = parse_recipe(with("[training]", teaching), "dir/r.toml");
+  ASSERT_EQ(recipe.teaching.heads.size(), 3U);
+  EXPECT_EQ(recipe.teaching.trees.at(0), "dir/a.conllu");
+  for (const TaughtHead& head : recipe.teaching.heads) {
+    EXPECT_EQ(head.layer, head.relation == "nsubj>iobj" ? 3 : 2);
+    EXPECT_EQ(head.back, head.relation == "obj");
+  }
+  const auto taught = [](const std::string& text) {
+    return complaint(with("[training]", "[teaching]\n" + text + "\n[training]"));
+  };
+  EXPECT_NE(taught("trees = [\"a\"]").find("heads = "), std::string::npos);
+  EXPECT_NE(taught("heads = {\"1.0\" = \"obj\"}").find("trees = "), std::string::npos);
+  EXPECT_NE(taught("trees = [\"a\"]\nheads = {\"1-0\" = \"obj\"}").find("expected a head and a"),
+            std::string::npos);
+  EXPECT_NE(taught("trees = [\"a\"]\nheads = {\"1.0\" = 3}").find("expected a head and a"),
+            std::string::npos);
+}
+
 TEST(Recipe, ThoseThatShipCanBeRead) {
   const Recipe tale = load_recipe(std::string(HEADSCOPE_SOURCE_DIR) + "/models/tale/recipe.toml");
   EXPECT_EQ(tale.name, "tale");

@@ -22,6 +22,8 @@ class Reference {
 
   /// Loss::sum_nats.
   [[nodiscard]] double loss(const Numbers& parameters, const Batch& batch, double smoothing) const;
+  /// Loss::taught_nats of the last call.
+  [[nodiscard]] double taught() const;
 
  private:
   struct Facts;

@@ -1,4 +1,5 @@
 // Whole runs of tiny recipes: stopped and resumed, at other numbers of threads, refused.
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -160,6 +161,48 @@ TEST_F(Runs, WhatItLeavesIsAModelThatLoadsAndHasLearnt) {
   EXPECT_EQ(sighting.layers.size(), 2U);
   EXPECT_GT(result.borders.kept, 0);
   EXPECT_TRUE(fs::exists(scratch_ / "model" / "tokenizer_config.json"));
+}
+
+// Adjectives are taught to look at their nouns: in the texts' own grammar, "старый корол ...".
+TEST_F(Runs, TaughtHeadsLearnFromTreesAndTheModelSaysSo) {
+  std::string trees;
+  const char* adjectives[] = {"Старый", "Молодого", "Умному", "Добрым"};
+  const char* nouns[] = {"король", "принца", "мастеру", "соколом"};
+  for (int i = 0; i < 4; ++i) {
+    trees += fmt::format("1\t{}\t_\tADJ\t_\t_\t3\tamod\t_\t_\n", adjectives[i]);
+    trees += "2\tв\t_\tADP\t_\t_\t3\tcase\t_\t_\n";
+    trees += fmt::format("3\t{}\t_\tNOUN\t_\t_\t0\troot\t_\t_\n\n", nouns[i]);
+  }
+  write_file(scratch_ / "trees.conllu", std::string_view(trees));
+  const std::string teaching =
+      "[teaching]\ntrees = [\"trees.conllu\"]\nsentences = 4\nheads = { \"0.1\" = \"amod\" }\n";
+  std::string text = kEndings;
+  text.insert(text.find("[training]"), teaching);
+  double last = 0.0;
+  RunOptions o = options("taught");
+  o.report = [&](const RunReport& r) { last = r.taught; };
+  (void)run_recipe(recipe(text), o);
+  EXPECT_GT(last, 0.0);
+  EXPECT_NE(read_file(o.folder / "config.json").find("taught_heads"), std::string::npos);
+  EXPECT_EQ(Model::load(o.folder).heads(), 4);
+
+  // Another run begins with its weights and goes on learning; one of another width does not.
+  text.insert(0, "from = \"taught\"\n");
+  const double before = last;
+  RunOptions on = options("on");
+  on.tokenizer = o.folder / "tokenizer.json";
+  on.report = o.report;
+  (void)run_recipe(recipe(text), on);
+  EXPECT_LT(last, 0.8 * before);
+  text.replace(text.find("hidden_size = 32"), 16, "hidden_size = 16");
+  RunOptions other = options("other");
+  other.tokenizer = on.tokenizer;
+  try {
+    (void)run_recipe(recipe(text), other);
+    FAIL() << "another width";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code(), ErrorCode::kUsage);
+  }
 }
 
 TEST_F(Runs, ACausalModelLearnsFromTextToo) {
