@@ -2,6 +2,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cmath>
 #include <nlohmann/json.hpp>
 #include <utility>
 
@@ -51,8 +52,13 @@ Pictures read(const std::vector<fs::path>& paths) {
 /// Each picture once before any comes again, in another order every time; in training moved and mirrored by chance.
 class PictureSource final : public Source {
  public:
-  PictureSource(Pictures pictures, std::int64_t each, std::uint64_t seed, const Change& change)
-      : pictures_(std::move(pictures)), each_(each), seed_(seed), change_(change) {}
+  /// Batches from `still` on hold the pictures as they are.
+  PictureSource(Pictures pictures,
+                std::int64_t each,
+                std::uint64_t seed,
+                const Change& change,
+                std::uint64_t still)
+      : pictures_(std::move(pictures)), each_(each), seed_(seed), change_(change), still_(still) {}
 
   [[nodiscard]] Batch batch(std::uint64_t n) const override {
     const auto all = static_cast<std::uint64_t>(pictures_.count);
@@ -65,6 +71,7 @@ class PictureSource final : public Source {
       const std::uint64_t picture = shuffled(i % all, all, draw(seed_, 0, i / all));
       draw_picture(static_cast<std::int64_t>(picture),
                    draw(seed_ + 1, i),
+                   n < still_ ? change_ : Change{},
                    &out.pixels.view<float, 4>()(s, 0, 0, 0));
       out.labels.span<std::int32_t>()[static_cast<std::size_t>(s)] = classes[picture];
     }
@@ -76,16 +83,19 @@ class PictureSource final : public Source {
 
  private:
   /// As numbers from -1 to 1; what comes in from beyond the edge is black.
-  void draw_picture(std::int64_t picture, std::uint64_t chance, float* to) const {
+  void draw_picture(std::int64_t picture,
+                    std::uint64_t chance,
+                    const Change& change,
+                    float* to) const {
     const std::int64_t H = pictures_.height;
     const std::int64_t W = pictures_.width;
     const auto step = [&](std::uint64_t which) {
-      const auto places = static_cast<std::uint64_t>(2 * change_.shift + 1);
-      return static_cast<std::int64_t>(below(draw(chance, which), places)) - change_.shift;
+      const auto places = static_cast<std::uint64_t>(2 * change.shift + 1);
+      return static_cast<std::int64_t>(below(draw(chance, which), places)) - change.shift;
     };
     const std::int64_t down = step(0);
     const std::int64_t right = step(1);
-    const bool mirrored = change_.mirror && (draw(chance, 2) & 1U) != 0;
+    const bool mirrored = change.mirror && (draw(chance, 2) & 1U) != 0;
     const std::uint8_t* from = pictures_.grey.span<std::uint8_t>().data() + picture * H * W;
     for (std::int64_t y = 0; y < H; ++y) {
       for (std::int64_t x = 0; x < W; ++x) {
@@ -102,6 +112,7 @@ class PictureSource final : public Source {
   std::int64_t each_;
   std::uint64_t seed_;
   Change change_;
+  std::uint64_t still_;
 };
 
 std::int64_t number(const nlohmann::ordered_json& config, const char* key, std::int64_t otherwise) {
@@ -156,8 +167,14 @@ Material picture_material(const Recipe& recipe, const fs::path& folder) {
   write_preprocessor(folder, pictures.height, pictures.width);
   const auto& training = recipe.training;
   const std::int64_t each = training.batch_tokens / training.accumulate / out.picture_rows;
-  out.train = std::make_unique<PictureSource>(
-      std::move(pictures), std::max<std::int64_t>(1, each), training.seed, recipe.data.change);
+  const auto changed = static_cast<std::uint64_t>(
+      std::llround((1.0 - recipe.data.still) * static_cast<double>(recipe.schedule.steps)));
+  out.train =
+      std::make_unique<PictureSource>(std::move(pictures),
+                                      std::max<std::int64_t>(1, each),
+                                      training.seed,
+                                      recipe.data.change,
+                                      changed * static_cast<std::uint64_t>(training.accumulate));
   if (recipe.data.valid.empty()) return out;
   pictures = read(recipe.data.valid);
   (void)rows_of(config, pictures);
@@ -165,8 +182,7 @@ Material picture_material(const Recipe& recipe, const fs::path& folder) {
   std::int64_t part = std::min<std::int64_t>(100, pictures.count);
   while (pictures.count % part != 0) --part;
   constexpr std::uint64_t kValidSeed = 2024;
-  out.valid =
-      std::make_unique<PictureSource>(std::move(pictures), part, kValidSeed, Change{0, false});
+  out.valid = std::make_unique<PictureSource>(std::move(pictures), part, kValidSeed, Change{}, 0);
   return out;
 }
 

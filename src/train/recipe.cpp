@@ -298,6 +298,7 @@ void read_data(Table table, const fs::path& folder, Recipe& recipe) {
   if (recipe.objective == Objective::kPictures) {
     table.integer("shift", data.change.shift, 0, 64);
     table.truth("mirror", data.change.mirror);
+    table.number("still", data.still, 0.0, 1.0);
     data.shares = {1.0};
     data.window = 1;
   } else if (recipe.objective == Objective::kTunes) {

@@ -47,6 +47,7 @@ struct Recipe {
         shares;                 ///< of the windows of a batch, one a file of `train`; they sum to 1
     std::int64_t window = 64;   ///< tokens of a sequence, [CLS] and [SEP] included
     Change change;              ///< of pictures
+    double still = 0.0;         ///< share of the steps, at the end, whose pictures are as they are
     int transpose = 0;          ///< tunes: by chance up or down by at most so many semitones
     double held = 0.2;          ///< tables: of each the last rows, kept for validation
     std::int64_t horizon = 32;  ///< tables: numbers to foretell, in validation

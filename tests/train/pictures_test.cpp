@@ -2,8 +2,11 @@
 #include <gtest/gtest.h>
 #include <zlib.h>
 
+#include <algorithm>
 #include <cmath>
+#include <set>
 #include <string>
+#include <vector>
 
 #include "formats/idx.h"
 #include "formats/scratch.h"
@@ -131,6 +134,34 @@ TEST(Pictures, EachComesOnceAPassInAnotherOrder) {
     same = same && first.pixels.span<float>()[i] == later.pixels.span<float>()[i];
   }
   EXPECT_FALSE(same);
+}
+
+TEST(Pictures, InTheLastStepsTheyAreAsTheyAre) {
+  const Scratch scratch;
+  write_pictures(scratch.path(), 32);
+  std::string text = kRecipe;
+  text.replace(text.find("shift = 1"), 9, "shift = 2\nmirror = true\nstill = 0.25");
+  const Recipe recipe = parse_recipe(text, scratch / "recipe.toml");  // of 40 steps
+  const Material material = picture_material(recipe, scratch.path());
+  const auto pictures_of = [](const Batch& batch) {
+    std::set<std::vector<float>> out;
+    const auto pixels = batch.pixels.span<float>();
+    for (std::size_t i = 0; i < pixels.size(); i += 64)
+      out.emplace(pixels.begin() + static_cast<std::ptrdiff_t>(i),
+                  pixels.begin() + static_cast<std::ptrdiff_t>(i + 64));
+    return out;
+  };
+  std::set<std::vector<float>> originals;
+  for (std::uint64_t n = 0; n < material.valid->pass(); ++n)
+    originals.merge(pictures_of(material.valid->batch(n)));
+  const auto strange = [&](std::uint64_t n) {
+    const auto seen = pictures_of(material.train->batch(n));
+    return std::count_if(
+        seen.begin(), seen.end(), [&](const auto& p) { return !originals.contains(p); });
+  };
+  EXPECT_GT(strange(29), 8);
+  EXPECT_EQ(strange(30), 0);
+  EXPECT_EQ(strange(39), 0);
 }
 
 TEST(Pictures, ARunLearnsAndItsModelSees) {
