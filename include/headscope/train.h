@@ -60,7 +60,8 @@ struct StepOptions {
   bool train = true;  ///< false: the loss alone, without dropout
   double scale =
       1.0;  ///< gradients are those of scale * Loss::sum_nats: 1 / labels in the whole step for a mean
-  double teaching = 0.0;  ///< likewise, of teaching * Loss::taught_nats, which are added
+  /// Likewise, of teaching * Loss::taught_nats, which are added. A batch that asks for no label teaches nothing.
+  double teaching = 0.0;
   float dropout =
       0.0F;  ///< share of numbers dropped, of the embeddings and of what each half of a layer adds
   float label_smoothing = 0.0F;  ///< share of a label that is spread over all classes

@@ -16,6 +16,7 @@ struct BuiltIn {
   Word what;  // it is for
 };
 constexpr BuiltIn kBuiltIn[] = {{"tale", Word::kModelTale},
+                                {"tale-taught", Word::kModelTaught},
                                 {"planted", Word::kModelPlanted},
                                 {"glimpse", Word::kModelGlimpse},
                                 {"chorale", Word::kModelChorale},

@@ -72,16 +72,27 @@ void write_text(std::string& out, const Call& call, const doctor::Syntax& found)
          '\n';
 }
 
-/// Names of heads that learned from trees where to look: the model says so itself.
+/// Whether the model says of itself that this head learned from trees to follow the role's relation.
+bool was_taught(const json::Value& taught, const Role& role, const doctor::RoleName& name) {
+  const auto head = taught.find(HeadId{role.layer, role.head}.name());
+  if (head == taught.end() || !head->is_array()) return false;
+  const std::string wanted =
+      std::string(name.relation) + (name.looks == Looks::kAtDependent ? " back" : "");
+  return std::any_of(head->begin(), head->end(), [&](const json::Value& one) {
+    return one.is_string() && one.get<std::string>() == wanted;
+  });
+}
+
 void say_what_was_taught(const Model& model, std::vector<Role>& roles) {
   const std::filesystem::path config = model.folder() / "config.json";
   std::error_code ignored;
   if (!std::filesystem::exists(config, ignored)) return;
-  const json::Value parsed = json::parse(read_file(config), config.string());
+  const json::Value parsed = json::parse(read_file(config, std::size_t{16} << 20), config.string());
   const auto taught = parsed.find("taught_heads");
   if (taught == parsed.end() || !taught->is_object()) return;
   for (Role& role : roles) {
-    if (!taught->contains(HeadId{role.layer, role.head}.name())) continue;
+    const doctor::RoleName* name = doctor::role_name(role.en);
+    if (name == nullptr || !was_taught(*taught, role, *name)) continue;
     role.en += ", taught";
     role.ru += ", по разбору";
   }

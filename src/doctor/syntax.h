@@ -93,9 +93,20 @@ std::vector<std::int32_t> strongest_words(const View<const float, 2>& map,
                                           std::span<const std::int32_t> word_of,
                                           std::int32_t words);
 
+/// How a role is called that follows a relation.
+struct RoleName {
+  const char* relation;
+  Looks looks;
+  const char* letter;
+  const char* en;
+  const char* ru;
+};
+/// The one with this English name; nullptr: none.
+const RoleName* role_name(std::string_view en);
+
 /// What heads do well enough to be named by it: for each kind of link the head with the most hits, if they are at least
-/// ten points of a hundred above the best fixed distance, or no fewer than its hits and half of the edges that lie
-/// elsewhere (where nine in ten adjectives stand right before their noun, ten points are not there to be had); and at
+/// ten points of a hundred above the best fixed distance, or no fewer than the hits of that distance and half of at
+/// least 50 edges that lie elsewhere (where nine in ten adjectives stand right before their noun, ten points are not there to be had); and at
 /// least 50 edges were looked at.
 /// `source` names the data.  Source: Voita 2019 s5.2 (ten points).
 std::vector<Role> syntax_roles(const Syntax& syntax, const std::string& source);

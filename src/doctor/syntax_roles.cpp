@@ -1,18 +1,13 @@
 // Names for heads from their scores on treebanks.
+#include <algorithm>
+#include <iterator>
+
 #include "doctor/syntax.h"
 
 namespace headscope::doctor {
 
 namespace {
-struct Name {
-  const char* relation;
-  Looks looks;
-  const char* letter;
-  const char* en;
-  const char* ru;
-};
-
-constexpr Name kNames[] = {
+constexpr RoleName kNames[] = {
     {"nsubj>iobj", Looks::kAtHead, "W", "who to whom", "кто кому"},
     {"nsubj>iobj", Looks::kAtDependent, "W", "to whom, from whom", "кому от кого"},
     {"nsubj>obj", Looks::kAtHead, "O", "who to what", "кто что"},
@@ -35,17 +30,24 @@ constexpr Name kNames[] = {
 };
 }  // namespace
 
+const RoleName* role_name(std::string_view en) {
+  const auto* found =
+      std::ranges::find_if(kNames, [&](const RoleName& name) { return en == name.en; });
+  return found == std::end(kNames) ? nullptr : found;
+}
+
 std::vector<Role> syntax_roles(const Syntax& syntax, const std::string& source) {
   constexpr double kAbove = 0.10;
   constexpr double kElsewhere = 0.50;
   constexpr std::int64_t kFew = 50;
   std::vector<Role> roles;
-  for (const Name& name : kNames) {
+  for (const RoleName& name : kNames) {
     const Edges* edges = syntax.find(name.relation, name.looks);
     if (edges == nullptr || edges->n < kFew) continue;
     const std::size_t best = edges->best();
     const bool above = edges->accuracy(best) >= edges->baseline() + kAbove;
     const bool elsewhere = edges->accuracy(best) >= edges->baseline() &&
+                           edges->n - edges->n_at_offset >= kFew &&
                            edges->accuracy_off_offset(best) >= kElsewhere;
     if (!above && !elsewhere) continue;
     Role role;

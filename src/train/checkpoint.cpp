@@ -158,7 +158,7 @@ void save_checkpoint(const fs::path& folder,
                      const AdamW& optimizer,
                      const RunState& state) {
   const std::string name = fmt::format("{}{:08}", kPrefix, state.step);
-  // One of this step is what this run went on from: it holds equal numbers, and is whole.
+  // One of this step is what this run went on from: it is whole, and its weights and moments are equal.
   if (!fs::exists(folder / name)) write_checkpoint(folder, name, trainee, optimizer, state);
   std::vector<fs::path> older;
   for (const fs::directory_entry& entry : fs::directory_iterator(folder)) {

@@ -131,9 +131,6 @@ Var Layers::run(Tape& tape,
   for (std::size_t l = 0; l < layers_.size(); ++l) {
     const Layer& layer = layers_[l];
     const std::span<const Look> taught = looks.empty() ? std::span<const Look>() : looks[l];
-    const FocusOptions& o = layer.attend.options;
-    refuse(!taught.empty() && (o.softcap > 0.0F || o.slopes.data != nullptr),
-           "taught heads whose scores are capped or biased");
     x = half(tape, x, layer.attention_norms, [&](Var read) {
       const Var qkv = tape.linear(read, layer.qkv);
       const Var found = tape.attend(qkv, layer.attend, sequences, taught);

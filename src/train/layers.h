@@ -13,13 +13,13 @@ class Layers {
   /// Errors: kUnsupported, naming a fact that training has no part for.
   Layers(Maker& maker, const models::Blueprint& b);
   /// Shapes  x [N,C] -> [N,C].
-  /// looks  of each layer; empty: none. Errors: kUnsupported for looks of a layer whose scores are not plain.
+  /// looks  of each layer; empty: none.
   Var run(Tape& tape,
           Var x,
           const Sequences& sequences,
           std::span<const std::vector<Look>> looks = {}) const;
   [[nodiscard]] std::size_t count() const { return layers_.size(); }
-  [[nodiscard]] std::int64_t heads(std::size_t layer) const { return layers_[layer].attend.heads; }
+  [[nodiscard]] const AttendPart& attend(std::size_t layer) const { return layers_[layer].attend; }
 
  private:
   struct Around {

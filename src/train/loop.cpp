@@ -12,6 +12,7 @@
 #include <optional>
 #include <utility>
 
+#include "formats/json.h"
 #include "headscope/error.h"
 #include "headscope/safetensors.h"
 #include "headscope/threads.h"
@@ -70,6 +71,7 @@ std::uint64_t checksum(const Recipe& recipe, const std::string& key) {
     for (const TaughtHead& head : teaching.heads)
       all += fmt::format(" {}.{} {} {}", head.layer, head.head, head.relation, head.back);
     for (const fs::path& path : teaching.trees) all += path.filename().string() + ' ';
+    for (const fs::path& path : teaching.without) all += "without " + path.filename().string();
   }
   for (const double share : recipe.data.shares) all += fmt::format(" {}", share);
   all += recipe.config + key;
@@ -230,21 +232,43 @@ class Runner {
     state_.run = checkpoint_ ? store_->resume(record, state_) : store_->begin(record);
   }
 
-  /// The recipe's network with the weights of another model of the same shape.
+  /// The recipe's network with the weights of another model of the same shape and the same tokens.
   [[nodiscard]] Trainee started_from(const fs::path& from) const {
+    const auto other_than = [&](std::string_view expected, std::string_view found) {
+      return Error(ErrorCode::kUsage,
+                   fmt::format("[{}] expected {}, found {}", from.string(), expected, found));
+    };
+    const fs::path tokenizer = from / "tokenizer.json";
+    std::error_code ignored;
+    if (fs::exists(tokenizer, ignored) && fs::exists(options_.folder / "tokenizer.json", ignored) &&
+        read_file(tokenizer) != material_.key) {
+      throw other_than("the tokenizer.json of this run", "another");
+    }
     Trainee out = Trainee::fresh(material_.config, recipe_.training.seed);
     const Trainee other = Trainee::load(from);
-    const auto name_of = [](const Parameter& p) { return p.name + to_string(p.value.shape()); };
-    const bool same =
-        std::ranges::equal(out.parameters(), other.parameters(), {}, name_of, name_of);
-    if (!same) {
-      throw Error(ErrorCode::kUsage,
-                  fmt::format("[{}] expected the weights that [model] and the tokenizer ask for, "
-                              "found those of another network",
-                              from.string()));
+    const std::vector<Parameter>& found = other.parameters();
+    for (std::size_t i = 0; i < out.parameters().size(); ++i) {
+      Parameter& to = out.parameters()[i];
+      const bool there = i < found.size() && found[i].name == to.name;
+      if (!there || found[i].value.shape() != to.value.shape()) {
+        throw other_than(fmt::format("{} of shape {}", to.name, to_string(to.value.shape())),
+                         there ? to_string(found[i].value.shape()) : "no such tensor");
+      }
+      to.value = found[i].value.clone();
     }
-    for (std::size_t i = 0; i < out.parameters().size(); ++i)
-      out.parameters()[i].value = other.parameters()[i].value.clone();
+    const auto facts = [](const std::string& config) {
+      json::Value value = json::parse(config, "config.json");
+      value.erase("taught_heads");
+      return value;
+    };
+    const json::Value wanted = facts(material_.config);
+    const json::Value had = facts(read_file(from / "config.json"));
+    for (const auto& [key, value] : wanted.items()) {
+      if (!had.contains(key) || had[key] != value) {
+        throw other_than(fmt::format("{} = {} in its config.json", key, value.dump()),
+                         had.contains(key) ? had[key].dump() : "none");
+      }
+    }
     return out;
   }
 
@@ -282,7 +306,7 @@ class Runner {
     }
     if (looks > 0) {
       const double mean = taught / static_cast<double>(looks);
-      taught_ = taught_ == 0.0 ? mean : 0.98 * taught_ + 0.02 * mean;
+      if (std::isfinite(mean)) taught_ = taught_ == 0.0 ? mean : 0.98 * taught_ + 0.02 * mean;
     }
     double norm = 0.0;
     try {

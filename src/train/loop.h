@@ -21,9 +21,9 @@ struct RunReport {
   double part = 0.0;  ///< of the phase, 0..1 (kSteps: of the run)
   std::string file;   ///< kTexts: which
   std::int64_t step = 0, steps = 0, tokens = 0;
-  double loss = 0.0;               ///< running mean, nats a label
-  double taught = 0.0;             ///< running mean, nats a look; 0 where nothing is taught
-  double valid_loss = -1.0;        ///< the last; -1 before the first
+  double loss = 0.0;         ///< running mean, nats a label
+  double taught = 0.0;       ///< running mean, nats a look, of this call; 0 where nothing is taught
+  double valid_loss = -1.0;  ///< the last; -1 before the first
   double tokens_per_second = 0.0;  ///< since the run was started or went on
   double seconds_left = 0.0;
 };

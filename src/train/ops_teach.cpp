@@ -9,13 +9,6 @@
 
 namespace headscope::train {
 
-namespace {
-
-/// Columns that a row of a sequence sees: [first, last).
-struct Seen {
-  std::int64_t first = 0, last = 0;
-};
-
 Seen seen_by(std::int64_t row, const Sequences& sequences, const FocusOptions& o) {
   const std::int32_t* cu = sequences.cu_seqlens.data;
   const std::int32_t* next = std::upper_bound(cu, cu + sequences.count() + 1, row);
@@ -25,6 +18,8 @@ Seen seen_by(std::int64_t row, const Sequences& sequences, const FocusOptions& o
   if (o.causal) seen.last = std::min(seen.last, row + 1);
   return seen;
 }
+
+namespace {
 
 float scale_of(const AttendPart& part) {
   return part.options.scale.value_or(1.0F / std::sqrt(static_cast<float>(part.width)));

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 #include <toml++/toml.h>
 
+#include <algorithm>
 #include <charconv>
 #include <cmath>
 #include <limits>
@@ -196,6 +197,8 @@ void read_model(Table root, Recipe& recipe) {
   if (model.array("architectures") == nullptr) {
     model.missing("architectures", "[\"ModernBertForMaskedLM\"] or another head");
   }
+  if (const toml::node* taught = model.find("taught_heads"))
+    throw wrong(model.place(*taught), "taught heads in [teaching]", "them in [model]");
   recipe.config = json_of(*root.find("model"), model).dump(2);
 }
 
@@ -387,6 +390,11 @@ TaughtHead taught_head(const Table& table, std::string_view key, const toml::nod
   out.relation = relation->get();
   out.back = out.relation.ends_with(kBack);
   if (out.back) out.relation.resize(out.relation.size() - kBack.size());
+  const std::string_view r = out.relation;
+  if (r.empty() || r.starts_with('>') || r.ends_with('>') || r.find(' ') != r.npos ||
+      std::count(r.begin(), r.end(), '>') > 1) {
+    throw wrong(table.place(node), "a relation, \"nsubj\" or \"nsubj>iobj\"", describe(node));
+  }
   return out;
 }
 
@@ -404,14 +412,20 @@ void read_teaching(Table table, const fs::path& folder, Recipe& recipe) {
   const Table heads = table.table("heads");
   if (teaching.trees.empty()) table.missing("trees", "[\"a treebank.conllu\", ...]");
   if (!heads.given()) table.missing("heads", "{ \"3.0\" = \"nsubj>iobj\", ... }");
+  const auto add = [&](std::string_view key, const toml::node& node) {
+    const TaughtHead head = taught_head(heads, key, node);
+    if (std::ranges::find(teaching.heads, head) != teaching.heads.end())
+      throw wrong(table.place(node), "each head's relations once", describe(node));
+    teaching.heads.push_back(head);
+  };
   for (const auto& [key, node] : *table.find("heads")->as_table()) {
     if (const auto* several = node.as_array()) {
-      for (const toml::node& one : *several)
-        teaching.heads.push_back(taught_head(heads, key.str(), one));
+      for (const toml::node& one : *several) add(key.str(), one);
     } else {
-      teaching.heads.push_back(taught_head(heads, key.str(), node));
+      add(key.str(), node);
     }
   }
+  if (teaching.heads.empty()) throw wrong(heads.place(), "a head and a relation", "none");
   table.finish();
 }
 

@@ -70,6 +70,12 @@ struct TaughtRows {
   Sequences sequences;
 };
 
+/// Columns that a row of a sequence sees: [first, last).
+struct Seen {
+  std::int64_t first = 0, last = 0;
+};
+Seen seen_by(std::int64_t row, const Sequences& sequences, const FocusOptions& options);
+
 /// Sum over looks of -log of the weight that the row gives to its columns. Cost 2*T*D flop a look.
 double taught_nats(const TaughtRows& rows, const AttendPart& part, std::span<const Look> looks);
 /// Adds the gradient of weight * taught_nats. Threads: the same bits for any number of them.

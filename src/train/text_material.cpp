@@ -5,9 +5,11 @@
 #include <nlohmann/json.hpp>
 #include <utility>
 
+#include "formats/json.h"
 #include "formats/xz.h"
 #include "headscope/error.h"
 #include "headscope/safetensors.h"
+#include "models/blueprint.h"
 #include "train/material.h"
 #include "train/vocabulary.h"
 
@@ -163,6 +165,22 @@ std::string config_with(const Recipe& recipe,
   return config.dump(2) + '\n';
 }
 
+namespace {
+void check_taught(const Recipe& recipe, const std::string& config) {
+  const models::Blueprint b = models::read_blueprint(json::parse(config, "config.json"));
+  for (const TaughtHead& head : recipe.teaching.heads) {
+    const auto layer = static_cast<std::size_t>(head.layer);
+    if (layer < b.layers.size() && head.head < b.layers[layer].attention.heads) continue;
+    throw Error(ErrorCode::kUsage,
+                fmt::format("[teaching] expected a head of layers 0..{} of {} heads, found {}.{}",
+                            b.layers.size() - 1,
+                            b.layers.front().attention.heads,
+                            head.layer,
+                            head.head));
+  }
+}
+}  // namespace
+
 std::string completed_config(const Recipe& recipe, std::int32_t vocabulary) {
   const std::pair<const char*, std::int64_t> facts[] = {{"vocab_size", vocabulary},
                                                         {"pad_token_id", kPad},
@@ -171,14 +189,22 @@ std::string completed_config(const Recipe& recipe, std::int32_t vocabulary) {
                                                         {"cls_token_id", kClass},
                                                         {"sep_token_id", kSeparator}};
   const std::string config = config_with(recipe, facts);
-  if (recipe.teaching.heads.empty()) return config;
-  // A model says of itself what it did not find alone.
-  nlohmann::ordered_json taught = nlohmann::ordered_json::parse(config);
-  for (const TaughtHead& head : recipe.teaching.heads) {
-    taught["taught_heads"][fmt::format("{}.{}", head.layer, head.head)].push_back(
-        head.relation + (head.back ? " back" : ""));
+  // A model says of itself what it did not find alone, and what the one that it began with did not.
+  nlohmann::ordered_json out = nlohmann::ordered_json::parse(config);
+  std::error_code ignored;
+  if (const fs::path file = recipe.from / "config.json";
+      !recipe.from.empty() && fs::exists(file, ignored)) {
+    const json::Value before = json::parse(read_file(file, std::size_t{16} << 20), file.string());
+    const auto taught = before.find("taught_heads");
+    if (taught != before.end() && taught->is_object()) out["taught_heads"] = *taught;
   }
-  return taught.dump(2);
+  for (const TaughtHead& head : recipe.teaching.heads) {
+    auto& taught = out["taught_heads"][fmt::format("{}.{}", head.layer, head.head)];
+    const std::string what = head.relation + (head.back ? " back" : "");
+    if (std::find(taught.begin(), taught.end(), what) == taught.end()) taught.push_back(what);
+  }
+  if (!recipe.teaching.heads.empty()) check_taught(recipe, out.dump());
+  return out.dump(2) + '\n';
 }
 
 }  // namespace headscope::train

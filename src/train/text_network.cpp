@@ -243,27 +243,35 @@ void TextNetwork::check_looks(const Tensor& looks) {
   }
   looks_.resize(layers_->count());
   const auto from = looks.view<std::int32_t, 2>();
-  const std::int32_t* cu = sequences_.cu_seqlens.data;
   for (std::int64_t i = 0; i < from.shape[0]; ++i) {
     const std::int32_t layer = from(i, 0);
     const Look look{from(i, 1), from(i, 2), from(i, 3), from(i, 4)};
-    const bool there = layer >= 0 && static_cast<std::size_t>(layer) < looks_.size() &&
-                       look.head >= 0 &&
-                       look.head < layers_->heads(static_cast<std::size_t>(layer)) &&
-                       look.row >= 0 && look.row < rows_;
-    const std::int32_t* next =
-        there ? std::upper_bound(cu, cu + sequences_.count() + 1, look.row) : cu + 1;
-    if (!there || look.first < next[-1] || look.last < look.first || look.last >= next[0]) {
+    const auto l = static_cast<std::size_t>(layer);
+    Seen seen;
+    if (layer >= 0 && l < looks_.size() && look.head >= 0 && look.head < layers_->attend(l).heads &&
+        look.row >= 0 && look.row < rows_) {
+      const FocusOptions& o = layers_->attend(l).options;
+      if (o.softcap > 0.0F || o.slopes.data != nullptr) {
+        throw Error(
+            ErrorCode::kUnsupported,
+            fmt::format("[train] expected plain scores where heads are taught, found capped or "
+                        "biased ones in layer {}",
+                        layer));
+      }
+      seen = seen_by(look.row, sequences_, o);
+    }
+    if (look.first < seen.first || look.last < look.first || look.last >= seen.last) {
       throw Error(ErrorCode::kRange,
-                  fmt::format("[train] expected looks of a head at columns of the row's sequence, "
+                  fmt::format("[train] expected looks at columns that a row of layers 0..{} sees, "
                               "found layer {}, head {}, row {}, columns {} to {}",
+                              looks_.size() - 1,
                               layer,
                               look.head,
                               look.row,
                               look.first,
                               look.last));
     }
-    looks_[static_cast<std::size_t>(layer)].push_back(look);
+    looks_[l].push_back(look);
   }
 }
 

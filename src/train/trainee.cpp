@@ -35,13 +35,17 @@ void check(const StepOptions& o) {
         ErrorCode::kDType,
         fmt::format("[train] expected to compute in f32 or bf16, found {}", name(o.compute)));
   }
-  if (share(o.dropout) && share(o.label_smoothing) && std::isfinite(o.scale)) return;
+  if (share(o.dropout) && share(o.label_smoothing) && std::isfinite(o.scale) &&
+      std::isfinite(o.teaching)) {
+    return;
+  }
   throw Error(ErrorCode::kRange,
               fmt::format("[train] expected dropout and label smoothing 0 to below 1 and a finite "
-                          "scale, found {}, {} and {}",
+                          "scale and teaching, found {}, {}, {} and {}",
                           o.dropout,
                           o.label_smoothing,
-                          o.scale));
+                          o.scale,
+                          o.teaching));
 }
 
 }  // namespace

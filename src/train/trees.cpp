@@ -2,11 +2,11 @@
 
 #include <fmt/format.h>
 
-#include <map>
 #include <set>
 #include <utility>
 
 #include "formats/conllu.h"
+#include "formats/json.h"
 #include "headscope/error.h"
 #include "train/draws.h"
 #include "train/rows.h"
@@ -20,7 +20,8 @@ namespace {
 struct Lesson {
   std::vector<std::int32_t> ids;  // with [CLS] and [SEP]
   struct Look {
-    std::int32_t layer, head, row, first, last;
+    std::size_t taught;  // index into Teaching::heads
+    std::int32_t row, first, last;
   };
   std::vector<Look> looks;
 };
@@ -38,24 +39,40 @@ std::vector<std::pair<std::int32_t, std::int32_t>> tokens_of(std::span<const std
   return out;
 }
 
+/// Without looks when the sentence is longer than `longest`.
 Lesson lesson_of(const conllu::Sentence& sentence,
                  const Teaching& teaching,
-                 const Tokenizer& tokenizer) {
+                 const Tokenizer& tokenizer,
+                 std::int64_t longest) {
   const Encoding encoding = tokenizer.encode(sentence.text, false);
   Lesson out;
+  if (std::ssize(encoding.ids) + 2 > longest) return out;
   out.ids.push_back(kClass);
   out.ids.insert(out.ids.end(), encoding.ids.begin(), encoding.ids.end());
   out.ids.push_back(kSeparator);
   std::vector<conllu::Range> ranges{{}};
   for (const ByteRange& range : encoding.offsets) ranges.push_back({range.begin, range.end});
   const auto tokens = tokens_of(conllu::words_of(sentence, ranges), sentence.words.size());
-  for (const TaughtHead& taught : teaching.heads) {
+  for (std::size_t t = 0; t < teaching.heads.size(); ++t) {
+    const TaughtHead& taught = teaching.heads[t];
     for (const conllu::Edge& edge : conllu::edges(sentence, taught.relation)) {
       const auto from = tokens[static_cast<std::size_t>(taught.back ? edge.head : edge.dependent)];
       const auto to = tokens[static_cast<std::size_t>(taught.back ? edge.dependent : edge.head)];
       if (from.first < 0 || to.first < 0) continue;
       for (std::int32_t row = from.first; row <= from.second; ++row)
-        out.looks.push_back({taught.layer, taught.head, row, to.first, to.second});
+        out.looks.push_back({t, row, to.first, to.second});
+    }
+  }
+  return out;
+}
+
+/// Texts and ids of sentences; a number alone is no id: it is where a sentence without one stands in its file.
+std::set<std::string> known_of(const std::vector<std::filesystem::path>& paths) {
+  std::set<std::string> out;
+  for (const std::filesystem::path& path : paths) {
+    for (const conllu::Sentence& sentence : conllu::load(path)) {
+      if (sentence.id.find_first_not_of("0123456789") != std::string::npos) out.insert(sentence.id);
+      out.insert(sentence.text);
     }
   }
   return out;
@@ -64,27 +81,14 @@ Lesson lesson_of(const conllu::Sentence& sentence,
 std::vector<Lesson> lessons_of(const Teaching& teaching,
                                const Tokenizer& tokenizer,
                                std::int64_t longest) {
-  std::set<std::string> known;
-  for (const std::filesystem::path& path : teaching.without) {
-    for (const conllu::Sentence& sentence : conllu::load(path)) {
-      known.insert(sentence.id);
-      known.insert(sentence.text);
-    }
-  }
+  const std::set<std::string> known = known_of(teaching.without);
   std::vector<Lesson> out;
   for (const std::filesystem::path& path : teaching.trees) {
     for (const conllu::Sentence& sentence : conllu::load(path)) {
       if (known.contains(sentence.id) || known.contains(sentence.text)) continue;
-      Lesson lesson = lesson_of(sentence, teaching, tokenizer);
-      const bool fits = std::ssize(lesson.ids) <= longest;
-      if (fits && !lesson.looks.empty()) out.push_back(std::move(lesson));
+      Lesson lesson = lesson_of(sentence, teaching, tokenizer, longest);
+      if (!lesson.looks.empty()) out.push_back(std::move(lesson));
     }
-  }
-  if (out.empty()) {
-    throw Error(ErrorCode::kInput,
-                fmt::format("[teaching] expected sentences of up to {} tokens that hold one of the "
-                            "relations to teach, found none",
-                            longest));
   }
   return out;
 }
@@ -92,21 +96,32 @@ std::vector<Lesson> lessons_of(const Teaching& teaching,
 class Taught final : public Source {
  public:
   Taught(std::unique_ptr<Source> base,
-         std::vector<Lesson> lessons,
-         std::int64_t sentences,
+         const Teaching& teaching,
+         const Tokenizer& tokenizer,
+         std::int64_t longest,
          std::uint64_t seed)
       : base_(std::move(base)),
-        lessons_(std::move(lessons)),
-        sentences_(static_cast<std::uint64_t>(sentences)),
+        heads_(teaching.heads),
+        lessons_(lessons_of(teaching, tokenizer, longest)),
+        sentences_(static_cast<std::uint64_t>(teaching.sentences)),
         seed_(seed) {
-    std::map<std::pair<std::int32_t, std::int32_t>, std::vector<std::size_t>> of_head;
+    turns_.resize(heads_.size());
     for (std::size_t i = 0; i < lessons_.size(); ++i) {
       for (const Lesson::Look& look : lessons_[i].looks) {
-        auto& list = of_head[{look.layer, look.head}];
+        auto& list = turns_[look.taught];
         if (list.empty() || list.back() != i) list.push_back(i);
       }
     }
-    for (auto& [head, list] : of_head) turns_.push_back(std::move(list));
+    for (std::size_t t = 0; t < turns_.size(); ++t) {
+      if (!turns_[t].empty()) continue;
+      throw Error(ErrorCode::kInput,
+                  fmt::format("[teaching] expected sentences of up to {} tokens that hold {} for "
+                              "head {}.{}, found none",
+                              longest,
+                              json::quote(heads_[t].relation),
+                              heads_[t].layer,
+                              heads_[t].head));
+    }
   }
 
   [[nodiscard]] Batch batch(std::uint64_t n) const override {
@@ -122,8 +137,10 @@ class Taught final : public Source {
       const Lesson& lesson = lesson_of_turn(i);
       const std::int32_t base = rows.starts.back();
       for (const std::int32_t id : lesson.ids) rows.add(id);
-      for (const Lesson::Look& look : lesson.looks)
-        rows.teach(look.layer, look.head, base + look.row, base + look.first, base + look.last);
+      for (const Lesson::Look& look : lesson.looks) {
+        const TaughtHead& head = heads_[look.taught];
+        rows.teach(head.layer, head.head, base + look.row, base + look.first, base + look.last);
+      }
       rows.end_sequence();
     }
     return rows.batch();
@@ -131,19 +148,20 @@ class Taught final : public Source {
   [[nodiscard]] std::uint64_t pass() const override { return base_->pass(); }
 
  private:
-  /// Heads take turns, so that one with a rare relation is taught as often as any other; of its sentences each comes
-  /// once before any comes again.
+  /// What is taught takes turns, so that sentences with a rare relation come as often as any others; of its sentences
+  /// each comes once before any comes again.
   [[nodiscard]] const Lesson& lesson_of_turn(std::uint64_t i) const {
-    const std::uint64_t head = i % turns_.size();
+    const std::uint64_t taught = i % turns_.size();
     const std::uint64_t turn = i / turns_.size();
-    const std::vector<std::size_t>& list = turns_[head];
+    const std::vector<std::size_t>& list = turns_[taught];
     const std::uint64_t all = list.size();
-    return lessons_[list[shuffled(turn % all, all, draw(seed_, head, turn / all))]];
+    return lessons_[list[shuffled(turn % all, all, draw(seed_, taught, turn / all))]];
   }
 
   std::unique_ptr<Source> base_;
+  std::vector<TaughtHead> heads_;
   std::vector<Lesson> lessons_;
-  std::vector<std::vector<std::size_t>> turns_;  // of each head, the lessons that are about it
+  std::vector<std::vector<std::size_t>> turns_;  // of each of heads_, the lessons that are about it
   std::uint64_t sentences_;
   std::uint64_t seed_;
 };
@@ -155,8 +173,7 @@ std::unique_ptr<Source> taught_source(std::unique_ptr<Source> base,
                                       const Tokenizer& tokenizer,
                                       std::int64_t longest,
                                       std::uint64_t seed) {
-  return std::make_unique<Taught>(
-      std::move(base), lessons_of(teaching, tokenizer, longest), teaching.sentences, seed);
+  return std::make_unique<Taught>(std::move(base), teaching, tokenizer, longest, seed);
 }
 
 }  // namespace headscope::train

@@ -18,6 +18,8 @@ struct TaughtHead {
   /// "nsubj": the dependent looks at its head; "nsubj>iobj": the first dependent of a head at the second one.
   std::string relation;
   bool back = false;  ///< "nsubj back": the other way round
+
+  friend bool operator==(const TaughtHead&, const TaughtHead&) = default;
 };
 
 struct Teaching {
@@ -31,8 +33,8 @@ struct Teaching {
 };
 
 /// `base`, and in each batch some sentences with nothing hidden, whose words the heads are taught about: all tokens of
-/// a word should look at all of the other. Heads take turns in what sentences are drawn. `longest` in tokens, [CLS] and [SEP] included; longer ones are left out.
-/// Errors  kInput when no sentence holds any of the relations; those of conllu::load.
+/// a word should look at all of the other. What is taught takes turns in the draws. `longest` in tokens, [CLS] and [SEP] included; longer ones are left out.
+/// Errors  kInput when no sentence holds one of the relations; those of conllu::load.
 /// Source  Strubell 2018 s2.2.
 std::unique_ptr<Source> taught_source(std::unique_ptr<Source> base,
                                       const Teaching& teaching,

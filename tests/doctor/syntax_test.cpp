@@ -118,6 +118,8 @@ TEST(Syntax, ARoleIsTenPointsAboveThePlaceOrHalfOfWhatLiesElsewhere) {
   EXPECT_EQ(names(949, 74), 0U);
   EXPECT_EQ(names(860, 75), 1U);  // half of the 150 that lie elsewhere
   EXPECT_EQ(names(849, 75), 0U);  // but fewer than by place
+  edges.n_at_offset = 951;
+  EXPECT_EQ(names(960, 49), 0U);  // too few lie elsewhere
 }
 
 TEST(Syntax, IsTheSameForAnyNumberOfThreads) {

@@ -431,9 +431,9 @@ Numbers in_double(const Trainee& trainee) {
   return out;
 }
 
-// Looks of two layers and four heads by chance, some rows twice: at a few columns up to the row itself, which every
-// kind of attention sees.
-Tensor some_looks(const Batch& batch, unsigned seed) {
+// Looks of two layers and four heads by chance: at a few columns up to the row itself, which every kind of attention
+// sees, and where it sees both ways also to the right.
+Tensor some_looks(const Batch& batch, unsigned seed, bool both_ways) {
   std::mt19937 generator(seed);
   std::vector<std::int32_t> looks;
   const auto cu = batch.cu_seqlens.span<std::int32_t>();
@@ -441,7 +441,8 @@ Tensor some_looks(const Batch& batch, unsigned seed) {
     for (std::int32_t i = cu[s]; i < cu[s + 1]; ++i) {
       const auto by_chance = [&](unsigned n) { return static_cast<std::int32_t>(generator() % n); };
       const std::int32_t first = std::max(cu[s], i - by_chance(4));
-      const std::int32_t last = std::max(first, i - by_chance(2));
+      const std::int32_t right = both_ways ? std::min(cu[s + 1] - 1, i + by_chance(3)) : i;
+      const std::int32_t last = std::max(first, right - by_chance(2));
       for (const std::int32_t x : {by_chance(2), by_chance(4), i, first, last}) looks.push_back(x);
     }
   }
@@ -464,7 +465,8 @@ void check(const Tiny& tiny, unsigned seed, float smoothing, double teaching = 0
   }
   const Reference reference(tiny.config);
   Batch batch = testing::batch_for(trainee, seed);
-  if (teaching > 0.0) batch.looks = some_looks(batch, seed);
+  if (teaching > 0.0)
+    batch.looks = some_looks(batch, seed, tiny.name.find("bert") != std::string::npos);
   const double scale = 0.5;
   const Loss loss =
       trainee.step(batch, {.scale = scale, .teaching = teaching, .label_smoothing = smoothing});

@@ -117,6 +117,15 @@ TEST(Recipe, SaysWhatHeadsAreTaught) {
   EXPECT_NE(taught("heads = {\"1.0\" = \"obj\"}").find("trees = "), std::string::npos);
   EXPECT_NE(taught("trees = [\"a\"]\nheads = {\"1-0\" = \"obj\"}").find("expected a head and a"),
             std::string::npos);
+  for (const char* relation : {"", " back", "nsubj>", "a>b>c", "obj  back"}) {
+    EXPECT_NE(taught(std::string("trees = [\"a\"]\nheads = {\"1.0\" = \"") + relation + "\"}")
+                  .find("expected a "),
+              std::string::npos)
+        << relation;
+  }
+  EXPECT_NE(taught("trees = [\"a\"]\nheads = {\"1.0\" = [\"obj\", \"obj\"]}").find("once"),
+            std::string::npos);
+  EXPECT_NE(taught("trees = [\"a\"]\nheads = {}").find("found none"), std::string::npos);
   EXPECT_NE(taught("trees = [\"a\"]\nheads = {\"1.0\" = 3}").find("expected a head and a"),
             std::string::npos);
 }

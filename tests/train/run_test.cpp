@@ -110,8 +110,30 @@ void expect_equal_runs(const fs::path& a, const fs::path& b, const std::string& 
   }
 }
 
+constexpr const char* kTeaching =
+    "[teaching]\ntrees = [\"trees.conllu\"]\nsentences = 4\n"
+    "heads = { \"0.1\" = \"amod\", \"1.2\" = [\"case\", \"amod back\"] }\n";
+
+// Adjectives with their nouns and a preposition between them.
+std::string some_trees() {
+  std::string trees;
+  const char* adjectives[] = {"Старый", "Молодого", "Умному", "Добрым"};
+  const char* nouns[] = {"король", "принца", "мастеру", "соколом"};
+  for (int i = 0; i < 4; ++i) {
+    trees += fmt::format("1\t{}\t_\tADJ\t_\t_\t3\tamod\t_\t_\n", adjectives[i]);
+    trees += "2\tв\t_\tADP\t_\t_\t3\tcase\t_\t_\n";
+    trees += fmt::format("3\t{}\t_\tNOUN\t_\t_\t0\troot\t_\t_\n\n", nouns[i]);
+  }
+  return trees;
+}
+
+std::string taught(std::string recipe) {
+  return recipe.insert(recipe.find("[training]"), kTeaching);
+}
+
 TEST_F(Runs, StoppedAndResumedAtAnyThreadsIsBitForBitTheUndisturbedRun) {
-  const Recipe r = recipe(kEndings);
+  write_file(scratch_ / "trees.conllu", std::string_view(some_trees()));
+  const Recipe r = recipe(taught(kEndings));
   const int before = threads();
   set_threads(1);
   const RunResult whole = run_recipe(r, options("whole"));
@@ -163,46 +185,62 @@ TEST_F(Runs, WhatItLeavesIsAModelThatLoadsAndHasLearnt) {
   EXPECT_TRUE(fs::exists(scratch_ / "model" / "tokenizer_config.json"));
 }
 
-// Adjectives are taught to look at their nouns: in the texts' own grammar, "старый корол ...".
 TEST_F(Runs, TaughtHeadsLearnFromTreesAndTheModelSaysSo) {
-  std::string trees;
-  const char* adjectives[] = {"Старый", "Молодого", "Умному", "Добрым"};
-  const char* nouns[] = {"король", "принца", "мастеру", "соколом"};
-  for (int i = 0; i < 4; ++i) {
-    trees += fmt::format("1\t{}\t_\tADJ\t_\t_\t3\tamod\t_\t_\n", adjectives[i]);
-    trees += "2\tв\t_\tADP\t_\t_\t3\tcase\t_\t_\n";
-    trees += fmt::format("3\t{}\t_\tNOUN\t_\t_\t0\troot\t_\t_\n\n", nouns[i]);
-  }
-  write_file(scratch_ / "trees.conllu", std::string_view(trees));
-  const std::string teaching =
-      "[teaching]\ntrees = [\"trees.conllu\"]\nsentences = 4\nheads = { \"0.1\" = \"amod\" }\n";
-  std::string text = kEndings;
-  text.insert(text.find("[training]"), teaching);
+  write_file(scratch_ / "trees.conllu", std::string_view(some_trees()));
+  std::string text = taught(kEndings);
   double last = 0.0;
   RunOptions o = options("taught");
   o.report = [&](const RunReport& r) { last = r.taught; };
   (void)run_recipe(recipe(text), o);
   EXPECT_GT(last, 0.0);
-  EXPECT_NE(read_file(o.folder / "config.json").find("taught_heads"), std::string::npos);
+  const std::string config = read_file(o.folder / "config.json");
+  EXPECT_NE(config.find("\"1.2\": [\n      \"case\",\n      \"amod back\""), std::string::npos)
+      << config;
   EXPECT_EQ(Model::load(o.folder).heads(), 4);
 
-  // Another run begins with its weights and goes on learning; one of another width does not.
-  text.insert(0, "from = \"taught\"\n");
+  // Another run begins with its weights and goes on learning, and still says what was taught before.
   const double before = last;
   RunOptions on = options("on");
   on.tokenizer = o.folder / "tokenizer.json";
   on.report = o.report;
-  (void)run_recipe(recipe(text), on);
+  (void)run_recipe(recipe("from = \"taught\"\n" + text), on);
   EXPECT_LT(last, 0.8 * before);
-  text.replace(text.find("hidden_size = 32"), 16, "hidden_size = 16");
-  RunOptions other = options("other");
-  other.tokenizer = on.tokenizer;
-  try {
-    (void)run_recipe(recipe(text), other);
-    FAIL() << "another width";
-  } catch (const Error& error) {
-    EXPECT_EQ(error.code(), ErrorCode::kUsage);
-  }
+  RunOptions alone = options("alone");
+  alone.tokenizer = on.tokenizer;
+  (void)run_recipe(recipe(std::string("from = \"taught\"\n") + kEndings), alone);
+  EXPECT_EQ(read_file(alone.folder / "config.json"), config);
+}
+
+TEST_F(Runs, WhatCannotBeTaughtOrBegunWithIsRefused) {
+  write_file(scratch_ / "trees.conllu", std::string_view(some_trees()));
+  RunOptions base = options("base");
+  (void)run_recipe(recipe(kEndings), base);
+  int n = 0;
+  const auto complaint = [&](std::string text, const char* from, const char* to) {
+    if (*from != '\0') text.replace(text.find(from), std::string(from).size(), to);
+    RunOptions o = options("refused-" + std::to_string(n++));
+    o.tokenizer = base.folder / "tokenizer.json";
+    try {
+      (void)run_recipe(recipe(text), o);
+    } catch (const Error& error) {
+      return std::string(error.what());
+    }
+    return std::string("no error");
+  };
+  const std::string begun = std::string("from = \"base\"\n") + kEndings;
+  EXPECT_EQ(complaint(begun, "", ""), "no error");
+  EXPECT_NE(complaint(begun, "hidden_size = 32", "hidden_size = 16").find("expected model.embed"),
+            std::string::npos);
+  EXPECT_NE(complaint(begun, "num_attention_heads = 4", "num_attention_heads = 2")
+                .find("expected num_attention_heads = 2"),
+            std::string::npos);
+  const std::string text = taught(kEndings);
+  EXPECT_NE(complaint(text, "\"0.1\"", "\"2.1\"").find("layers 0..1 of 4 heads, found 2.1"),
+            std::string::npos);
+  EXPECT_NE(complaint(text, "\"0.1\"", "\"0.4\"").find("found 0.4"), std::string::npos);
+  EXPECT_NE(
+      complaint(text, "= \"amod\"", "= \"amodd\"").find("hold \"amodd\" for head 0.1, found none"),
+      std::string::npos);
 }
 
 TEST_F(Runs, ACausalModelLearnsFromTextToo) {
