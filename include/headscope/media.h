@@ -50,17 +50,25 @@ Tensor parse_picture(std::span<const std::byte> file,
                      std::string_view name,
                      const MediaLimits& limits = {});
 
-/// `count` frames of a video spread evenly from the first to the last; a shorter one repeats frames. An image is a
-/// video that stands still.
+/// Which frames of a video are taken: `first` and every `every`-th behind it, the last one again where the video ends;
+/// first -1: spread evenly from the first to the last.
+struct FrameChoice {
+  std::int64_t first = -1;
+  std::int64_t every = 1;
+};
+
+/// `count` frames of a video; a shorter one repeats frames. An image is a video that stands still.
 /// Cost    the file is mapped, walked through once and decoded once up to the last frame asked for.
-/// Errors  as read_picture; kRange (count below 1).
+/// Errors  as read_picture; kRange (count or every below 1, a first frame that is not there).
 Clip read_clip(const std::filesystem::path& path,
                std::int64_t count,
-               const MediaLimits& limits = {});
+               const MediaLimits& limits = {},
+               const FrameChoice& choice = {});
 Clip parse_clip(std::span<const std::byte> file,
                 std::string_view name,
                 std::int64_t count,
-                const MediaLimits& limits = {});
+                const MediaLimits& limits = {},
+                const FrameChoice& choice = {});
 
 /// Sound in any format, also that of a video; channels are averaged. RIFF WAVE files need no FFmpeg.
 /// Errors: as read_wav and read_picture.

@@ -196,17 +196,17 @@ void find_layers(Subject& out) {
   }
 }
 
-void read_pictures(const Source& source, MediaKind kind, Subject& out) {
+void read_pictures(const Source& source, MediaKind kind, const InputWishes& wishes, Subject& out) {
   Scene& scene = out.scene;
   const Model& model = out.model;
   const bool video = model.frames() > 0;
   Tensor frames;
   if (video) {
-    Clip clip = parse_clip(source.bytes(), source.name, model.frames());
+    Clip clip = parse_clip(source.bytes(), source.name, model.frames(), {}, wishes.frames);
     frames = std::move(clip.frames);
     scene.seconds = std::move(clip.seconds);
   } else if (kind == MediaKind::kVideo) {  // the middle of a video, for a model of pictures
-    Clip clip = parse_clip(source.bytes(), source.name, 1);
+    Clip clip = parse_clip(source.bytes(), source.name, 1, {}, wishes.frames);
     frames = std::move(clip.frames);
   } else {
     const Tensor one = parse_picture(source.bytes(), source.name);
@@ -279,7 +279,7 @@ bool prepare_other(const Call& call,
   }
   const MediaKind kind = sniff(source.bytes());
   if (out.model.sees() && (kind == MediaKind::kImage || kind == MediaKind::kVideo)) {
-    read_pictures(source, kind, out);
+    read_pictures(source, kind, wishes, out);
     return true;
   }
   out.scene = {};

@@ -26,7 +26,7 @@ constexpr std::int64_t kSmallTraces = std::int64_t{8} << 20;
 
 struct Options {
   std::vector<std::string> words, heads, zero, mean, scale, outputs, columns;
-  std::string html, sight, layer, top, row, as;
+  std::string html, sight, layer, top, row, as, frames;
   bool truncate = false, table = false, maps = false;
 };
 
@@ -51,6 +51,7 @@ void declare(Parser& parser, Options& o) {
   parser.option("--row", o.row);
   parser.option("--as", o.as);
   parser.repeated("--column", o.columns);
+  parser.option("--frames", o.frames);
   parser.flag("--table", o.table);
   parser.flag("--truncate", o.truncate);
   parser.flag("--maps", o.maps);
@@ -74,6 +75,18 @@ void sort_outputs(const Call& call, Options& o) {
                       clean(output)));
     }
   }
+}
+
+// "120" or "120,5": the first frame, and how many on the next one is.
+FrameChoice frames_of(const Call& call, const std::string& text) {
+  FrameChoice out;
+  if (text.empty()) return out;
+  const std::size_t comma = text.find(',');
+  constexpr std::int64_t kMost = 1'000'000'000;
+  out.first = parse_integer(call, "--frames", text.substr(0, comma), 0, kMost);
+  if (comma != std::string::npos)
+    out.every = parse_integer(call, "--frames", text.substr(comma + 1), 1, kMost);
+  return out;
 }
 
 Wanted read_options(const Call& call, Options& o) {
@@ -254,7 +267,8 @@ int see(std::span<const std::string> arguments, Lang lang, std::string& out) {
     return 0;
   }
   const Wanted wanted = read_options(call, o);
-  Subject subject = prepare(call, o.words, InputWishes{o.as, o.columns, o.truncate});
+  Subject subject =
+      prepare(call, o.words, InputWishes{o.as, o.columns, frames_of(call, o.frames), o.truncate});
   check_ranges(call, subject, wanted);
   Seen seen = facts_of(subject, wanted, o, call);
   const bool maps = o.maps;

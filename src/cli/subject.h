@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "cli/arguments.h"
+#include "headscope/media.h"
 #include "headscope/model.h"
 
 /// What `see` and `walk` begin with: a model, a text, its tokens.
@@ -14,6 +15,7 @@ namespace headscope::cli {
 struct InputWishes {
   std::string as;                    ///< "bytes", or "" : as it is
   std::vector<std::string> columns;  ///< of a table
+  FrameChoice frames;                ///< of a video
   bool truncate = false;             ///< cut what is too long: the end, of a table the beginning
 };
 

@@ -180,7 +180,7 @@ int walk(std::span<const std::string> arguments, Lang lang, std::string& out) {
     return 0;
   }
   const Wanted wanted = read_options(call, o);
-  const Subject subject = prepare(call, o.words, InputWishes{{}, {}, o.truncate});
+  const Subject subject = prepare(call, o.words, InputWishes{{}, {}, {}, o.truncate});
   check_layer(call, subject.model, wanted.head.layer);
   check_head(call, subject.model, wanted.head);
   check_passed(call, subject, wanted.head.layer);

@@ -64,10 +64,16 @@ Tensor turned(const Tensor& from, int orientation) {
   return out;
 }
 
-// Which of `total` frames are the `count` that are kept: evenly from the first to the last.
-std::vector<std::int64_t> spread(std::int64_t total, std::int64_t count) {
+// Which of `total` frames are the `count` that are kept.
+std::vector<std::int64_t> chosen(std::int64_t total,
+                                 std::int64_t count,
+                                 const FrameChoice& choice) {
   std::vector<std::int64_t> out;
-  for (std::int64_t n = 0; n < count; ++n)
+  for (std::int64_t n = 0; n < count && choice.first >= 0; ++n) {
+    const bool there = n <= (total - 1 - choice.first) / choice.every;
+    out.push_back(there ? choice.first + n * choice.every : total - 1);
+  }
+  for (std::int64_t n = 0; n < count && choice.first < 0; ++n)
     out.push_back(count == 1 ? (total - 1) / 2
                              : (2 * n * (total - 1) + count - 1) / (2 * (count - 1)));
   return out;
@@ -96,7 +102,18 @@ Tensor parse_picture(Bytes file, std::string_view name, const MediaLimits& limit
   return orientation > 1 && orientation <= 8 ? turned(picture, orientation) : std::move(picture);
 }
 
-Clip parse_clip(Bytes file, std::string_view name, std::int64_t count, const MediaLimits& limits) {
+Clip parse_clip(Bytes file,
+                std::string_view name,
+                std::int64_t count,
+                const MediaLimits& limits,
+                const FrameChoice& choice) {
+  if (choice.every < 1 || choice.first < -1)
+    throw Error(
+        ErrorCode::kRange,
+        fmt::format("[{}] expected a first frame from 0 and every 1 or more, found {} and {}",
+                    name,
+                    choice.first,
+                    choice.every));
   if (count < 1 || count > (1 << 16))
     throw Error(ErrorCode::kRange,
                 fmt::format("[clip] expected 1 to 65536 frames, found {}", count));
@@ -107,7 +124,13 @@ Clip parse_clip(Bytes file, std::string_view name, std::int64_t count, const Med
   }
   const std::int64_t told = Stream(file, name, Stream::Kind::kVideo, limits).count_packets();
   Stream stream(file, name, Stream::Kind::kVideo, limits);
-  std::vector<std::int64_t> wanted = spread(std::max<std::int64_t>(told, 1), count);
+  const std::int64_t total = std::max<std::int64_t>(told, 1);
+  if (choice.first >= total) {
+    throw Error(
+        ErrorCode::kRange,
+        fmt::format("[{}] expected a first frame below {}, found {}", name, total, choice.first));
+  }
+  const std::vector<std::int64_t> wanted = chosen(total, count, choice);
   Clip clip;
   clip.total = told;
   Tensor last;
@@ -176,7 +199,10 @@ namespace {
 }  // namespace
 
 Tensor parse_picture(Bytes, std::string_view name, const MediaLimits&) { without(name); }
-Clip parse_clip(Bytes, std::string_view name, std::int64_t, const MediaLimits&) { without(name); }
+Clip parse_clip(
+    Bytes, std::string_view name, std::int64_t, const MediaLimits&, const FrameChoice&) {
+  without(name);
+}
 Audio parse_audio(Bytes file, std::string_view name, const MediaLimits&) {
   if (!is_wave(file)) without(name);
   return parse_wav(file, name);
@@ -193,9 +219,12 @@ Tensor read_picture(const std::filesystem::path& path, const MediaLimits& limits
   return parse_picture(bytes_of(*file), path.string(), limits);
 }
 
-Clip read_clip(const std::filesystem::path& path, std::int64_t count, const MediaLimits& limits) {
+Clip read_clip(const std::filesystem::path& path,
+               std::int64_t count,
+               const MediaLimits& limits,
+               const FrameChoice& choice) {
   const auto file = MappedFile::open(path);
-  return parse_clip(bytes_of(*file), path.string(), count, limits);
+  return parse_clip(bytes_of(*file), path.string(), count, limits, choice);
 }
 
 Audio read_audio(const std::filesystem::path& path, const MediaLimits& limits) {

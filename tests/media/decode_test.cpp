@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 
 #include <array>
+#include <cmath>
 
 #include "headscope/error.h"
 #include "headscope/media.h"
@@ -131,6 +132,21 @@ TEST(Clip, FramesAreSpreadFromFirstToLast) {
     const int level = clip.frames.span<std::uint8_t>()[n * 96];
     EXPECT_NEAR(level, 50 * static_cast<double>(n) * 255 / 219, 1.01);
   }
+}
+
+TEST(Clip, FramesMayFollowEachOther) {
+  const auto times = [](std::int64_t first, std::int64_t every) {
+    const Clip clip = parse_clip(bytes(y4m(21)), "v.y4m", 4, {}, {first, every});
+    std::vector<int> out;
+    for (const double s : clip.seconds) out.push_back(static_cast<int>(std::lround(25.0 * s)));
+    return out;
+  };
+  EXPECT_EQ(times(7, 1), (std::vector<int>{7, 8, 9, 10}));
+  EXPECT_EQ(times(0, 5), (std::vector<int>{0, 5, 10, 15}));
+  EXPECT_EQ(times(18, 2), (std::vector<int>{18, 20, 20, 20}));  // it ends there
+  EXPECT_EQ(times(20, std::int64_t{1} << 62), (std::vector<int>{20, 20, 20, 20}));
+  expect_error(ErrorCode::kRange, "below 21, found 21", [&] { (void)times(21, 1); });
+  expect_error(ErrorCode::kRange, "every 1 or more", [&] { (void)times(0, 0); });
 }
 
 TEST(Clip, AShortVideoRepeatsFramesAndAPictureStandsStill) {
