@@ -93,8 +93,8 @@ void say_what_was_taught(const Model& model, std::vector<Role>& roles) {
   for (Role& role : roles) {
     const doctor::RoleName* name = doctor::role_name(role.en);
     if (name == nullptr || !was_taught(*taught, role, *name)) continue;
-    role.en += ", taught";
-    role.ru += ", по разбору";
+    role.en = "taught: " + role.en;  // in front, where narrow screens do not cut it off
+    role.ru = "учили: " + role.ru;
   }
 }
 }  // namespace
