@@ -15,6 +15,7 @@
 #include "headscope/model.h"
 #include "headscope/safetensors.h"
 #include "models/census.h"
+#include "models/gguf_convert.h"
 #include "models/model_files.h"
 #include "models/tiny_pair.h"
 
@@ -179,6 +180,41 @@ TEST(Folders, BiasesThatConfigPromisesAreMissed) {
                llama_like("mistral", {{"attention_bias", true}}),
                [](const std::string& name) { return name.ends_with(".bias"); });
   EXPECT_EQ(load_message(other), "");
+}
+
+// A folder whose vectors would be others is a model all the same: only its vectors are refused.
+TEST(Folders, PoolingThatIsUnknownIsRefusedWhereAVectorIsAskedFor) {
+  const Scratch folder;
+  write_folder(folder, bert_like("bert", "BertModel"));
+  std::filesystem::create_directory(folder / "1_Pooling");
+  const auto said = [&](const Value& pooling, const Value& modules) {
+    write_file(folder / "1_Pooling" / "config.json", pooling.dump());
+    write_file(folder / "modules.json", modules.dump());
+    const Model model = Model::load(folder.path().string());
+    const headscope::Run run = model.run(row_of(7));
+    const std::string vector = complaint([&] { (void)model.embedding(run); });
+    const std::string gguf =
+        complaint([&] { models::convert_to_gguf(folder.path(), folder / "m.gguf", DType::kF32); });
+    EXPECT_EQ(vector.empty(), gguf.empty()) << vector << " / " << gguf;
+    EXPECT_EQ(gguf.empty(), std::filesystem::exists(folder / "m.gguf"));
+    std::filesystem::remove(folder / "m.gguf");
+    return vector;
+  };
+  const auto module = [](const std::string& type) -> Value {
+    return {{"type", "sentence_transformers.models." + type}};
+  };
+  const Value plain = {module("Transformer"), module("Pooling"), module("Normalize")};
+  const Value mean = {{"pooling_mode_mean_tokens", true}, {"pooling_mode_cls_token", false}};
+  EXPECT_EQ(said(mean, plain), "");
+  EXPECT_EQ(said(Value::object(), plain), "");
+  for (const char* mode : {"weightedmean_tokens", "mean_sqrt_len_tokens"}) {
+    const Value pooling = {{std::string("pooling_mode_") + mode, true}};
+    EXPECT_NE(said(pooling, plain).find(mode), std::string::npos) << mode;
+  }
+  const Value both = {{"pooling_mode_mean_tokens", true}, {"pooling_mode_cls_token", true}};
+  EXPECT_NE(said(both, plain).find("cls_token and mean_tokens"), std::string::npos);
+  const Value dense = {module("Transformer"), module("Pooling"), module("Dense")};
+  EXPECT_NE(said(mean, dense).find("a module Dense"), std::string::npos);
 }
 
 // The half that reads, as makers of pictures take it: T5EncoderModel.
