@@ -192,19 +192,26 @@ std::string rate(std::size_t tokens, double seconds) {
   return figure(seconds > 0.0 ? static_cast<double>(tokens) / seconds : 0.0);
 }
 
-// Rows of a table of positions; 0: there is none, and a context may be of any length.
+// Tokens that a table of positions has rows for; 0: there is none, and a context may be of any length.
 std::int64_t rows_of_positions(const Model& model) {
   const models::Blueprint& b = model.network().blueprint();
-  return b.position_rows > 0 ? b.position_rows - b.position_offset : 0;
+  return b.position_rows > 0 ? b.positions : 0;
 }
 
-// Whether --context could give more room.
-bool has_more_room(const Model& model, const Generator& generator) {
+// Tokens of a prompt and an answer together; of an encoder-decoder the prompt's alone.
+std::int64_t room_of_prompt(const Model& model, const Generator& generator) {
+  return model.encoder_layers() > 0 ? model.positions() : generator.positions();
+}
+
+// What helps when the context is full: --context where there is more room, and a shorter prompt where it takes some.
+Word advice(const Model& model, const Generator& generator) {
   const std::int64_t most = rows_of_positions(model);
-  return most == 0 || generator.positions() < most;
+  const bool more = most == 0 || generator.positions() < most;
+  if (model.encoder_layers() > 0) return more ? Word::kRunPairFullMore : Word::kRunPairFull;
+  return more ? Word::kRunFullMore : Word::kRunFull;
 }
 
-void report(const Call& call, const Answer& answer, bool more_room) {
+void report(const Call& call, const Answer& answer, Word when_full) {
   const std::string line =
       say(call.screen.lang,
           Word::kRunRates,
@@ -214,11 +221,7 @@ void report(const Call& call, const Answer& answer, bool more_room) {
           rate(answer.tokens.size(), answer.seconds));
   std::fprintf(stderr, "%s\n", line.c_str());
   if (answer.ended == Ended::kFull)
-    std::fprintf(
-        stderr,
-        "%s\n",
-        std::string(text(call.screen.lang, more_room ? Word::kRunFullMore : Word::kRunFull))
-            .c_str());
+    std::fprintf(stderr, "%s\n", std::string(text(call.screen.lang, when_full)).c_str());
 }
 
 std::string look_lines(const Call& call,
@@ -275,12 +278,13 @@ Generator generator_for(const Call& call,
   GenerateOptions options = wishes.generate;
   const std::int64_t most = rows_of_positions(model);
   if (most > 0 && options.positions > most)
-    throw Error(ErrorCode::kRange,
-                say(call.screen.lang,
-                    Word::kRunContextTooLong,
-                    most,
-                    clean(model.name()),
-                    options.positions));
+    throw Error(
+        ErrorCode::kRange,
+        say(call.screen.lang,
+            model.encoder_layers() > 0 ? Word::kRunPairContextTooLong : Word::kRunContextTooLong,
+            most,
+            clean(model.name()),
+            options.positions));
   if (wishes.look) options.sight = &sight;
   return Generator(model, std::move(options));
 }
@@ -311,7 +315,7 @@ int answer(const Call& call,
       model,
       model.tokenizer().encode(wishes.chat ? render(call, model, messages) : prompt, !wishes.chat),
       wishes,
-      model.encoder_layers() > 0 ? model.positions() : generator.positions());
+      room_of_prompt(model, generator));
   const Answer found = generate(model, generator, ids, wishes, [&](std::string_view piece) {
     if (!call.json) print(piece);
   });
@@ -321,7 +325,7 @@ int answer(const Call& call,
   }
   print("\n");
   if (wishes.look) out += look_lines(call, model, found, ids);
-  report(call, found, has_more_room(model, generator));
+  report(call, found, advice(model, generator));
   return 0;
 }
 
@@ -344,8 +348,9 @@ int talk(const Call& call, const Model& model, const RunWishes& wishes) {
     Encoding encoding;
     while (true) {  // The oldest exchange goes when the talk no longer fits.
       encoding = model.tokenizer().encode(render(call, model, messages), false);
-      const auto room =
-          generator.positions() - std::min(wishes.generate.most, generator.positions() / 4);
+      const std::int64_t most = room_of_prompt(model, generator);
+      const bool pair = model.encoder_layers() > 0;
+      const auto room = pair ? most : most - std::min(wishes.generate.most, most / 4);
       if (static_cast<std::int64_t>(encoding.ids.size()) <= room || messages.size() < fixed + 3)
         break;
       messages.erase(messages.begin() + static_cast<std::ptrdiff_t>(fixed),
@@ -354,7 +359,7 @@ int talk(const Call& call, const Model& model, const RunWishes& wishes) {
     }
     std::vector<std::int32_t> ids;
     try {
-      ids = shortened(call, model, std::move(encoding), wishes, generator.positions());
+      ids = shortened(call, model, std::move(encoding), wishes, room_of_prompt(model, generator));
     } catch (const Error& error) {
       std::fprintf(stderr, "headscope: %s\n", clean(error.what()).c_str());
       messages.pop_back();
@@ -363,7 +368,7 @@ int talk(const Call& call, const Model& model, const RunWishes& wishes) {
     const Answer found = generate(model, generator, ids, wishes, print);
     print("\n");
     if (wishes.look) print(look_lines(call, model, found, ids));
-    report(call, found, has_more_room(model, generator));
+    report(call, found, advice(model, generator));
     messages.push_back({"assistant", found.text});
   }
   return 0;

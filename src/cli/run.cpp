@@ -201,11 +201,7 @@ int judge(const Call& call,
     }
     json.end_array();
   } else {
-    // Two towers have one for each.
-    const auto joint = run.more.find(picture ? "image_embeds" : "text_embeds");
-    const Tensor embedding = joint != run.more.end()
-                                 ? joint->second.clone()
-                                 : model.embedding(run, subject.tokens.attention_mask);
+    const Tensor embedding = model.embedding(run, subject.tokens.attention_mask);
     json.array<float>("embedding", embedding.span<float>());
     if (!call.json) {
       for (std::size_t c = 0; const float x : embedding.span<float>())

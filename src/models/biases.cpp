@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <string_view>
+#include <utility>
 
 namespace headscope::models {
 
@@ -85,7 +86,11 @@ constexpr std::string_view kBareNorms[] = {"cohere", "cohere2", "modernbert", "m
 
 class Expectation {
  public:
-  explicit Expectation(const Weights& weights) : weights_(weights) {}
+  /// Told that maps of attention, or of MLPs, have biases, it looks for all of them.
+  Expectation(const Weights& weights, bool attention, bool mlp) : weights_(weights) {
+    all_.some = attention;
+    mlps_.some = mlp;
+  }
 
   void add(const std::string& name, Bias bias) {
     if (name.empty()) return;
@@ -158,10 +163,7 @@ void add_norms(Expectation& e, const Blueprint& b) {
   e.add(b.final_norm, kAlways);
 }
 
-}  // namespace
-
-void expect_biases(const Weights& weights, const Blueprint& b) {
-  Expectation e(weights);
+void expect_all(Expectation e, const Weights& weights, const Blueprint& b) {
   const auto* rule = std::find_if(
       std::begin(kRules), std::end(kRules), [&](const Rule& r) { return r.family == b.family; });
   if (rule != std::end(kRules)) {
@@ -190,6 +192,34 @@ void expect_biases(const Weights& weights, const Blueprint& b) {
                     std::count(std::begin(kBareNorms), std::end(kBareNorms), b.family) > 0;
   if (!bare) add_norms(e, b);
   e.settle();
+}
+
+}  // namespace
+
+void expect_biases(const Weights& weights, const Blueprint& b) {
+  expect_all(Expectation(weights, false, false), weights, b);
+}
+
+void expect_biases(const Weights& weights, const Blueprint& b, const json::Value& config) {
+  const json::Value* inner = json::find(config, "text_config", "config.json");
+  const auto says = [&](const char* key) {
+    for (const json::Value* words : {&config, inner}) {
+      if (words == nullptr || !words->is_object()) continue;
+      const auto found = words->find(key);
+      if (found != words->end() && found->is_boolean() && found->get<bool>()) return true;
+    }
+    return false;
+  };
+  // The word of a family's own; Mistral's class in Transformers has no biases, whatever config.json says.
+  constexpr std::pair<std::string_view, const char*> kWords[] = {{"falcon", "bias"},
+                                                                 {"mistral", ""},
+                                                                 {"opt", "enable_bias"},
+                                                                 {"stablelm", "use_qkv_bias"},
+                                                                 {"starcoder2", "use_bias"}};
+  const auto own = std::ranges::find(kWords, b.family, [](const auto& pair) { return pair.first; });
+  const bool attention =
+      own != std::end(kWords) ? says(own->second) : says("attention_bias") || says("qkv_bias");
+  expect_all(Expectation(weights, attention, says("mlp_bias")), weights, b);
 }
 
 void expect_bias(const Weights& weights, const std::string& name) {

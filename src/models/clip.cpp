@@ -65,6 +65,8 @@ TextBlueprint text_of(const json::Value& config, const std::string& family, bool
     t.projection_width = size_word_or(config, "projection_dim", 512);
   } else {
     t.pool = TextBlueprint::Pool::kLast;
+    b.pad_token = json::get_or<std::int64_t>(config, "pad_token_id", 1, kWhere);
+    if (b.pad_token < 0 || b.pad_token >= b.vocabulary) b.pad_token = 0;
     t.head = "head";
     t.head_width = size_word_or(config, "projection_size", b.width);
   }
@@ -120,6 +122,10 @@ json::Value tower_words(const json::Value& config, const std::string& key) {
 }
 
 }  // namespace
+
+bool pools_itself(std::string_view family) {
+  return family.starts_with("clip") || family.starts_with("siglip");
+}
 
 std::vector<std::string> tower_families() {
   return {"clip", "clip_text_model", "siglip", "siglip_text_model"};

@@ -5,6 +5,7 @@
 #include <numeric>
 
 #include "headscope/model.h"
+#include "models/towers.h"
 
 namespace headscope {
 
@@ -90,10 +91,20 @@ Tensor Model::embed(std::span<const std::string> texts, bool truncate) const {
   for (const std::string& text : texts) all.push_back(tokens(text, nullptr, truncate));
   Tensor out(DType::kF32, {static_cast<std::int64_t>(texts.size()), width()});
   const bool packed = packs();
+  const auto put = [&out](const Tensor& rows, std::span<const std::size_t> which) {
+    if (out.dim(1) != rows.dim(1)) out = Tensor(DType::kF32, {out.dim(0), rows.dim(1)});
+    const std::size_t bytes = rows.bytes() / which.size();
+    for (std::size_t i = 0; i < which.size(); ++i)
+      std::memcpy(out.raw() + which[i] * bytes, rows.raw() + i * bytes, bytes);
+  };
   for (const std::vector<std::size_t>& part : groups(all, packed)) {
     RunOptions options;
-    options.outputs = false;
+    options.outputs = models::pools_itself(family());
     const Run run = this->run(batch(part, all, packed, positions()), options);
+    if (options.outputs) {
+      put(embedding(run), part);
+      continue;
+    }
     const Tensor& found =
         encoder_layers() > 0 ? run.encoder_last_hidden_state : run.last_hidden_state;
     const std::byte* from = found.raw();
@@ -102,9 +113,7 @@ Tensor Model::embed(std::span<const std::string> texts, bool truncate) const {
       one.last_hidden_state = Tensor(DType::kF32, {1, length(all[n]), found.dim(2)});
       std::memcpy(one.last_hidden_state.raw(), from, one.last_hidden_state.bytes());
       from += one.last_hidden_state.bytes();
-      const Tensor vector = embedding(one);
-      if (out.dim(1) != vector.dim(1)) out = Tensor(DType::kF32, {out.dim(0), vector.dim(1)});
-      std::memcpy(out.raw() + n * vector.bytes(), vector.raw(), vector.bytes());
+      put(embedding(one), std::span(&n, 1));
     }
   }
   return out;

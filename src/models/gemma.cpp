@@ -70,6 +70,8 @@ json::Value gemma3_words(const json::Value& whole) {
   if (text == nullptr) return words;
   (void)json::find(*text, "model_type", "config.json");  // refuses what is no object
   words.update(*text);
+  constexpr const char* kTied = "tie_word_embeddings";
+  if (!words.contains(kTied) && whole.contains(kTied)) words[kTied] = whole[kTied];
   return words;
 }
 

@@ -54,12 +54,11 @@ Generator::Generator(const Model& model, GenerateOptions options, std::size_t se
   positions_ = options_.positions == 0 ? model.answer_positions() : options_.positions;
   if (options_.slide) least(positions_, 2, "positions to slide on");
   const models::Blueprint& b = model.network().blueprint();
-  if (const std::int64_t most = b.position_rows - b.position_offset;
-      b.position_rows > 0 && positions_ > most) {
+  if (b.position_rows > 0 && positions_ > b.positions) {
     throw Error(ErrorCode::kRange,
                 fmt::format("[generate] expected a context of at most {} tokens, as many as {} has "
                             "positions for, found {}",
-                            most,
+                            b.positions,
                             model.family(),
                             positions_));
   }

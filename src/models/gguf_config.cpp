@@ -177,6 +177,8 @@ json::Value rope_scaling(const Gguf& file,
                                          "beta_slow=rope.scaling.yarn_beta_slow")) {
     if (keys.find(gguf) != nullptr) scaling[hf] = keys.value(gguf);
   }
+  // To llama.cpp a factor of 0 says that there is none.
+  if (scaling.contains("factor") && scaling["factor"] == 0) return nullptr;
   if (old != nullptr && !scaling.contains("factor"))
     scaling["factor"] = keys.value("rope.scale_linear");
   if (original > 0) scaling["original_max_position_embeddings"] = original;
@@ -375,7 +377,8 @@ json::Value config_from_gguf(const Gguf& file, const GgufFamily& family) {
   }
   config["tie_word_embeddings"] = tied;
   for (const auto& [hf, tensor] : pairs_of(family.present))
-    config[hf] = file.find("blk.0." + tensor) != nullptr;
+    config[hf] = file.find("blk.0." + tensor) != nullptr ||
+                 (tensor == "attn_q.bias" && file.find("blk.0.attn_qkv.bias") != nullptr);
   // Some models of Llama's kin have biases at queries, keys and values alone.
   if (config.value("attention_bias", false) && file.find("blk.0.attn_output.bias") == nullptr)
     config["attention_out_bias"] = false;

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cstring>
 #include <set>
 #include <system_error>
 #include <utility>
@@ -12,11 +13,13 @@
 #include "formats/files.h"
 #include "formats/json.h"
 #include "headscope/gguf.h"
+#include "models/biases.h"
 #include "models/generation_config.h"
 #include "models/gguf_config.h"
 #include "models/gguf_tensors.h"
 #include "models/gguf_tokenizer.h"
 #include "models/model_files.h"
+#include "models/transformer.h"
 #include "tensor/quants.h"
 #include "tokenizers/gguf_json.h"
 
@@ -193,6 +196,12 @@ std::vector<AnyView> take_words(const Views& views, const GgufFamily& family) {
   return {};
 }
 
+bool are_same(const std::vector<AnyView>& a, const std::vector<AnyView>& b) {
+  return std::ranges::equal(a, b, [](const AnyView& x, const AnyView& y) {
+    return x.dtype == y.dtype && x.shape == y.shape && std::memcmp(x.data, y.data, x.bytes()) == 0;
+  });
+}
+
 /// A file without output.weight would be read as one whose embeddings are tied.
 void refuse_without_output(const json::Value& config, const GgufLink& link) {
   const std::string architecture = architecture_of(config);
@@ -215,9 +224,11 @@ Written sources_of(const Views& views,
   for (const GgufLink& link : gguf_links(family, gguf_sizes(config, family))) {
     std::vector<AnyView> parts = take_all(taken, link);
     if (link.gguf == "output.weight") {
-      // Of tied embeddings a second copy may be stored; GGUF says so by leaving it out where it can.
-      if (tied) parts.clear();
-      if (tied && family.untied) parts = take_words(views, family);
+      // Of tied embeddings a second copy may be stored; GGUF says so by leaving it out where it can. What is no copy
+      // counts, whatever config.json says.
+      const std::vector<AnyView> words = tied ? take_words(views, family) : std::vector<AnyView>();
+      if (are_same(parts, words)) parts.clear();
+      if (parts.empty() && family.untied) parts = words;
       if (parts.empty() && !tied) refuse_without_output(config, link);
     }
     if (parts.empty()) continue;
@@ -360,13 +371,21 @@ struct Removed {
   }
 };
 
+/// A file that loads. Errors call it `name`.
+void expect_whole(const Gguf& file, const std::string& name) {
+  GgufModel model = model_from_gguf(file, true);
+  (void)Transformer(read_blueprint(model.config, model.stored),
+                    {name, std::move(model.tensors), nullptr},
+                    architecture_of(model.config));
+}
+
 /// What a reader takes from a file just written is what its source says.
-void expect_same_facts(const fs::path& written, const Blueprint& source) {
+void expect_same_facts(const fs::path& written, const Blueprint& source, const std::string& name) {
   const Gguf file = Gguf::open(written);
   const GgufFamily& family = gguf_family_in(file);
   const Blueprint found = read_blueprint(config_from_gguf(file, family));
   const std::string what = difference(source, found);
-  if (what.empty()) return;
+  if (what.empty()) return expect_whole(file, name);
   throw Error(ErrorCode::kUnsupported,
               fmt::format("[convert] expected a model that GGUF can describe ({}), found one whose "
                           "{} it has no key for",
@@ -380,6 +399,13 @@ constexpr std::pair<Pooling::Kind, int> kPoolings[] = {
 /// Of the folders that Sentence Transformers write.
 void put_pooling(const fs::path& folder, const GgufFamily& family, json::Value& metadata) {
   std::error_code ignored;
+  if (const std::string other = unsupported_pooling(folder); !other.empty()) {
+    throw Error(
+        ErrorCode::kUnsupported,
+        fmt::format("[convert] expected pooling by mean, first or last token, found {}: GGUF "
+                    "has no number for it",
+                    other));
+  }
   if (!fs::exists(folder / "1_Pooling" / "config.json", ignored)) return;
   const Pooling pooling = read_pooling(folder);
   for (const auto& [kind, number] : kPoolings) {
@@ -446,6 +472,9 @@ void convert_to_gguf(const fs::path& folder, const fs::path& to, DType dtype, co
   json::Value metadata = metadata_from_config(config, family);
   const Blueprint blueprint = read_blueprint(config);
   const bool tied = blueprint.heads_on_top.empty() || blueprint.heads_on_top.front().tied;
+  expect_biases(Weights({file.name(), views, nullptr}, blueprint.prefixes, blueprint.matrices),
+                blueprint,
+                config);
   Written tensors = sources_of(views, family, config, tied, dtype);
   std::int64_t vocabulary = 0;
   for (auto& [name, source] : tensors) {
@@ -464,7 +493,7 @@ void convert_to_gguf(const fs::path& folder, const fs::path& to, DType dtype, co
       to.parent_path() / fmt::format(".{}.{}", to.filename().string(), ::getpid());
   const Removed removed{whole};
   write_gguf(whole, metadata, tensors);
-  expect_same_facts(whole, blueprint);
+  expect_same_facts(whole, blueprint, file.name());
   std::error_code error;
   fs::rename(whole, to, error);
   if (error) files::fail(to, "write", error.value());
@@ -476,6 +505,7 @@ void convert_to_folder(const fs::path& gguf,
                        const Told& told) {
   check_dtype(dtype, {DType::kF32, DType::kF16, DType::kBF16});
   const Gguf file = Gguf::open(gguf);
+  expect_whole(file, file.name());
   GgufModel model = model_from_gguf(file);
   model.config["torch_dtype"] = dtype == DType::kF32   ? "float32"
                                 : dtype == DType::kF16 ? "float16"

@@ -198,6 +198,26 @@ void add_single_experts(GgufModel& model, const Gguf& file, const GgufLink& link
   }
 }
 
+/// Queries, keys and values in one tensor, one behind the other, where the family has three (phi2, chatglm). `part`
+/// is 0, 1 or 2 of them.
+void add_part(
+    GgufModel& model, const Gguf& file, const GgufLink& link, const GgufSizes& sizes, int part) {
+  std::string name = link.gguf;
+  const std::size_t at = name.find(".attn_");
+  const AnyView* all = file.find(name.replace(at + 6, 1, "qkv"));
+  if (all == nullptr) return;
+  const std::int64_t heads = sizes.heads + 2 * sizes.kv_heads;
+  if (all->shape.empty() || all->shape.size() > 2 || all->shape.front() % heads != 0)
+    wrong_shape({name, {}}, all->shape, fmt::format("to have a multiple of {} rows", heads));
+  const std::int64_t width = all->shape.front() / heads;
+  const std::int64_t first = part == 0 ? 0 : sizes.heads + (part - 1) * sizes.kv_heads;
+  AnyView own = *all;
+  own.shape.front() = (part == 0 ? sizes.heads : sizes.kv_heads) * width;
+  const std::int64_t row = own.shape.size() == 2 ? own.shape[1] : 1;
+  own.data += bytes_of(own.dtype, first * width * row);
+  add(model, link, own);
+}
+
 /// Latent attention in two tensors, keys [H,rank,own] and values [H,value,rank], put together as
 /// [H*(own+value),rank].
 void add_split_latent(GgufModel& model, const Gguf& file, const GgufLink& link) {
@@ -238,15 +258,22 @@ GgufModel model_from_gguf(const Gguf& file, bool as_stored) {
   GgufModel model;
   model.config = config_from_gguf(file, family);
   if (as_stored) model.stored = {family.plus_one, family.pairs, family.grouped, family.turned};
-  std::vector<GgufLink> links = gguf_links(family, gguf_sizes(file, family));
+  const GgufSizes sizes = gguf_sizes(file, family);
+  std::vector<GgufLink> links = gguf_links(family, sizes);
+  constexpr std::string_view kParts[] = {".attn_q.", ".attn_k.", ".attn_v."};
   for (GgufLink& link : links) {
     if (as_stored && link.change != GgufChange::kOneRow) link.change = GgufChange::kNone;
-    if (const AnyView* view = file.find(link.gguf))
+    const AnyView* view = file.find(link.gguf);
+    if (view != nullptr)
       add(model, link, *view);
     else if (link.hf.find("{}") != std::string::npos)
       add_single_experts(model, file, link);
     else if (link.gguf.ends_with(".attn_kv_b.weight"))
       add_split_latent(model, file, link);
+    for (int part = 0; view == nullptr && part < 3; ++part) {
+      if (link.gguf.find(kParts[part]) != std::string::npos)
+        add_part(model, file, link, sizes, part);
+    }
   }
   return model;
 }

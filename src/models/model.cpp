@@ -12,6 +12,8 @@
 #include "models/model_files.h"
 #include "models/network.h"
 #include "models/patches.h"
+#include "models/pointwise.h"
+#include "models/towers.h"
 
 namespace headscope {
 
@@ -20,6 +22,7 @@ struct Model::Parts {
   std::unique_ptr<const models::Network> network;
   GenerationConfig generation;
   Pooling pooling;
+  std::string unsupported_pooling;
   std::vector<std::string> labels;
   std::vector<Role> roles;
   std::optional<Tokenizer> tokenizer;
@@ -56,6 +59,7 @@ Model Model::load(const std::string& name, const LoadOptions& options) {
                                                       std::move(network),
                                                       std::move(generation),
                                                       pooling,
+                                                      models::unsupported_pooling(place.folder),
                                                       models::read_labels(files.config),
                                                       std::move(roles),
                                                       std::move(tokenizer)}));
@@ -109,6 +113,19 @@ std::string Model::label(std::int64_t n) const {
 }
 
 Tensor Model::embedding(const Run& run, const Tensor& attention_mask) const {
+  if (models::pools_itself(family())) {
+    for (const char* name : {"text_embeds", "image_embeds"}) {
+      if (const auto found = run.more.find(name); found != run.more.end())
+        return models::unit_rows(found->second);
+    }
+    if (!run.pooler_output.empty()) return models::unit_rows(run.pooler_output);
+  }
+  if (!parts_->unsupported_pooling.empty()) {
+    throw Error(ErrorCode::kUnsupported,
+                fmt::format("[embedding] expected pooling by mean, first or last token or maximum, "
+                            "found {}",
+                            parts_->unsupported_pooling));
+  }
   const bool pair = !run.encoder_last_hidden_state.empty();
   return pool(pair ? run.encoder_last_hidden_state : run.last_hidden_state,
               attention_mask,
@@ -163,10 +180,14 @@ Tokens Model::tokens(std::string_view text, std::vector<Label>* labels, bool tru
     drop[i] = 1;
     --surplus;
   }
-  const auto kept = static_cast<std::int64_t>(std::min(n, most));
+  // SigLIP learned from texts that padding fills up, and reads the last token.
+  const bool filled = family().starts_with("siglip");
+  const auto kept = static_cast<std::int64_t>(filled ? most : std::min(n, most));
+  const auto padding = static_cast<std::int32_t>(parts_->network->reader().pad_token);
   Tokens tokens;
   tokens.ids = Tensor(DType::kI32, {1, kept});
-  tokens.type_ids = Tensor(DType::kI32, {1, kept});
+  tokens.type_ids = Tensor::zeros(DType::kI32, {1, kept});
+  std::ranges::fill(tokens.ids.span<std::int32_t>(), padding);
   if (labels != nullptr) labels->clear();
   for (std::size_t i = 0, at = 0; i < n; ++i) {
     if (drop[i] != 0) continue;
@@ -179,6 +200,11 @@ Tokens Model::tokens(std::string_view text, std::vector<Label>* labels, bool tru
                        static_cast<std::int64_t>(e.offsets[i].end),
                        e.words[i],
                        e.special[i] != 0});
+  }
+  for (std::size_t i = std::min(n, most); labels != nullptr && i < static_cast<std::size_t>(kept);
+       ++i) {
+    const auto end = static_cast<std::int64_t>(text.size());
+    labels->push_back({tokenizer().token_of(padding), end, end, -1, true});
   }
   // A family without token types ignores them: all of them are 0.
   if (parts_->network->reader().types < 2) tokens.type_ids = Tensor();

@@ -6,6 +6,7 @@
 
 #include "headscope/gguf.h"
 #include "headscope/safetensors.h"
+#include "models/biases.h"
 #include "models/encoder_decoder.h"
 #include "models/finite.h"
 #include "models/gguf_tensors.h"
@@ -62,18 +63,43 @@ std::string architecture_of(const Value& config) {
   return list->front().get<std::string>();
 }
 
+namespace {
+
+// The half of a pair that reads: T5EncoderModel, as makers of pictures have it.
+std::unique_ptr<const Network> encoder_alone(PairBlueprint pair, Tensors tensors) {
+  for (const std::string& name : pair.shared_words) {
+    if (!tensors.by_name.contains(name + ".weight")) continue;
+    pair.encoder.word_embeddings = name;
+    break;
+  }
+  return std::make_unique<Transformer>(std::move(pair.encoder), std::move(tensors), "");
+}
+
+}  // namespace
+
 std::unique_ptr<const Network> read_network(ModelFiles& files) {
   const std::string architecture = architecture_of(files.config);
-  if (auto pair = read_pair(files.config))
+  auto pair = read_pair(files.config);
+  if (pair && architecture.ends_with("EncoderModel") && !pair->speech)
+    return encoder_alone(std::move(*pair), std::move(files.tensors));
+  if (pair)
     return std::make_unique<EncoderDecoder>(
         std::move(*pair), std::move(files.tensors), architecture);
-  if (auto vision = read_vision(files.config, architecture))
+  const auto expect = [&](const Blueprint& b) {
+    const Weights weights(
+        {files.tensors.file, files.tensors.by_name, nullptr}, b.prefixes, b.matrices);
+    expect_biases(weights, b, files.config);
+  };
+  if (auto vision = read_vision(files.config, architecture)) {
+    if (vision->renamed.empty()) expect(vision->body);
     return std::make_unique<Vision>(std::move(*vision), std::move(files.tensors));
+  }
   if (auto towers = read_towers(files.config, architecture))
     return std::make_unique<Towers>(std::move(*towers), std::move(files.tensors));
   if (auto text = read_text_tower(files.config, architecture))
     return std::make_unique<TextTower>(std::move(*text), std::move(files.tensors));
   Blueprint b = read_blueprint(files.config, files.stored);
+  expect(b);
   return std::make_unique<Transformer>(std::move(b), std::move(files.tensors), architecture);
 }
 
@@ -166,12 +192,31 @@ std::vector<std::string> read_labels(const Value& config) {
   return out;
 }
 
+namespace {
+
+constexpr const char* kPooling = "1_Pooling/config.json";
+
+/// The modules that make a vector, one behind the other, by the last words of their types.
+std::vector<std::string> modules_in(const fs::path& folder) {
+  std::vector<std::string> out;
+  const auto modules = json_at(folder / "modules.json");
+  if (!modules || !modules->is_array()) return out;
+  for (const Value& module : *modules) {
+    if (!module.is_object() || !module.value("type", Value()).is_string()) continue;
+    const auto type = module["type"].get<std::string>();
+    out.push_back(type.substr(type.rfind('.') + 1));  // npos + 1 is 0
+  }
+  return out;
+}
+
+}  // namespace
+
 Pooling read_pooling(const fs::path& folder) {
   Pooling out;
-  const auto config = json_at(folder / "1_Pooling" / "config.json");
+  const auto config = json_at(folder / kPooling);
   if (!config) return out;
   const auto says = [&](const char* key) {
-    return json::get_or<bool>(*config, key, false, "1_Pooling/config.json");
+    return json::get_or<bool>(*config, key, false, kPooling);
   };
   if (says("pooling_mode_cls_token"))
     out.kind = Pooling::Kind::kFirst;
@@ -179,13 +224,33 @@ Pooling read_pooling(const fs::path& folder) {
     out.kind = Pooling::Kind::kMax;
   else if (says("pooling_mode_lasttoken"))
     out.kind = Pooling::Kind::kLast;
-  const auto modules = json_at(folder / "modules.json");
-  if (!modules || !modules->is_array()) return out;
-  out.unit_length = std::any_of(modules->begin(), modules->end(), [](const Value& module) {
-    return module.is_object() && module.value("type", Value()).is_string() &&
-           module["type"].get<std::string>().ends_with("Normalize");
-  });
+  std::error_code ignored;
+  if (!fs::is_regular_file(folder / "modules.json", ignored)) return out;
+  const std::vector<std::string> modules = modules_in(folder);
+  out.unit_length = std::ranges::find(modules, "Normalize") != modules.end();
   return out;
+}
+
+std::string unsupported_pooling(const fs::path& folder) {
+  const auto config = json_at(folder / kPooling);
+  if (config) {
+    std::vector<std::string> modes;
+    for (const auto& [key, value] : config->items()) {
+      constexpr std::string_view kMode = "pooling_mode_";
+      if (key.starts_with(kMode) && value.is_boolean() && value.get<bool>())
+        modes.push_back(key.substr(kMode.size()));
+    }
+    if (modes.size() > 1) return fmt::format("{}", fmt::join(modes, " and "));
+    constexpr std::string_view kKnown[] = {"cls_token", "mean_tokens", "max_tokens", "lasttoken"};
+    if (modes.size() == 1 && std::ranges::find(kKnown, modes[0]) == std::end(kKnown))
+      return modes[0];
+  }
+  // Dropout does nothing while nothing is trained.
+  constexpr std::string_view kKnown[] = {"Transformer", "Pooling", "Normalize", "Dropout"};
+  for (const std::string& module : modules_in(folder)) {
+    if (std::ranges::find(kKnown, module) == std::end(kKnown)) return "a module " + module;
+  }
+  return "";
 }
 
 }  // namespace headscope::models

@@ -1,6 +1,7 @@
 #include "models/pointwise.h"
 
 #include <algorithm>
+#include <cmath>
 #include <cstring>
 
 #include "headscope/threads.h"
@@ -65,6 +66,20 @@ void multiply(View<const float, 2> y, View<float, 2> x) {
     float* to = x.data + i * x.stride[0];
     for (std::int64_t c = 0; c < x.shape[1]; ++c) to[c] *= from[c];
   });
+}
+
+Tensor unit_rows(const Tensor& x) {
+  Tensor out = x.clone();
+  for (std::int64_t b = 0; b < x.dim(0); ++b) {
+    const auto row = out.view<float, 2>()[b];
+    double squares = 0.0;
+    for (std::int64_t c = 0; c < row.shape[0]; ++c)
+      squares += std::pow(static_cast<double>(row(c)), 2);
+    const double length = squares > 0.0 ? std::sqrt(squares) : 1.0;
+    for (std::int64_t c = 0; c < row.shape[0]; ++c)
+      row(c) = static_cast<float>(static_cast<double>(row(c)) / length);
+  }
+  return out;
 }
 
 View<const float, 2> rows_of(const Tensor& x) {

@@ -15,6 +15,8 @@ void add(View<const float, 2> x, View<float, 2> y, float factor = 1.0F);
 void activate(kernels::Activation kind, View<float, 2> x);
 /// x *= y. Shapes [M,N].
 void multiply(View<const float, 2> y, View<float, 2> x);
+/// Every row divided by its length. Shapes [M,C] -> [M,C].
+Tensor unit_rows(const Tensor& x);
 /// Whole tensors as rows [M,C] of their last axis.
 View<const float, 2> rows_of(const Tensor& x);
 View<float, 2> rows_of(Tensor& x);

@@ -116,7 +116,8 @@ void read_scaling(const Value& config, const Value& words, Rope& rope) {
       rope.attention_factor = std::sqrt(1.0 + std::log(stretch) / std::log(rope.original));
   }
   if (attention != nullptr && (rope.kind == Kind::kYarn || rope.kind == Kind::kLongRope))
-    rope.attention_factor = json::as<double>(*attention, "attention_factor", kWhere);
+    rope.attention_factor =
+        positive(json::as<double>(*attention, "attention_factor", kWhere), "attention_factor");
 }
 
 // Pair of numbers that turns `turns` times within the original positions.

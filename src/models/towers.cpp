@@ -37,21 +37,6 @@ RunOptions options_of(const RunOptions& options, std::size_t first, std::size_t 
   return own;
 }
 
-// Every row divided by its length.
-Tensor unit_rows(const Tensor& x) {
-  Tensor out = x.clone();
-  for (std::int64_t b = 0; b < x.dim(0); ++b) {
-    const auto row = out.view<float, 2>()[b];
-    double squares = 0.0;
-    for (std::int64_t c = 0; c < row.shape[0]; ++c)
-      squares += std::pow(static_cast<double>(row(c)), 2);
-    const double length = squares > 0.0 ? std::sqrt(squares) : 1.0;
-    for (std::int64_t c = 0; c < row.shape[0]; ++c)
-      row(c) = static_cast<float>(static_cast<double>(row(c)) / length);
-  }
-  return out;
-}
-
 std::int64_t pooled_row(const TextBlueprint& facts, View<const std::int32_t, 1> ids) {
   const std::int64_t T = ids.shape[0];
   if (facts.pool == TextBlueprint::Pool::kLast) return T - 1;

@@ -108,5 +108,8 @@ std::optional<TowersBlueprint> read_towers(const json::Value& config,
 std::optional<TextBlueprint> read_text_tower(const json::Value& config,
                                              const std::string& architecture);
 std::vector<std::string> tower_families();
+/// Whether models of a family, towers alone among them, have an output that stands for a whole input: text_embeds,
+/// image_embeds or pooler_output.
+bool pools_itself(std::string_view family);
 
 }  // namespace headscope::models

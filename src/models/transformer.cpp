@@ -31,6 +31,20 @@ Tensor sinusoids(std::int64_t rows, std::int64_t C) {
   return table;
 }
 
+// Whether the file is a body that lost what its class has on top, as Sentence Transformers publish them.
+bool is_bare(const Weights& weights, const Blueprint& b, const HeadBlueprint& head) {
+  // Decoders foretell words, and words alone may be a whole head.
+  if (b.causal_head || (head.tied && head.dense.empty())) return false;
+  const auto has = [&](const std::string& name) {
+    constexpr const char* kEndings[] = {".weight", ".bias", ".gamma", ".beta"};
+    return !name.empty() && std::ranges::any_of(kEndings, [&](const char* ending) {
+      return weights.find(name + ending) != nullptr;
+    });
+  };
+  const bool bias = !head.out_bias.empty() && weights.find(head.out_bias) != nullptr;
+  return !has(head.dense) && !has(head.norm) && !has(head.out) && !bias;
+}
+
 }  // namespace
 
 Transformer::Transformer(Blueprint blueprint, Tensors tensors, const std::string& architecture)
@@ -101,7 +115,7 @@ void Transformer::read_top(const std::string& architecture) {
     const bool other =
         &names != &b.heads_on_top.back() && (&names)[1].architecture == names.architecture;
     if (!there && other) continue;
-    expect_biases(*weights_, b.family, names);
+    if (is_bare(*weights_, b, names)) continue;
     Head head{names, {}, {}, {}};
     std::int64_t width = C;
     if (!names.dense.empty()) {
@@ -125,6 +139,7 @@ void Transformer::read_top(const std::string& architecture) {
     AnyView shift = bias == nullptr ? AnyView{} : *bias;
     if (bias != nullptr) shift.shape = {shift.size()};  // BART keeps it as [1,V]
     head.out.emplace(weights_->linear(*out, shift));
+    expect_biases(*weights_, b.family, names);
     head_.emplace(std::move(head));
     return;
   }

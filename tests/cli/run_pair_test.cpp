@@ -181,8 +181,11 @@ TEST(RunWindow, APromptPastTheContextKeepsItsEndsAndTheAnswerGoesOn) {
 TEST(RunWindow, AContextPastTheTableSaysWhatHelpsAndIsNotAdvised) {
   const TinyPair pair(TinyPair::Kind::kBart, {{"eos_token_id", -1}});  // answers of 20 tokens
   const std::string bart = with_tokenizer(pair.folder(), 30);
-  for (const char* part : {"--context of at most 20", "found 21", "--truncate", "--window"})
+  for (const char* part : {"--context of at most 20", "found 21", "--window"})
     expect_line({bart, "w3 w4", "--context", "21"}, part);
+  // The prompt has room of its own.
+  EXPECT_EQ(call({bart, "w3 w4", "--context", "21"}).complaint.find("--truncate"),
+            std::string::npos);
   EXPECT_EQ(json_of({bart, "w3 w4", "--context", "20", "-n", "1"})["tokens"].size(), 1U);
   const test::TinyDecoder tiny;
   const std::string llama = with_tokenizer(tiny.folder(), 40);
@@ -196,10 +199,12 @@ TEST(RunWindow, AContextPastTheTableSaysWhatHelpsAndIsNotAdvised) {
   const std::string full = advice({bart, "w3 w4", "-n", "90"});
   EXPECT_NE(full.find("the context is full; --window"), std::string::npos) << full;
   EXPECT_EQ(full.find("--context"), std::string::npos) << full;
+  EXPECT_EQ(full.find("shorter prompt"), std::string::npos) << full;
   const std::string more = advice({bart, "w3 w4", "-n", "90", "--context", "9"});
   EXPECT_NE(more.find("--context N"), std::string::npos) << more;
+  EXPECT_EQ(more.find("shorter prompt"), std::string::npos) << more;
   const std::string turned = advice({llama, "w3 w4", "-n", "90"});
-  EXPECT_NE(turned.find("--context N"), std::string::npos) << turned;
+  EXPECT_NE(turned.find("--context N or a shorter prompt"), std::string::npos) << turned;
 }
 
 TEST(RunCache, KeepsKeysAndValuesAsAsked) {

@@ -360,6 +360,66 @@ TEST(Convert, WhatGgufCannotHoldIsRefusedAndNothingIsWritten) {
   EXPECT_FALSE(fs::exists(scratch / "o"));
 }
 
+// A last matrix that is a copy of the embeddings stays out; any other counts, as it does when the folder is loaded.
+TEST(Convert, ALastMatrixOfItsOwnIsKeptWhateverConfigSaysOfTies) {
+  for (const bool own : {false, true}) {
+    const Scratch scratch;
+    SmallLlama small(scratch / "hf");
+    Tensor last = small.tensors.at("model.embed_tokens.weight").clone();
+    if (own) last.span<float>()[77] += 0.25F;
+    small.tensors.emplace("lm_head.weight", std::move(last));
+    small.save(scratch / "hf");
+    models::convert_to_gguf(scratch / "hf", scratch / "m.gguf", DType::kF32);
+    EXPECT_EQ(Gguf::open(scratch / "m.gguf").find("output.weight") != nullptr, own);
+    const headscope::Run whole = run_of(Model::load((scratch / "hf").string()));
+    EXPECT_LE(apart(whole, run_of(Model::load((scratch / "m.gguf").string()))), 1e-6);
+    models::convert_to_folder(scratch / "m.gguf", scratch / "back", DType::kF32);
+    EXPECT_LE(apart(whole, run_of(Model::load((scratch / "back").string()))), 1e-6);
+  }
+}
+
+// What would not load is not written, and the tensor that is missing has the folder's name for it.
+TEST(Convert, AFolderThatLacksATensorIsRefused) {
+  for (const char* name : {"model.layers.1.mlp.up_proj.weight",
+                           "model.layers.0.input_layernorm.weight",
+                           "model.norm.weight",
+                           "model.layers.0.self_attn.k_proj.weight"}) {
+    const Scratch scratch;
+    SmallLlama small(scratch / "hf");
+    small.tensors.erase(name);
+    small.save(scratch / "hf");
+    const std::string said = message_of(
+        [&] { models::convert_to_gguf(scratch / "hf", scratch / "m.gguf", DType::kF16); });
+    EXPECT_NE(said.find(std::string(name).substr(6)), std::string::npos) << said;
+    EXPECT_NE(said.find("hf/model.safetensors] expected a tensor"), std::string::npos) << said;
+    EXPECT_EQ(scratch.files(), 1);  // the folder
+  }
+  const Scratch scratch;
+  const SmallLlama small(scratch / "hf");
+  Value config = SmallLlama::config();
+  config["attention_bias"] = true;
+  write_file(scratch / "hf" / "config.json", config.dump());
+  const std::string said =
+      message_of([&] { models::convert_to_gguf(scratch / "hf", scratch / "m.gguf", DType::kF16); });
+  EXPECT_NE(said.find("self_attn.q_proj.bias"), std::string::npos) << said;
+}
+
+// Of a model that had yarn once: to llama.cpp a factor of 0 is none.
+TEST(Gguf, AFactorOfZeroStretchesNothing) {
+  const Scratch scratch;
+  const SmallLlama small(scratch / "hf");
+  models::convert_to_gguf(scratch / "hf", scratch / "m.gguf", DType::kF32);
+  const Gguf whole = Gguf::open(scratch / "m.gguf");
+  std::vector<std::pair<std::string, TensorSource>> tensors;
+  for (const auto& [name, view] : whole.tensors()) tensors.emplace_back(name, source_of(view));
+  Value metadata = whole.metadata();
+  metadata["llama.rope.scaling.type"] = "linear";
+  metadata["llama.rope.scaling.factor"] = 0.0;
+  write_gguf(scratch / "zero.gguf", metadata, tensors);
+  const headscope::Run plain = run_of(Model::load((scratch / "m.gguf").string()));
+  EXPECT_EQ(apart(plain, run_of(Model::load((scratch / "zero.gguf").string()))), 0.0);
+}
+
 TEST(Gguf, ABrokenModelIsRefusedByTheNameOfItsTensor) {
   const Scratch scratch;
   SmallLlama small(scratch / "hf");
