@@ -35,13 +35,15 @@ std::string role_lines(const Screen& screen, const Model& model) {
 }
 
 std::string describe(const Screen& screen, const Model& model, Word what) {
-  const std::string facts = "  " + say(screen.lang,
-                                       Word::kModelFacts,
-                                       model.family(),
-                                       counted(screen.lang, Word::kLayers, model.layers()),
-                                       counted(screen.lang, Word::kHeads, model.heads()),
-                                       large(model.parameters()),
-                                       counted(screen.lang, Word::kTokens, model.positions()));
+  std::string facts = "  " + say(screen.lang,
+                                 Word::kModelFacts,
+                                 model.family(),
+                                 counted(screen.lang, Word::kLayers, model.layers()),
+                                 counted(screen.lang, Word::kHeads, model.heads()),
+                                 large(model.parameters()),
+                                 counted(screen.lang, Word::kTokens, model.positions()));
+  // Models that see have no context of tokens, whose length comes last.
+  if (model.positions() == 0) facts.resize(facts.rfind(", "));
   return paint(screen, Paint::kTitle, model.name()) + "  " + std::string(text(screen.lang, what)) +
          '\n' + clip(facts, screen.width) + '\n' + role_lines(screen, model);
 }
