@@ -44,8 +44,9 @@ struct Weights {
     const float lse = rows.lse(0, look.head, look.row);
     p.resize(static_cast<std::size_t>(seen.last - seen.first));
     mass = 0.0;
+    const float scale = scale_of(part);
     for (std::int64_t j = seen.first; j < seen.last; ++j) {
-      const float weight = std::exp(scale_of(part) * dot(q, &rows.k(0, g, j, 0), part.width) - lse);
+      const float weight = std::exp(scale * dot(q, &rows.k(0, g, j, 0), part.width) - lse);
       p[static_cast<std::size_t>(j - seen.first)] = weight;
       if (j >= look.first && j <= look.last) mass += static_cast<double>(weight);
     }
@@ -72,6 +73,7 @@ void teach_back(const TaughtRows& rows,
                 const View<float, 4>& dq,
                 const View<float, 4>& dk) {
   const std::int64_t share = part.heads / part.groups;
+  const float factor = weight * scale_of(part);
   // Keys of one group are changed by one thread, in the order of the looks: the same bits for any number of threads.
   parallel_for(part.groups, [&](std::int64_t g) {
     Weights weights;
@@ -85,7 +87,7 @@ void teach_back(const TaughtRows& rows,
         if (j >= look.first && j <= look.last) {
           slope -= static_cast<float>(static_cast<double>(slope) / weights.mass);
         }
-        slope *= weight * scale_of(part);
+        slope *= factor;
         const float* k = &rows.k(0, g, j, 0);
         float* to_k = &dk(0, g, j, 0);
         for (std::int64_t d = 0; d < part.width; ++d) {

@@ -33,7 +33,8 @@ struct Teaching {
 };
 
 /// `base`, and in each batch some sentences with nothing hidden, whose words the heads are taught about: all tokens of
-/// a word should look at all of the other. What is taught takes turns in the draws. `longest` in tokens, [CLS] and [SEP] included; longer ones are left out.
+/// a word should look at all of the other. What is taught takes turns in the draws. `longest` in tokens, [CLS] and
+/// [SEP] included; longer ones are left out.
 /// Errors  kInput when no sentence holds one of the relations; those of conllu::load.
 /// Source  Strubell 2018 s2.2.
 std::unique_ptr<Source> taught_source(std::unique_ptr<Source> base,
