@@ -40,7 +40,7 @@ struct Encoding {
 /// among threads.
 class Tokenizer {
  public:
-  /// A tokenizer.json, or a folder that holds one. Errors: kNotFound, kIo, and those of parse.
+  /// A tokenizer.json, or a folder with one or with Marian's files. Errors: kNotFound, kIo, as parse.
   static Tokenizer load(const std::filesystem::path& path);
   /// From the text of a tokenizer.json. `name` is what errors call it.
   /// Errors: kFormat; kUnsupported (names the part it does not know, and the parts it does);

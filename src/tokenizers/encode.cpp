@@ -122,6 +122,7 @@ class Encoder {
     for (const Piece& piece : pieces) {
       const std::string_view token =
           parts_.model->vocabulary().token_of(piece.id).value_or(std::string_view());
+      if (marked_ && piece.begin > 0 && text.chars[begin + piece.begin] == U'\u2581') ++word_;
       put(piece.id, text.origin({begin + piece.begin, begin + piece.end}), token, token);
     }
   }
@@ -166,6 +167,7 @@ class Encoder {
   TrimOffsets trim_;
   Encoding out_;
   std::int32_t word_ = 0;
+  bool marked_ = parts_.model->marks_words();
   std::vector<Piece> pieces_;
 };
 

@@ -14,6 +14,7 @@
 #include "tokenizers/gguf_json.h"
 #include "tokenizers/gguf_patterns.h"
 #include "tokenizers/kinds.h"
+#include "tokenizers/precompiled.h"
 #include "tokenizers/token_trie.h"
 #include "tokenizers/tokenizer_parts.h"
 #include "tokenizers/unicode.h"
@@ -339,6 +340,11 @@ class GgufVocabulary {
     const std::int32_t unknown = special_id("unknown_token_id", 2);
     model.options = {{"type", "Unigram"}};
     if (unknown >= 0) model.options["unk_id"] = unknown;
+    // Rows that no token has are written as tokens of the worst score.
+    for (std::size_t i = 0; i < types_.size(); ++i) {
+      const double score = (*model.vocab)[i].score;
+      if (types_[i] != Type::kUnused) model.least = std::min(model.least.value_or(score), score);
+    }
     Value steps = Value::array();
     if (const Value* table = json::find(metadata_, key("precompiled_charsmap"), name_)) {
       steps.push_back({{"type", "Precompiled"}, {"precompiled_charsmap", base64(*table)}});
@@ -363,17 +369,7 @@ class GgufVocabulary {
                               key("precompiled_charsmap"),
                               json::describe(bytes)));
     }
-    static constexpr std::string_view kDigits =
-        "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    std::string out;
-    std::uint32_t bits = 0;
-    int count = 0;
-    for (const std::uint8_t byte : bytes.get_binary()) {
-      bits = (bits << 8) | byte;
-      for (count += 8; count >= 6; count -= 6) out += kDigits[(bits >> (count - 6)) & 63];
-    }
-    if (count > 0) out += kDigits[(bits << (6 - count)) & 63];
-    return out;
+    return to_base64(bytes.get_binary());
   }
 
   const Value& metadata_;

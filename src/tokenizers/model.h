@@ -31,6 +31,9 @@ struct ModelParts {
   json::Value options;  ///< the "model" of a tokenizer.json, less its vocab and merges
   std::optional<std::vector<TokenEntry>> vocab;
   bool scored = false;  ///< vocab is a list of tokens and scores; their ids are their places
+  std::optional<double> least;  ///< score that unknown text comes far behind; default: of the vocab
+  bool single =
+      false;  ///< scores are added up in f32, as libsentencepiece does: of ties the last bit decides
   std::optional<std::vector<Merge>> merges;
 };
 
@@ -44,6 +47,8 @@ class Model {
   /// How much of a long word can be told apart: its first so many code points, and the others,
   /// give the same tokens each for themselves. Long words become short ones that way.
   [[nodiscard]] virtual std::size_t cut(std::u32string_view word) const { return word.size(); }
+  /// Whether it is given whole texts, in which a token that begins with U+2581 begins a word.
+  [[nodiscard]] virtual bool marks_words() const { return false; }
   [[nodiscard]] virtual const Vocabulary& vocabulary() const = 0;
   /// -1 when there is none.
   [[nodiscard]] virtual std::int32_t unknown_id() const = 0;

@@ -33,46 +33,28 @@ int digit_of(char c) {
   return c == '/' ? 63 : -1;
 }
 
-std::string from_base64(std::string_view text, std::string_view where) {
-  while (text.ends_with('=')) text.remove_suffix(1);
-  std::string out;
-  out.reserve(text.size() * 3 / 4);
-  std::uint32_t bits = 0;
-  int count = 0;
-  for (const char c : text) {
-    const int digit = digit_of(c);
-    if (digit < 0) throw malformed(where, "another character");
-    bits = (bits << 6) | static_cast<std::uint32_t>(digit);
-    count += 6;
-    if (count < 8) continue;
-    count -= 8;
-    out.push_back(static_cast<char>((bits >> count) & 0xFF));
-  }
-  return out;
-}
-
 /// Units of a double array, as the darts library writes them.
 class DoubleArray {
  public:
   explicit DoubleArray(std::vector<std::uint32_t> units) : units_(std::move(units)) {}
 
-  /// The value of the shortest key that begins `text`.
-  [[nodiscard]] std::optional<std::uint32_t> shortest(std::string_view text) const {
+  /// Calls take(length, value) for the keys that begin `text`, the shortest first, until it says false.
+  template <typename Take>
+  void each_prefix(std::string_view text, Take take) const {
     std::size_t node = 0;
-    if (units_.empty()) return std::nullopt;
+    if (units_.empty()) return;
     node ^= offset(units_[node]);
-    for (const char c : text) {
-      const auto byte = static_cast<unsigned char>(c);
-      if (byte == 0) return std::nullopt;
+    for (std::size_t i = 0; i < text.size(); ++i) {
+      const auto byte = static_cast<unsigned char>(text[i]);
+      if (byte == 0) return;
       node ^= byte;
-      if (node >= units_.size()) return std::nullopt;
+      if (node >= units_.size()) return;
       const std::uint32_t unit = units_[node];
-      if ((unit & 0x800000FF) != byte) return std::nullopt;
+      if ((unit & 0x800000FF) != byte) return;
       node ^= offset(unit);
       const bool leaf = ((unit >> 8) & 1) != 0;
-      if (leaf && node < units_.size()) return units_[node] & 0x7FFFFFFF;
+      if (leaf && node < units_.size() && !take(i + 1, units_[node] & 0x7FFFFFFF)) return;
     }
-    return std::nullopt;
   }
 
  private:
@@ -82,11 +64,10 @@ class DoubleArray {
   std::vector<std::uint32_t> units_;
 };
 
-class Precompiled : public Normalizer {
+/// What is replaced, and by what.
+class CharsMap {
  public:
-  Precompiled(const json::Value& part, std::string_view where) : array_({}) {
-    const std::string table =
-        from_base64(json::require<std::string>(part, "precompiled_charsmap", where), where);
+  CharsMap(std::string_view table, std::string_view where) : array_({}) {
     if (table.size() < 4) throw malformed(where, fmt::format("{} bytes", table.size()));
     const auto word = [&table](std::size_t at) {
       std::uint32_t out = 0;
@@ -103,7 +84,41 @@ class Precompiled : public Normalizer {
     units.reserve(bytes / 4);
     for (std::size_t at = 4; at < 4 + bytes; at += 4) units.push_back(word(at));
     array_ = DoubleArray(std::move(units));
-    read_texts(std::string_view(table).substr(4 + bytes), where);
+    texts_ = table.substr(4 + bytes);
+    for (std::size_t at = 0; at < texts_.size();) {
+      if (next_utf8(texts_, at) == kNotUtf8) throw malformed(where, "replacements not in UTF-8");
+    }
+  }
+
+  struct Match {
+    std::size_t length = 0;  ///< bytes of the text
+    std::string_view fresh;
+  };
+  /// Of the shortest, or else the longest, key that begins `text`.
+  [[nodiscard]] std::optional<Match> find(std::string_view text, bool longest) const {
+    std::optional<Match> out;
+    array_.each_prefix(text, [&](std::size_t length, std::uint32_t at) {
+      if (at > texts_.size()) {
+        out.reset();
+      } else {
+        const std::string_view rest = std::string_view(texts_).substr(at);
+        out = Match{length, rest.substr(0, rest.find('\0'))};
+      }
+      return longest;
+    });
+    return out;
+  }
+
+ private:
+  DoubleArray array_;
+  std::string texts_;  // each ends in NUL
+};
+
+class Precompiled : public Normalizer {
+ public:
+  Precompiled(const json::Value& part, std::string_view where)
+      : map_(from_base64(json::require<std::string>(part, "precompiled_charsmap", where), where),
+             where) {
     for (std::size_t c = 0; c < ascii_.size(); ++c) {
       const char text = static_cast<char>(c);
       ascii_[c] = !transform({&text, 1});
@@ -124,13 +139,6 @@ class Precompiled : public Normalizer {
   }
 
  private:
-  void read_texts(std::string_view texts, std::string_view where) {
-    for (std::size_t at = 0; at < texts.size();) {
-      if (next_utf8(texts, at) == kNotUtf8) throw malformed(where, "replacements not in UTF-8");
-    }
-    texts_ = texts;
-  }
-
   static std::size_t cluster_end(std::u32string_view text, std::size_t at) {
     if (text[at] == '\r' && at + 1 < text.size() && text[at + 1] == '\n') return at + 2;
     std::size_t end = at + 1;
@@ -174,10 +182,8 @@ class Precompiled : public Normalizer {
   }
 
   [[nodiscard]] std::optional<std::string_view> transform(std::string_view text) const {
-    const auto at = array_.shortest(text);
-    if (!at || *at > texts_.size()) return std::nullopt;
-    const std::string_view rest = std::string_view(texts_).substr(*at);
-    return rest.substr(0, rest.find('\0'));
+    const auto match = map_.find(text, false);
+    return match ? std::optional(match->fresh) : std::nullopt;
   }
 
   /// What is longer than the old text ends in additions; what is shorter takes the rest along.
@@ -189,16 +195,136 @@ class Precompiled : public Normalizer {
     }
   }
 
-  DoubleArray array_;
-  std::string texts_;              // each ends in NUL
+  CharsMap map_;
   std::array<bool, 128> ascii_{};  // stays as it is
+};
+
+constexpr char32_t kMark = U'\u2581';
+
+class SentencePieceRules : public Normalizer {
+ public:
+  SentencePieceRules(SentencePieceNormalizer rules, std::string_view where)
+      : rules_(std::move(rules)) {
+    if (!rules_.table.empty()) map_.emplace(rules_.table, where);
+    rules_.table.clear();
+  }
+
+  void apply(AlignedText& text) const override {
+    const std::string bytes = to_utf8(text.chars);
+    AlignedText out;
+    out.reserve(text.size() + 1);
+    std::size_t at = 0, byte = 0;  // of the same place
+    const auto next = [&] {
+      Step step = step_at(std::string_view(bytes).substr(byte));
+      step.origin = text.from[at];
+      for (std::size_t end = byte + step.length; byte < end; ++at) {
+        step.origin.end = text.from[at].end;
+        (void)next_utf8(bytes, byte);
+      }
+      return step;
+    };
+    bool space = rules_.remove_spaces;  // what was written last
+    Step step;
+    while (at < text.size()) {
+      step = next();
+      if (!rules_.remove_spaces || step.fresh != U" ") break;
+      step = {};
+    }
+    if (step.length == 0) {
+      text = std::move(out);
+      return;
+    }
+    if (rules_.add_prefix) out.push(kMark, {step.origin.begin, step.origin.begin});
+    for (;; step = next()) {
+      std::u32string_view fresh = step.fresh;
+      while (space && fresh.starts_with(U' ')) fresh.remove_prefix(1);
+      for (const char32_t c : fresh) out.push(c == U' ' ? kMark : c, step.origin);
+      if (!fresh.empty()) space = fresh.ends_with(U' ');
+      space = space && rules_.remove_spaces;
+      if (at == text.size()) break;
+    }
+    while (rules_.remove_spaces && out.chars.ends_with(kMark)) {
+      out.chars.pop_back();
+      out.from.pop_back();
+    }
+    text = std::move(out);
+  }
+
+ private:
+  struct Step {
+    std::size_t length = 0;  // bytes
+    std::u32string fresh;
+    Origin origin;
+  };
+
+  [[nodiscard]] Step step_at(std::string_view text) const {
+    std::string_view kept;
+    for (const std::string& token : rules_.kept) {
+      if (token.size() > kept.size() && text.starts_with(token)) kept = token;
+    }
+    if (kept.empty()) {
+      const auto match = map_ ? map_->find(text, true) : std::nullopt;
+      if (match && is_whole(text, match->length))
+        return {match->length, to_utf32(match->fresh), {}};
+      std::size_t end = 0;
+      (void)next_utf8(text, end);
+      kept = text.substr(0, end);
+    }
+    return {kept.size(), to_utf32(kept), {}};
+  }
+
+  /// Keys end between characters, except in tables that somebody damaged.
+  static bool is_whole(std::string_view text, std::size_t length) {
+    return length == text.size() || (static_cast<unsigned char>(text[length]) & 0xC0) != 0x80;
+  }
+
+  SentencePieceNormalizer rules_;
+  std::optional<CharsMap> map_;
 };
 
 }  // namespace
 
+std::string to_base64(std::span<const std::uint8_t> bytes) {
+  static constexpr std::string_view kDigits =
+      "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+  std::string out;
+  out.reserve(bytes.size() * 4 / 3 + 2);
+  std::uint32_t bits = 0;
+  int count = 0;
+  for (const std::uint8_t byte : bytes) {
+    bits = (bits << 8) | byte;
+    for (count += 8; count >= 6; count -= 6) out += kDigits[(bits >> (count - 6)) & 63];
+  }
+  if (count > 0) out += kDigits[(bits << (6 - count)) & 63];
+  return out;
+}
+
+std::string from_base64(std::string_view text, std::string_view where) {
+  while (text.ends_with('=')) text.remove_suffix(1);
+  std::string out;
+  out.reserve(text.size() * 3 / 4);
+  std::uint32_t bits = 0;
+  int count = 0;
+  for (const char c : text) {
+    const int digit = digit_of(c);
+    if (digit < 0) throw malformed(where, "another character");
+    bits = (bits << 6) | static_cast<std::uint32_t>(digit);
+    count += 6;
+    if (count < 8) continue;
+    count -= 8;
+    out.push_back(static_cast<char>((bits >> count) & 0xFF));
+  }
+  return out;
+}
+
 std::unique_ptr<const Normalizer> make_precompiled(const json::Value& part,
                                                    std::string_view where) {
   return std::make_unique<const Precompiled>(part, where);
+}
+
+std::unique_ptr<const Normalizer> make_sentencepiece(SentencePieceNormalizer rules,
+                                                     std::string_view where) {
+  return std::make_unique<const SentencePieceRules>(std::move(rules), where);
 }
 
 }  // namespace headscope::tokenizers

@@ -11,6 +11,7 @@
 #include "formats/json.h"
 #include "headscope/error.h"
 #include "tokenizers/kinds.h"
+#include "tokenizers/marian.h"
 #include "tokenizers/tokenizer_file.h"
 #include "tokenizers/tokenizer_parts.h"
 
@@ -86,7 +87,16 @@ Tokenizer::~Tokenizer() = default;
 
 Tokenizer Tokenizer::load(const std::filesystem::path& path) {
   std::error_code ignored;
-  const auto file = std::filesystem::is_directory(path, ignored) ? path / "tokenizer.json" : path;
+  const bool folder = std::filesystem::is_directory(path, ignored);
+  const auto file = folder ? path / "tokenizer.json" : path;
+  if (folder && !std::filesystem::exists(file, ignored) &&
+      std::filesystem::exists(path / "source.spm", ignored)) {
+    const auto settings = path / "tokenizer_config.json";
+    const bool has_settings = std::filesystem::exists(settings, ignored);
+    return Tokenizer(make_marian({read_file(path / "source.spm"),
+                                  read_file(path / "vocab.json"),
+                                  has_settings ? read_file(settings) : std::string()}));
+  }
   return parse(read_file(file), file.filename().string());
 }
 

@@ -34,7 +34,7 @@ class Unigram : public Model {
       scores_.push_back(entry.score);
       least = std::min(least, entry.score);
     }
-    unknown_score_ = least - kUnknownPenalty;
+    unknown_score_ = parts.least.value_or(least) - kUnknownPenalty;
     std::vector<std::pair<std::u32string, std::int32_t>> tokens;
     tokens.reserve(vocabulary_.size());
     vocabulary_.each([&tokens](const Vocabulary::Token& token) {
@@ -43,6 +43,8 @@ class Unigram : public Model {
     trie_ = TokenTrie::of_vocabulary(std::move(tokens), where);
     read_unknown(parts.options, where);
     byte_fallback_ = json::get_or<bool>(parts.options, "byte_fallback", false, where);
+    single_ = parts.single;
+    if (single_) unknown_score_ = rounded(unknown_score_);
     for (std::size_t i = 0; i < bytes_.size(); ++i) {
       bytes_[i] = vocabulary_.id_of(fmt::format("<0x{:02X}>", i));
     }
@@ -93,9 +95,8 @@ class Unigram : public Model {
     bool single = false;
     const auto offer = [&](std::size_t length, std::int32_t id, double score) {
       Best& end = best[at + length];
-      if (end.begin == kNowhere || score > end.score) {
-        end = {score, static_cast<std::uint32_t>(at), id};
-      }
+      if (end.begin != kNowhere && !(score > end.score)) return;
+      end = {single_ ? rounded(score) : score, static_cast<std::uint32_t>(at), id};
     };
     trie_.each_prefix(word.substr(at), [&](std::size_t length, std::int32_t id) {
       single = single || length == 1;
@@ -103,8 +104,11 @@ class Unigram : public Model {
     });
     if (single) return;
     if (unknown_id_ < 0) throw no_unknown(word[at]);
-    offer(1, unknown_id_, unknown_score_ + before);
+    const double unknown = unknown_score_ + before;
+    offer(1, unknown_id_, single_ ? rounded(unknown) : unknown);
   }
+
+  static double rounded(double score) { return static_cast<double>(static_cast<float>(score)); }
 
   static Error no_unknown(char32_t c) {
     return {ErrorCode::kInput,
@@ -137,6 +141,7 @@ class Unigram : public Model {
   double unknown_score_ = 0;
   std::int32_t unknown_id_ = -1;
   bool byte_fallback_ = false;
+  bool single_ = false;
 };
 
 }  // namespace
