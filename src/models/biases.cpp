@@ -1,5 +1,7 @@
 #include "models/biases.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <string_view>
 #include <utility>
@@ -141,6 +143,16 @@ void add(Expectation& e, const Rule& rule, const std::string& prefix, const Atte
   if (d.position_to_content) put(d.query, kAlways);
 }
 
+// Of gpt-oss; stacked experts are never without.
+void add_experts(Expectation& e, const std::string& prefix, const MlpFacts& mlp) {
+  const ExpertFacts& experts = *mlp.experts;
+  e.add(prefix + experts.router, kAlways);
+  for (std::int64_t n = 0; n < experts.count && !experts.prefix.empty(); ++n) {
+    const std::string own = prefix + fmt::format(fmt::runtime(experts.prefix), n);
+    for (const std::string* name : {&mlp.gate, &mlp.up, &mlp.down}) e.add(own + *name, kAlways);
+  }
+}
+
 // What stands before the layers and behind them.
 void add_ends(Expectation& e, const Weights& weights, const Blueprint& b) {
   if (b.family == "albert" || b.family == "electra") e.add(b.embedding_projection, kAlways);
@@ -163,7 +175,10 @@ void add_norms(Expectation& e, const Blueprint& b) {
   e.add(b.final_norm, kAlways);
 }
 
-void expect_all(Expectation e, const Weights& weights, const Blueprint& b) {
+}  // namespace
+
+void expect_biases(const Weights& weights, const Blueprint& b) {
+  Expectation e(weights, b.attention_biases, b.mlp_biases);
   const auto* rule = std::find_if(
       std::begin(kRules), std::end(kRules), [&](const Rule& r) { return r.family == b.family; });
   if (rule != std::end(kRules)) {
@@ -176,7 +191,7 @@ void expect_all(Expectation e, const Weights& weights, const Blueprint& b) {
         e.add(layer.prefix + a.key_norm, kAlways);
       }
       if (layer.mlp.experts) {
-        if (b.family == "gpt_oss") e.add(layer.prefix + layer.mlp.experts->router, kAlways);
+        if (b.family == "gpt_oss") add_experts(e, layer.prefix, layer.mlp);
         continue;
       }
       const MlpFacts& mlp = layer.mlp;
@@ -194,13 +209,7 @@ void expect_all(Expectation e, const Weights& weights, const Blueprint& b) {
   e.settle();
 }
 
-}  // namespace
-
-void expect_biases(const Weights& weights, const Blueprint& b) {
-  expect_all(Expectation(weights, false, false), weights, b);
-}
-
-void expect_biases(const Weights& weights, const Blueprint& b, const json::Value& config) {
+void promise_biases(const json::Value& config, Blueprint& b) {
   const json::Value* inner = json::find(config, "text_config", "config.json");
   const auto says = [&](const char* key) {
     for (const json::Value* words : {&config, inner}) {
@@ -217,9 +226,10 @@ void expect_biases(const Weights& weights, const Blueprint& b, const json::Value
                                                                  {"stablelm", "use_qkv_bias"},
                                                                  {"starcoder2", "use_bias"}};
   const auto own = std::ranges::find(kWords, b.family, [](const auto& pair) { return pair.first; });
-  const bool attention =
-      own != std::end(kWords) ? says(own->second) : says("attention_bias") || says("qkv_bias");
-  expect_all(Expectation(weights, attention, says("mlp_bias")), weights, b);
+  b.attention_biases = own != std::end(kWords)
+                           ? says(own->second)
+                           : says("attention_bias") || says("qkv_bias") || says("qv_bias");
+  b.mlp_biases = says("mlp_bias");
 }
 
 void expect_bias(const Weights& weights, const std::string& name) {
@@ -235,7 +245,7 @@ void expect_biases(const Weights& weights, std::string_view family, const HeadBl
   const auto is_in = [&](const auto& list) {
     return std::find(std::begin(list), std::end(list), family) != std::end(list);
   };
-  const bool all = is_in(kEverywhere);
+  const bool all = is_in(kEverywhere) || (family.ends_with("t5") && head.out == "classifier");
   for (const std::string* name : {&head.dense, &head.norm}) {
     if (all && !name->empty()) expect_bias(weights, *name);
   }

@@ -8,6 +8,7 @@
 
 #include "formats/edit_distance.h"
 #include "headscope/model.h"
+#include "models/biases.h"
 #include "models/families.h"
 #include "models/towers.h"
 
@@ -91,6 +92,14 @@ void apply(const Stored& stored, Blueprint& b) {
       a.rope.style = Rotary::Style::kGptj;
     if (stored.qkv_concatenated && a.layout != QkvLayout::kSeparate)
       a.layout = QkvLayout::kConcatenated;
+    MlpFacts& mlp = layer.mlp;
+    if (stored.experts_apart && mlp.experts && mlp.experts->prefix.empty()) {
+      mlp.experts->prefix = "mlp.experts.{}.";
+      mlp.gate_up.clear();
+      mlp.gate = "gate_proj";
+      mlp.up = "up_proj";
+      mlp.down = "down_proj";
+    }
   }
 }
 
@@ -137,6 +146,7 @@ Blueprint read_blueprint(const json::Value& config, const Stored& stored) {
   for (const Family& family : kFamilies) {
     if (type == family.model_type) {
       Blueprint b = family.read(config);
+      promise_biases(config, b);
       apply(stored, b);
       check(b);
       return b;

@@ -217,6 +217,8 @@ struct Blueprint {
   float logit_softcap = 0.0F;
   std::vector<HeadBlueprint> heads_on_top;
   bool causal_head = false;  ///< the first of them serves when config.json names no class
+  /// config.json promises biases of the maps of attention, or of MLPs: see expect_biases.
+  bool attention_biases = false, mlp_biases = false;
 
   Linear::Layout matrices = Linear::Layout::kOutIn;
 
@@ -254,6 +256,7 @@ struct Stored {
       false;                      ///< q and k rows are permuted so that rotary pairs are neighbours
   bool qkv_concatenated = false;  ///< fused q, k and v lie one behind the other
   bool out_in = false;            ///< every matrix is [out,in]
+  bool experts_apart = false;     ///< stacked experts are tensors of their own, gate and up too
 };
 
 /// Reads a family's config.json. Errors: kFormat, kUnsupported (an option this engine has no part

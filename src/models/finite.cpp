@@ -139,7 +139,7 @@ std::vector<Piece> pieces_of(const Tensors& tensors) {
   throw Error(ErrorCode::kFormat,
               fmt::format("[{}] expected finite numbers in {}, found {} at element {}",
                           tensors.file,
-                          json::quote(*piece.name),
+                          tensors.shown(*piece.name),
                           odd == numbers.end() || std::isnan(*odd) ? "NaN" : "infinity",
                           piece.first + (odd == numbers.end() ? 0 : odd - numbers.begin())));
 }

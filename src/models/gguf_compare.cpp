@@ -64,6 +64,10 @@ void compare(Facts& facts, const AttentionFacts& a, const AttentionFacts& b, std
   facts.near("slopes_scale", double{a.slopes_scale}, double{b.slopes_scale});
   compare(facts, a.rope, b.rope, n);
   facts.same("relative", a.relative.table, b.relative.table);
+  if (!a.relative.table.empty()) {
+    facts.same("relative.buckets", a.relative.buckets, b.relative.buckets);
+    facts.same("relative.furthest", a.relative.furthest, b.relative.furthest);
+  }
   facts.same("qk_norm", a.qk_norm, b.qk_norm);
   facts.same("qk_norm_over", a.qk_norm_over, b.qk_norm_over);
   if (a.qk_norm != HeadNorm::Kind::kNone)

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdlib>
+#include <cstring>
 #include <numbers>
 
 namespace headscope::models {
@@ -183,6 +184,8 @@ json::Value rope_scaling(const Gguf& file,
     scaling["factor"] = keys.value("rope.scale_linear");
   if (original > 0) scaling["original_max_position_embeddings"] = original;
   if (name == "yarn") put_yarn(keys, family, scaling);
+  // Its borders are where they fall, not at the whole numbers around; no key says so.
+  if (family.model_type == "gpt_oss") scaling["truncate"] = false;
   return scaling;
 }
 
@@ -192,6 +195,13 @@ void put_tokens(const Gguf& file, json::Value& config) {
     const json::Value* id = json::find(file.metadata(), "tokenizer.ggml." + gguf, file.name());
     if (id != nullptr) config[hf] = *id;
   }
+}
+
+/// The last of every `period` layers sees all tokens.
+void put_layer_types(std::int64_t period, std::int64_t layers, json::Value& config) {
+  json::Value& types = config["layer_types"] = json::Value::array();
+  for (std::int64_t l = 1; l <= layers; ++l)
+    types.push_back(l % period == 0 ? "full_attention" : "sliding_attention");
 }
 
 /// Layers whose windows are listed one by one. False when they are not.
@@ -265,6 +275,12 @@ void put_own_facts(const Gguf& file,
       config["sliding_window_pattern"] = pattern > 0 ? pattern : 6;
     }
   }
+  if (type == "gpt_oss" && !put_layer_types(file, keys, config)) {
+    const std::int64_t period = keys.size("attention.sliding_window_pattern");
+    put_layer_types(period > 0 ? period : 2, gguf_sizes(file, family).layers, config);
+  }
+  if (!family.decoder.empty() || family.architecture == "t5encoder")
+    config["feed_forward_proj"] = gguf_sizes(file, family).gated ? "gated-gelu" : "relu";
   if (type == "olmo3") {
     (void)put_layer_types(file, keys, config);
     json::Value full = config.value("rope_scaling", json::Value::object());
@@ -301,6 +317,15 @@ void put_own_facts(const Gguf& file,
   if (type == "gpt2" && config["n_inner"] == 4 * width) config["n_inner"] = nullptr;
 }
 
+/// Without an output of its own, or, where it matters to more than memory, with a copy: T5 scales logits then.
+bool ties_words(const Gguf& file, const GgufFamily& family) {
+  const AnyView* output = file.find("output.weight");
+  const AnyView* words = file.find("token_embd.weight");
+  if (output == nullptr || words == nullptr || family.decoder.empty()) return output == nullptr;
+  return output->dtype == words->dtype && output->shape == words->shape &&
+         std::memcmp(output->data, words->data, output->bytes()) == 0;
+}
+
 }  // namespace
 
 const GgufFamily& gguf_family_in(const Gguf& file) {
@@ -315,6 +340,9 @@ const GgufFamily& gguf_family_in(const Gguf& file) {
       json::find(file.metadata(), architecture + ".attention.sliding_window", file.name()) !=
       nullptr;
   if (architecture == "llama" && window && !has_experts) return *gguf_family_of_type("mistral");
+  // Of T5 and mT5 the first layers' tables serve all of them.
+  if (architecture == "t5" && file.find("enc.blk.1.attn_rel_b.weight") != nullptr)
+    return *gguf_family_of_type("umt5");
   if (architecture == "olmo2" && window) return *gguf_family_of_type("olmo3");
   if (architecture == "deepseek2") {
     const auto gate =
@@ -344,11 +372,15 @@ GgufSizes gguf_sizes(const Gguf& file, const GgufFamily& family) {
   sizes.kv_heads = keys.size("attention.head_count_kv");
   if (sizes.kv_heads < 1) sizes.kv_heads = sizes.heads;
   sizes.two_norms = file.find("blk.0.attn_norm_2.weight") != nullptr;
-  if (sizes.layers > static_cast<std::int64_t>(file.tensors().size())) {
+  sizes.gated = file.find("enc.blk.0.ffn_gate.weight") != nullptr;
+  sizes.decoder_layers = keys.size("decoder_block_count");
+  if (sizes.decoder_layers < 1) sizes.decoder_layers = sizes.layers;
+  if (const std::int64_t most = std::max(sizes.layers, sizes.decoder_layers);
+      most > static_cast<std::int64_t>(file.tensors().size())) {
     throw Error(ErrorCode::kFormat,
                 fmt::format("[{}] expected tensors for {} layers, found {} tensors in all",
                             file.name(),
-                            sizes.layers,
+                            most,
                             file.tensors().size()));
   }
   return sizes;
@@ -365,9 +397,14 @@ json::Value config_from_gguf(const Gguf& file, const GgufFamily& family) {
     if (keys.find(gguf) != nullptr) place(config, hf) = keys.value(gguf);
   }
   const auto vocabulary = file.find("token_embd.weight");
-  if (vocabulary != nullptr && vocabulary->shape.size() == 2)
-    config["vocab_size"] = vocabulary->shape[0];
-  const bool tied = file.find("output.weight") == nullptr;
+  if (vocabulary == nullptr) {
+    throw Error(ErrorCode::kNotFound,
+                fmt::format("[{}] expected a tensor \"token_embd.weight\" (word embeddings), found "
+                            "none",
+                            file.name()));
+  }
+  if (vocabulary->shape.size() == 2) config["vocab_size"] = vocabulary->shape[0];
+  const bool tied = ties_words(file, family);
   if (tied && family.untied) {
     throw Error(ErrorCode::kNotFound,
                 fmt::format("[{}] expected a tensor \"output.weight\" ({} does not share its word "

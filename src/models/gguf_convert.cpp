@@ -16,10 +16,10 @@
 #include "models/biases.h"
 #include "models/generation_config.h"
 #include "models/gguf_config.h"
+#include "models/gguf_experts.h"
 #include "models/gguf_tensors.h"
 #include "models/gguf_tokenizer.h"
 #include "models/model_files.h"
-#include "models/transformer.h"
 #include "tensor/quants.h"
 #include "tokenizers/gguf_json.h"
 
@@ -31,6 +31,10 @@ namespace fs = std::filesystem;
 using Views = std::map<std::string, AnyView, std::less<>>;
 using Written = std::vector<std::pair<std::string, TensorSource>>;
 
+/// T5's words, once more or under no other name.
+constexpr std::string_view kSharedWords[] = {"encoder.embed_tokens.weight",
+                                             "decoder.embed_tokens.weight"};
+
 /// Buffers that old files carry and no reader needs, and BERT's pooler, which GGUF has no place for.
 bool is_left_out(std::string_view name) {
   constexpr std::string_view kEndings[] = {"rotary_emb.inv_freq",
@@ -39,9 +43,10 @@ bool is_left_out(std::string_view name) {
                                            "position_ids",
                                            "pooler.dense.weight",
                                            "pooler.dense.bias"};
-  return std::any_of(std::begin(kEndings), std::end(kEndings), [&](std::string_view ending) {
-    return name.ends_with(ending);
-  });
+  return std::ranges::find(kSharedWords, name) != std::end(kSharedWords) ||
+         std::any_of(std::begin(kEndings), std::end(kEndings), [&](std::string_view ending) {
+           return name.ends_with(ending);
+         });
 }
 
 /// The tensors of a folder by the names of a family's table, taken one after the other, so that in
@@ -65,6 +70,11 @@ class Taken {
         if (const AnyView* found = take_exact(name.substr(outer.size()))) return found;
       }
       if (const AnyView* found = take_exact(std::string(outer) + name)) return found;
+    }
+    if (name == "shared.weight") {
+      for (const std::string_view own : kSharedWords) {
+        if (const AnyView* found = take_exact(std::string(own))) return found;
+      }
     }
     return nullptr;
   }
@@ -205,9 +215,10 @@ bool are_same(const std::vector<AnyView>& a, const std::vector<AnyView>& b) {
 /// A file without output.weight would be read as one whose embeddings are tied.
 void refuse_without_output(const json::Value& config, const GgufLink& link) {
   const std::string architecture = architecture_of(config);
-  if (!architecture.empty() && !architecture.ends_with("ForCausalLM") &&
-      !architecture.ends_with("LMHeadModel"))
-    return;
+  constexpr std::string_view kSpeak[] = {"ForCausalLM", "LMHeadModel", "ForConditionalGeneration"};
+  const bool speaks = std::ranges::any_of(
+      kSpeak, [&](std::string_view ending) { return architecture.ends_with(ending); });
+  if (!architecture.empty() && !speaks) return;
   throw Error(
       ErrorCode::kNotFound,
       fmt::format("[convert] expected a tensor {} (tie_word_embeddings is false), found none",
@@ -222,6 +233,12 @@ Written sources_of(const Views& views,
   Taken taken(views);
   Written out;
   for (const GgufLink& link : gguf_links(family, gguf_sizes(config, family))) {
+    if (family.model_type == "gpt_oss" && link.hf.find("{}") != std::string::npos) {
+      const auto take = [&](const std::string& name) { return taken.take(name); };
+      if (auto source = experts_for_gguf(link, take, dtype))
+        out.emplace_back(link.gguf, std::move(*source));
+      continue;
+    }
     std::vector<AnyView> parts = take_all(taken, link);
     if (link.gguf == "output.weight") {
       // Of tied embeddings a second copy may be stored; GGUF says so by leaving it out where it can. What is no copy
@@ -371,20 +388,34 @@ struct Removed {
   }
 };
 
-/// A file that loads. Errors call it `name`.
+/// A file that loads. Errors call it `name`, and its tensors as the file of that name does.
 void expect_whole(const Gguf& file, const std::string& name) {
   GgufModel model = model_from_gguf(file, true);
-  (void)Transformer(read_blueprint(model.config, model.stored),
-                    {name, std::move(model.tensors), nullptr},
-                    architecture_of(model.config));
+  ModelFiles files{
+      std::move(model.config), {name, std::move(model.tensors), nullptr}, model.stored};
+  if (name == file.name())
+    files.tensors.own_name = [&file](std::string_view hf) { return gguf_name(file, hf); };
+  (void)read_network(files);
+}
+
+/// The stacks of a model: two of T5, else one.
+std::vector<Blueprint> stacks_of(const json::Value& config) {
+  auto pair = read_pair(config);
+  if (!pair) return {read_blueprint(config)};
+  if (architecture_of(config).ends_with("EncoderModel")) return {std::move(pair->encoder)};
+  return {std::move(pair->encoder), std::move(pair->decoder)};
 }
 
 /// What a reader takes from a file just written is what its source says.
-void expect_same_facts(const fs::path& written, const Blueprint& source, const std::string& name) {
+void expect_same_facts(const fs::path& written,
+                       const std::vector<Blueprint>& source,
+                       const std::string& name) {
   const Gguf file = Gguf::open(written);
   const GgufFamily& family = gguf_family_in(file);
-  const Blueprint found = read_blueprint(config_from_gguf(file, family));
-  const std::string what = difference(source, found);
+  const std::vector<Blueprint> found = stacks_of(config_from_gguf(file, family));
+  std::string what = source.size() == found.size() ? "" : "number of stacks";
+  for (std::size_t n = 0; n < source.size() && what.empty(); ++n)
+    what = difference(source[n], found[n]);
   if (what.empty()) return expect_whole(file, name);
   throw Error(ErrorCode::kUnsupported,
               fmt::format("[convert] expected a model that GGUF can describe ({}), found one whose "
@@ -399,7 +430,8 @@ constexpr std::pair<Pooling::Kind, int> kPoolings[] = {
 /// Of the folders that Sentence Transformers write.
 void put_pooling(const fs::path& folder, const GgufFamily& family, json::Value& metadata) {
   std::error_code ignored;
-  if (const std::string other = unsupported_pooling(folder); !other.empty()) {
+  const auto [pooling, other] = read_pooling(folder);
+  if (!other.empty()) {
     throw Error(
         ErrorCode::kUnsupported,
         fmt::format("[convert] expected pooling by mean, first or last token, found {}: GGUF "
@@ -407,7 +439,6 @@ void put_pooling(const fs::path& folder, const GgufFamily& family, json::Value& 
                     other));
   }
   if (!fs::exists(folder / "1_Pooling" / "config.json", ignored)) return;
-  const Pooling pooling = read_pooling(folder);
   for (const auto& [kind, number] : kPoolings) {
     if (kind == pooling.kind) metadata[std::string(family.architecture) + ".pooling_type"] = number;
   }
@@ -429,7 +460,7 @@ void write_pooling(const Gguf& file, const json::Value& config, const fs::path& 
   const Pooling pooling = pooling_from_gguf(file.metadata(), {});
   const bool first = pooling.kind == Pooling::Kind::kFirst;
   const bool last = pooling.kind == Pooling::Kind::kLast;
-  const json::Value own = {{"word_embedding_dimension", config.at("hidden_size")},
+  const json::Value own = {{"word_embedding_dimension", stacks_of(config).front().width},
                            {"pooling_mode_cls_token", first},
                            {"pooling_mode_mean_tokens", !first && !last},
                            {"pooling_mode_max_tokens", false},
@@ -470,11 +501,12 @@ void convert_to_gguf(const fs::path& folder, const fs::path& to, DType dtype, co
   take_text_part(config, views);
   const GgufFamily& family = gguf_family_of(config);
   json::Value metadata = metadata_from_config(config, family);
-  const Blueprint blueprint = read_blueprint(config);
-  const bool tied = blueprint.heads_on_top.empty() || blueprint.heads_on_top.front().tied;
-  expect_biases(Weights({file.name(), views, nullptr}, blueprint.prefixes, blueprint.matrices),
-                blueprint,
-                config);
+  const std::vector<Blueprint> stacks = stacks_of(config);
+  for (const Blueprint& stack : stacks) {
+    expect_biases(Weights({file.name(), views, nullptr}, stack.prefixes, stack.matrices), stack);
+  }
+  const auto& heads = stacks.back().heads_on_top;
+  const bool tied = heads.empty() || heads.front().tied;
   Written tensors = sources_of(views, family, config, tied, dtype);
   std::int64_t vocabulary = 0;
   for (auto& [name, source] : tensors) {
@@ -493,7 +525,7 @@ void convert_to_gguf(const fs::path& folder, const fs::path& to, DType dtype, co
       to.parent_path() / fmt::format(".{}.{}", to.filename().string(), ::getpid());
   const Removed removed{whole};
   write_gguf(whole, metadata, tensors);
-  expect_same_facts(whole, blueprint, file.name());
+  expect_same_facts(whole, stacks, file.name());
   std::error_code error;
   fs::rename(whole, to, error);
   if (error) files::fail(to, "write", error.value());
@@ -511,8 +543,14 @@ void convert_to_folder(const fs::path& gguf,
                                 : dtype == DType::kF16 ? "float16"
                                                        : "bfloat16";
   std::map<std::string, TensorSource, std::less<>> sources;
-  for (const auto& [name, view] : model.tensors)
-    sources.emplace(name, telling(in_dtype(view, dtype), name, told));
+  const GgufFamily& family = gguf_family_in(file);
+  const bool stacked = family.model_type == "gpt_oss";
+  for (const auto& [name, view] : model.tensors) {
+    if (stacked && name.find(".mlp.experts.") != std::string::npos) continue;
+    sources.emplace(name, in_dtype(view, dtype));
+  }
+  if (stacked) put_experts(file, gguf_sizes(file, family).layers, dtype, sources);
+  for (auto& [name, source] : sources) source = telling(std::move(source), name, told);
   if (sources.empty()) {
     throw Error(ErrorCode::kNotFound,
                 fmt::format("[{}] expected tensors of a model, found none", file.name()));

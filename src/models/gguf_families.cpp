@@ -44,6 +44,42 @@ constexpr std::string_view kPrefix = "model.layers.{}.";
   "qk_rope_head_dim=rope.dimension_count routed_scaling_factor=expert_weights_scale"    \
   " n_group=expert_group_count topk_group=expert_group_used_count"
 
+#define HEADSCOPE_T5_ATTENTION                                     \
+  "layer.0.layer_norm=attn_norm layer.0.SelfAttention.q=attn_q "   \
+  "layer.0.SelfAttention.k=attn_k layer.0.SelfAttention.v=attn_v " \
+  "layer.0.SelfAttention.o=attn_o layer.0.SelfAttention.relative_attention_bias=attn_rel_b "
+// umT5 last: it is told from the others by its tables.
+#define HEADSCOPE_T5(type, cls)                                                                 \
+  {                                                                                             \
+    .architecture = "t5", .model_type = type, .hf_class = cls "ForConditionalGeneration",       \
+    .once =                                                                                     \
+        "shared=token_embd encoder.final_layer_norm=enc.output_norm "                           \
+        "decoder.final_layer_norm=dec.output_norm lm_head=output",                              \
+    .prefix = kT5Encoder, .layer = kT5EncoderLayer, .keys = kT5Keys, .constants = kT5Constants, \
+    .gguf_prefix = "enc.blk.{}.", .decoder = kT5DecoderLayer,                                   \
+    .decoder_prefix = "decoder.block.{}."                                                       \
+  }
+
+constexpr std::string_view kT5Encoder = "encoder.block.{}.";
+constexpr std::string_view kT5EncoderLayer = HEADSCOPE_T5_ATTENTION
+    "layer.1.layer_norm=ffn_norm layer.1.DenseReluDense.wi=ffn_up "
+    "layer.1.DenseReluDense.wo=ffn_down";
+// Cross attention of the oldest files has a table that nothing reads.
+constexpr std::string_view kT5DecoderLayer = HEADSCOPE_T5_ATTENTION
+    "layer.1.layer_norm=cross_attn_norm layer.1.EncDecAttention.q=cross_attn_q "
+    "layer.1.EncDecAttention.k=cross_attn_k layer.1.EncDecAttention.v=cross_attn_v "
+    "layer.1.EncDecAttention.o=cross_attn_o "
+    "layer.1.EncDecAttention.relative_attention_bias=cross_attn_rel_b "
+    "layer.2.layer_norm=ffn_norm layer.2.DenseReluDense.wi=ffn_up "
+    "layer.2.DenseReluDense.wo=ffn_down";
+constexpr std::string_view kT5Keys =
+    "d_model=embedding_length num_layers=block_count num_heads=attention.head_count "
+    "d_ff=feed_forward_length d_kv=attention.key_length n_positions=context_length "
+    "layer_norm_epsilon=attention.layer_norm_rms_epsilon "
+    "relative_attention_num_buckets=attention.relative_buckets_count "
+    "num_decoder_layers=decoder_block_count decoder_start_token_id=decoder_start_token_id";
+constexpr std::string_view kT5Constants = R"({"relative_attention_max_distance":128})";
+
 constexpr std::string_view kBiases = "attention_bias=attn_q.bias mlp_bias=ffn_up.bias";
 constexpr std::string_view kWindow = "sliding_window=attention.sliding_window";
 
@@ -399,6 +435,32 @@ constexpr GgufFamily kFamilies[] = {
      .constants = R"({"hidden_act":"silu"})",
      .untied = true,
      .experts = true},
+    {.architecture = "gpt-oss",
+     .model_type = "gpt_oss",
+     .hf_class = "GptOssForCausalLM",
+     .once = kOnce,
+     .prefix = kPrefix,
+     .layer = "input_layernorm=attn_norm " HEADSCOPE_QKVO "self_attn.sinks=attn_sinks.weight "
+              "post_attention_layernorm=post_attention_norm " HEADSCOPE_EXPERTS
+              "mlp.router=ffn_gate_inp",
+     .keys = "num_local_experts=expert_count intermediate_size=expert_feed_forward_length "
+             "sliding_window=attention.sliding_window " HEADSCOPE_MOE_KEYS,
+     .constants = R"({"hidden_act":"silu","swiglu_alpha":1.702,"swiglu_limit":7.0})",
+     .present = "attention_bias=attn_q.bias",
+     .untied = true,
+     .experts = true},
+    HEADSCOPE_T5("t5", "T5"),
+    HEADSCOPE_T5("mt5", "MT5"),
+    HEADSCOPE_T5("umt5", "UMT5"),
+    {.architecture = "t5encoder",
+     .model_type = "t5",
+     .hf_class = "T5EncoderModel",
+     .once = "shared=token_embd encoder.final_layer_norm=enc.output_norm",
+     .prefix = kT5Encoder,
+     .layer = kT5EncoderLayer,
+     .keys = kT5Keys,
+     .constants = kT5Constants,
+     .gguf_prefix = "enc.blk.{}."},
 };
 
 #undef HEADSCOPE_QKVO
@@ -409,6 +471,8 @@ constexpr GgufFamily kFamilies[] = {
 #undef HEADSCOPE_MOE_KEYS
 #undef HEADSCOPE_LATENT
 #undef HEADSCOPE_LATENT_KEYS
+#undef HEADSCOPE_T5_ATTENTION
+#undef HEADSCOPE_T5
 
 }  // namespace
 

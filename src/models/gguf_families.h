@@ -29,6 +29,9 @@ struct GgufFamily {
   bool turned = false;    ///< matrices are [out,in] in GGUF, [in,out] in HF
   bool untied = false;    ///< files always have output.weight: no model shares its word embeddings
   bool experts = false;   ///< only when metadata has an expert_count
+  std::string_view gguf_prefix = "blk.{}.";  ///< what `prefix` is in GGUF
+  /// Of families with two stacks: tensors of a layer of the decoder, and its prefixes.
+  std::string_view decoder = "", decoder_prefix = "", gguf_decoder_prefix = "dec.blk.{}.";
 };
 
 /// Families of an architecture; with `experts`, the one whose layers have experts where there are

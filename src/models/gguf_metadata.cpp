@@ -5,6 +5,7 @@
 #include <numbers>
 
 #include "models/gguf_config.h"
+#include "models/model_files.h"
 
 namespace headscope::models {
 
@@ -31,6 +32,8 @@ double yarn_magnitude(double factor) { return factor <= 1.0 ? 1.0 : 0.1 * std::l
 
 const GgufFamily& gguf_family_of(const json::Value& config) {
   const auto type = json::require<std::string>(config, "model_type", "config.json");
+  if (type == "t5" && architecture_of(config).ends_with("EncoderModel"))
+    return *gguf_family("t5encoder", false);
   if (const GgufFamily* family = gguf_family_of_type(type)) return *family;
   throw Error(
       ErrorCode::kUnsupported,
@@ -177,9 +180,13 @@ GgufSizes gguf_sizes(const json::Value& config, const GgufFamily& family) {
           json::get_or<bool>(config, "multi_query", true, "config.json") ? 1 : sizes.heads;
   }
   if (sizes.kv_heads < 1) sizes.kv_heads = sizes.heads;
+  sizes.decoder_layers = size_in(config, family, "decoder_block_count");
+  if (sizes.decoder_layers < 1) sizes.decoder_layers = sizes.layers;
+  sizes.gated = json::get_or<std::string>(config, "feed_forward_proj", "relu", "config.json")
+                    .starts_with("gated-");
   constexpr std::int64_t kMostLayers = 10'000;
-  if (sizes.layers < 1 || sizes.layers > kMostLayers || sizes.heads < 1 ||
-      sizes.heads > (std::int64_t{1} << 31)) {
+  if (sizes.layers < 1 || std::max(sizes.layers, sizes.decoder_layers) > kMostLayers ||
+      sizes.heads < 1 || sizes.heads > (std::int64_t{1} << 31)) {
     throw Error(ErrorCode::kFormat,
                 "[config.json] expected numbers of layers and heads, found none");
   }
@@ -279,9 +286,37 @@ void put_rare(const json::Value& config,
 
 }  // namespace
 
+namespace {
+
+/// Of T5: what its blueprint has from Transformers' defaults, and what GGUF takes for granted.
+void put_t5(const json::Value& config,
+            const PairBlueprint& pair,
+            const GgufFamily& family,
+            const std::string& p,
+            json::Value& out) {
+  const auto form = json::get_or<std::string>(config, "feed_forward_proj", "relu", "config.json");
+  if (form != "relu" && form != "gated-gelu") {
+    throw Error(ErrorCode::kUnsupported,
+                fmt::format("[convert] expected feed_forward_proj relu or gated-gelu (GGUF cannot "
+                            "say otherwise of {}), found {}",
+                            family.architecture,
+                            json::quote(form)));
+  }
+  const AttentionFacts& a = pair.encoder.layers.front().attention;
+  out[p + "attention.relative_buckets_count"] = a.relative.buckets;
+  out[p + "attention.value_length"] = out[p + "attention.key_length"] = a.value_width;
+  out[p + "attention.layer_norm_epsilon"] = out[p + "attention.layer_norm_rms_epsilon"];
+  if (family.decoder.empty()) return;
+  out[p + "decoder_block_count"] = pair.decoder.layers.size();
+  out[p + "decoder_start_token_id"] = pair.start_token;
+}
+
+}  // namespace
+
 json::Value metadata_from_config(const json::Value& config, const GgufFamily& family) {
   check_constants(config, family);
-  const Blueprint blueprint = read_blueprint(config);
+  const auto pair = read_pair(config);
+  const Blueprint blueprint = pair ? pair->decoder : read_blueprint(config);
   json::Value out = json::Value::object();
   const std::string p = std::string(family.architecture) + '.';
   out["general.architecture"] = family.architecture;
@@ -301,7 +336,8 @@ json::Value metadata_from_config(const json::Value& config, const GgufFamily& fa
   const std::string feed = p + "feed_forward_length";
   if (!out.contains(feed)) out[feed] = 4 * width;
   if (!out.contains(p + "context_length"))
-    out[p + "context_length"] = json::get_or<std::int64_t>(config, "n_ctx", 2048, "config.json");
+    out[p + "context_length"] =
+        json::get_or<std::int64_t>(config, "n_ctx", pair ? 512 : 2048, "config.json");
   if (json::find(config, "head_dim", "config.json") != nullptr) {
     out[p + "attention.value_length"] = out[p + "attention.key_length"];
   } else {
@@ -335,6 +371,7 @@ json::Value metadata_from_config(const json::Value& config, const GgufFamily& fa
       out.erase(p + "expert_group_used_count");
     }
   }
+  if (pair) put_t5(config, *pair, family, p, out);
   put_rare(config, blueprint, p, out);
   return out;
 }

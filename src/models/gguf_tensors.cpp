@@ -174,11 +174,25 @@ std::vector<GgufLink> gguf_links(const GgufFamily& family, const GgufSizes& size
   };
   for (const auto& [hf, gguf] : pairs_of(family.once)) put(gguf, hf, "", "");
   std::string layer(family.layer);
+  std::string decoder(family.decoder);
   if (sizes.two_norms) layer += " ln_mlp=attn_norm ln_attn=attn_norm_2";
-  const auto names = pairs_of(layer);
-  for (std::int64_t l = 0; l < sizes.layers; ++l) {
-    const std::string prefix = with_number(family.prefix, l);
-    for (const auto& [hf, gguf] : names) put(gguf, hf, fmt::format("blk.{}.", l), prefix);
+  if (sizes.gated) {
+    layer += " layer.1.DenseReluDense.wi_0=ffn_gate layer.1.DenseReluDense.wi_1=ffn_up";
+    decoder += " layer.2.DenseReluDense.wi_0=ffn_gate layer.2.DenseReluDense.wi_1=ffn_up";
+  }
+  const auto put_layers = [&](std::string_view words,
+                              std::int64_t count,
+                              std::string_view gguf_prefix,
+                              std::string_view hf_prefix) {
+    const auto names = pairs_of(words);
+    for (std::int64_t l = 0; l < count; ++l) {
+      for (const auto& [hf, gguf] : names)
+        put(gguf, hf, with_number(gguf_prefix, l), with_number(hf_prefix, l));
+    }
+  };
+  put_layers(layer, sizes.layers, family.gguf_prefix, family.prefix);
+  if (!decoder.empty()) {
+    put_layers(decoder, sizes.decoder_layers, family.gguf_decoder_prefix, family.decoder_prefix);
   }
   return links;
 }
@@ -257,7 +271,13 @@ GgufModel model_from_gguf(const Gguf& file, bool as_stored) {
   const GgufFamily& family = gguf_family_in(file);
   GgufModel model;
   model.config = config_from_gguf(file, family);
-  if (as_stored) model.stored = {family.plus_one, family.pairs, family.grouped, family.turned};
+  if (as_stored) {
+    model.stored = {family.plus_one,
+                    family.pairs,
+                    family.grouped,
+                    family.turned,
+                    family.model_type == "gpt_oss"};
+  }
   const GgufSizes sizes = gguf_sizes(file, family);
   std::vector<GgufLink> links = gguf_links(family, sizes);
   constexpr std::string_view kParts[] = {".attn_q.", ".attn_k.", ".attn_v."};
@@ -276,6 +296,24 @@ GgufModel model_from_gguf(const Gguf& file, bool as_stored) {
     }
   }
   return model;
+}
+
+std::string gguf_name(const Gguf& file, std::string_view hf) {
+  const GgufFamily& family = gguf_family_in(file);
+  for (const GgufLink& link : gguf_links(family, gguf_sizes(file, family))) {
+    const std::size_t at = link.hf.find("{}");
+    if (at == std::string::npos) {
+      if (link.hf == hf) return link.gguf;
+      continue;
+    }
+    const std::string_view rest = std::string_view(link.hf).substr(at + 2);
+    if (hf.size() <= at + rest.size() || !hf.starts_with(link.hf.substr(0, at)) ||
+        !hf.ends_with(rest))
+      continue;
+    const std::string_view number = hf.substr(at, hf.size() - at - rest.size());
+    if (number.find_first_not_of("0123456789") == std::string_view::npos) return link.gguf;
+  }
+  return "";
 }
 
 namespace {

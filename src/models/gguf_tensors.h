@@ -37,7 +37,9 @@ struct GgufLink {
 /// Sizes of a model that tell how its rows are arranged.
 struct GgufSizes {
   std::int64_t layers = 0, heads = 0, kv_heads = 0;
-  bool two_norms = false;  ///< falcon with a norm each for attention and MLP
+  std::int64_t decoder_layers = 0;  ///< of a second stack
+  bool two_norms = false;           ///< falcon with a norm each for attention and MLP
+  bool gated = false;               ///< T5 whose MLPs have gates
 };
 
 /// Every tensor a family may have, whether or not it is there.
@@ -57,6 +59,10 @@ struct GgufModel {
 /// `file` must outlive the result.
 /// Errors: kUnsupported (an architecture that is not known here, named), kFormat, kShape.
 GgufModel model_from_gguf(const Gguf& file, bool as_stored = false);
+
+/// What the file calls a tensor of Hugging Face's name; of a slice, the whole. "" when no table has it.
+/// Cost: a look through all names of the family.
+std::string gguf_name(const Gguf& file, std::string_view hf);
 
 /// A tensor of the HF layout as a source in GGUF's, rounded to `dtype`. Rows are read from `views`:
 /// one tensor, or all slices of a stacked one.

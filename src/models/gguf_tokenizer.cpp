@@ -11,6 +11,7 @@
 
 #include "headscope/safetensors.h"
 #include "tokenizers/gguf_patterns.h"
+#include "tokenizers/precompiled.h"
 
 namespace headscope::models {
 
@@ -53,15 +54,6 @@ struct Vocabulary {
 
 bool is_byte(const std::string& token) {
   return token.size() == 6 && token.starts_with("<0x") && token.back() == '>';
-}
-
-/// Whether `value` or anything inside it is an object of this type.
-bool has_type(const Value& value, const std::string& type) {
-  if (value.is_object() && value.contains("type") && value["type"] == type) return true;
-  for (const Value& inner : value) {
-    if (inner.is_structured() && has_type(inner, type)) return true;
-  }
-  return false;
 }
 
 /// What a pre-tokeniser splits by, step by step; of steps that split by something else their type.
@@ -231,13 +223,12 @@ void put_special(const Value& config,
   }
 }
 
-/// The post-processor that puts tokens around texts, or null.
-const Value* template_in(const Value& value) {
-  if (value.is_object() && value.contains("type") && value["type"] == "TemplateProcessing")
-    return &value;
+/// The part of a tokenizer.json inside `value` of this type, or null.
+const Value* part_of_type(const Value& value, std::string_view type) {
+  if (value.is_object() && value.contains("type") && value["type"] == type) return &value;
   for (const Value& inner : value) {
     if (!inner.is_structured()) continue;
-    if (const Value* found = template_in(inner)) return found;
+    if (const Value* found = part_of_type(inner, type)) return found;
   }
   return nullptr;
 }
@@ -245,7 +236,8 @@ const Value* template_in(const Value& value) {
 /// Whether texts begin and end with a token of their own, where tokenizer_config.json says nothing.
 void put_around(const Value& tokenizer, const Vocabulary& vocabulary, Value& metadata) {
   const auto around = tokenizer.find("post_processor");
-  const Value* pieces = around == tokenizer.end() ? nullptr : template_in(*around);
+  const Value* pieces =
+      around == tokenizer.end() ? nullptr : part_of_type(*around, "TemplateProcessing");
   if (pieces != nullptr) pieces = json::find(*pieces, "single", kWhere);
   const auto id_of = [&](const Value& piece) -> std::int64_t {
     const Value* special = json::find(piece, "SpecialToken", kWhere);
@@ -263,6 +255,37 @@ void put_around(const Value& tokenizer, const Vocabulary& vocabulary, Value& met
     metadata[add] = id >= 0;
     if (id >= 0) metadata[fmt::format("tokenizer.ggml.{}_token_id", name)] = id;
   }
+}
+
+/// What is written in front of words, the table that normalises texts, and the token of what is in no table.
+void put_unigram(const Value& tokenizer, const Value& model, Vocabulary& out, Value& metadata) {
+  const auto part = [&](const char* key, std::string_view type) -> const Value* {
+    const auto found = tokenizer.find(key);
+    return found == tokenizer.end() ? nullptr : part_of_type(*found, type);
+  };
+  if (const Value* table = part("normalizer", "Precompiled")) {
+    const std::string bytes = tokenizers::from_base64(
+        json::require<std::string>(*table, "precompiled_charsmap", kWhere), kWhere);
+    metadata["tokenizer.ggml.precompiled_charsmap"] =
+        Value::binary(std::vector<std::uint8_t>(bytes.begin(), bytes.end()));
+  }
+  const Value* marks = part("pre_tokenizer", "Metaspace");
+  metadata["tokenizer.ggml.add_space_prefix"] =
+      marks != nullptr &&
+      json::get_or<bool>(
+          *marks,
+          "add_prefix_space",
+          json::get_or<std::string>(*marks, "prepend_scheme", "always", kWhere) != "never",
+          kWhere);
+  metadata["tokenizer.ggml.remove_extra_whitespaces"] = true;
+  constexpr double kNever = -10000.0;
+  for (std::size_t i = 0; i < out.types.size(); ++i) {
+    if (out.types[i] == kUnused) out.scores[i] = kNever;
+  }
+  const auto unknown = json::get_or<std::int64_t>(model, "unk_id", -1, kWhere);
+  if (unknown < 0 || unknown >= static_cast<std::int64_t>(out.types.size())) return;
+  metadata["tokenizer.ggml.unknown_token_id"] = unknown;
+  out.types[static_cast<std::size_t>(unknown)] = kUnknown;
 }
 
 void put_template(const fs::path& folder, const Value& settings, Value& metadata) {
@@ -310,7 +333,8 @@ void put_gguf_tokenizer(const fs::path& folder,
       if (!unknown.empty() && out.tokens[i] == unknown) out.types[i] = kUnknown;
     }
     metadata["tokenizer.ggml.add_space_prefix"] =
-        tokenizer.contains("normalizer") && has_type(tokenizer["normalizer"], "Prepend");
+        tokenizer.contains("normalizer") &&
+        part_of_type(tokenizer["normalizer"], "Prepend") != nullptr;
   } else if (type == "BPE") {
     metadata["tokenizer.ggml.model"] = "gpt2";
     metadata["tokenizer.ggml.pre"] = pre_tokenizer_name(tokenizer, *model);
@@ -322,6 +346,7 @@ void put_gguf_tokenizer(const fs::path& folder,
     mark_starts(out);
   } else if (type == "Unigram") {
     metadata["tokenizer.ggml.model"] = "t5";
+    put_unigram(tokenizer, *model, out, metadata);
   } else {
     throw Error(ErrorCode::kUnsupported,
                 fmt::format("[tokenizer.json] expected BPE, WordPiece or Unigram, found {}",

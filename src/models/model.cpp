@@ -21,8 +21,7 @@ struct Model::Parts {
   models::Place place;
   std::unique_ptr<const models::Network> network;
   GenerationConfig generation;
-  Pooling pooling;
-  std::string unsupported_pooling;
+  models::PoolingFiles pooling;
   std::vector<std::string> labels;
   std::vector<Role> roles;
   std::optional<Tokenizer> tokenizer;
@@ -40,8 +39,9 @@ Model Model::load(const std::string& name, const LoadOptions& options) {
   files.tensors.compute = options.compute;
   if (options.change) options.change(files.tensors);
   auto network = models::read_network(files);
-  Pooling pooling = models::read_pooling(place.folder);
-  if (files.metadata != nullptr) pooling = models::pooling_from_gguf(*files.metadata, pooling);
+  models::PoolingFiles pooling = models::read_pooling(place.folder);
+  if (files.metadata != nullptr)
+    pooling.pooling = models::pooling_from_gguf(*files.metadata, pooling.pooling);
   auto roles = models::read_roles(place.folder / "roles.json", *network);
   auto tokenizer = models::read_tokenizer(place, files, network->blueprint().vocabulary);
   GenerationConfig generation = files.metadata != nullptr
@@ -58,8 +58,7 @@ Model Model::load(const std::string& name, const LoadOptions& options) {
   return Model(std::unique_ptr<const Parts>(new Parts{place,
                                                       std::move(network),
                                                       std::move(generation),
-                                                      pooling,
-                                                      models::unsupported_pooling(place.folder),
+                                                      std::move(pooling),
                                                       models::read_labels(files.config),
                                                       std::move(roles),
                                                       std::move(tokenizer)}));
@@ -120,27 +119,23 @@ Tensor Model::embedding(const Run& run, const Tensor& attention_mask) const {
     }
     if (!run.pooler_output.empty()) return models::unit_rows(run.pooler_output);
   }
-  if (!parts_->unsupported_pooling.empty()) {
+  if (!parts_->pooling.unsupported.empty()) {
     throw Error(ErrorCode::kUnsupported,
                 fmt::format("[embedding] expected pooling by mean, first or last token or maximum, "
                             "found {}",
-                            parts_->unsupported_pooling));
+                            parts_->pooling.unsupported));
   }
   const bool pair = !run.encoder_last_hidden_state.empty();
   return pool(pair ? run.encoder_last_hidden_state : run.last_hidden_state,
               attention_mask,
-              parts_->pooling);
+              parts_->pooling.pooling);
 }
 
 const Tokenizer& Model::tokenizer() const {
   if (parts_->tokenizer) return *parts_->tokenizer;
   std::string found = "none";
-  for (const char* other : {"source.spm",
-                            "spiece.model",
-                            "sentencepiece.bpe.model",
-                            "tokenizer.model",
-                            "vocab.json",
-                            "vocab.txt"}) {
+  for (const char* other :
+       {"spiece.model", "sentencepiece.bpe.model", "tokenizer.model", "vocab.json", "vocab.txt"}) {
     std::error_code ignored;
     if (!std::filesystem::exists(folder() / other, ignored)) continue;
     found = fmt::format("only {}; save_pretrained of a fast tokenizer of Transformers writes it",

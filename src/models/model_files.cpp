@@ -6,7 +6,6 @@
 
 #include "headscope/gguf.h"
 #include "headscope/safetensors.h"
-#include "models/biases.h"
 #include "models/encoder_decoder.h"
 #include "models/finite.h"
 #include "models/gguf_tensors.h"
@@ -30,6 +29,7 @@ ModelFiles open_gguf(const Place& place) {
   ModelFiles out;
   out.config = std::move(kept->model.config);
   out.tensors = {kept->file.name(), std::move(kept->model.tensors), kept};
+  out.tensors.own_name = [kept](std::string_view name) { return gguf_name(kept->file, name); };
   out.stored = kept->model.stored;
   out.metadata = std::shared_ptr<const Value>(kept, &kept->file.metadata());
   return out;
@@ -65,14 +65,23 @@ std::string architecture_of(const Value& config) {
 
 namespace {
 
-// The half of a pair that reads: T5EncoderModel, as makers of pictures have it.
-std::unique_ptr<const Network> encoder_alone(PairBlueprint pair, Tensors tensors) {
+// The half of a pair that reads: T5EncoderModel, as makers of pictures have it, and what tells words apart.
+bool reads_alone(const PairBlueprint& pair, const std::string& architecture) {
+  return !pair.speech && (architecture.ends_with("EncoderModel") ||
+                          architecture.ends_with("T5ForTokenClassification"));
+}
+
+std::unique_ptr<const Network> encoder_alone(PairBlueprint pair,
+                                             Tensors tensors,
+                                             const std::string& architecture) {
+  const Blueprint& encoder = pair.encoder;
+  auto weights = std::make_shared<Weights>(std::move(tensors), encoder.prefixes, encoder.matrices);
   for (const std::string& name : pair.shared_words) {
-    if (!tensors.by_name.contains(name + ".weight")) continue;
+    if (weights->find(name + ".weight") == nullptr) continue;
     pair.encoder.word_embeddings = name;
     break;
   }
-  return std::make_unique<Transformer>(std::move(pair.encoder), std::move(tensors), "");
+  return std::make_unique<Transformer>(std::move(pair.encoder), std::move(weights), architecture);
 }
 
 }  // namespace
@@ -80,27 +89,19 @@ std::unique_ptr<const Network> encoder_alone(PairBlueprint pair, Tensors tensors
 std::unique_ptr<const Network> read_network(ModelFiles& files) {
   const std::string architecture = architecture_of(files.config);
   auto pair = read_pair(files.config);
-  if (pair && architecture.ends_with("EncoderModel") && !pair->speech)
-    return encoder_alone(std::move(*pair), std::move(files.tensors));
+  if (pair && reads_alone(*pair, architecture))
+    return encoder_alone(std::move(*pair), std::move(files.tensors), architecture);
   if (pair)
     return std::make_unique<EncoderDecoder>(
         std::move(*pair), std::move(files.tensors), architecture);
-  const auto expect = [&](const Blueprint& b) {
-    const Weights weights(
-        {files.tensors.file, files.tensors.by_name, nullptr}, b.prefixes, b.matrices);
-    expect_biases(weights, b, files.config);
-  };
-  if (auto vision = read_vision(files.config, architecture)) {
-    if (vision->renamed.empty()) expect(vision->body);
+  if (auto vision = read_vision(files.config, architecture))
     return std::make_unique<Vision>(std::move(*vision), std::move(files.tensors));
-  }
   if (auto towers = read_towers(files.config, architecture))
     return std::make_unique<Towers>(std::move(*towers), std::move(files.tensors));
   if (auto text = read_text_tower(files.config, architecture))
     return std::make_unique<TextTower>(std::move(*text), std::move(files.tensors));
-  Blueprint b = read_blueprint(files.config, files.stored);
-  expect(b);
-  return std::make_unique<Transformer>(std::move(b), std::move(files.tensors), architecture);
+  return std::make_unique<Transformer>(
+      read_blueprint(files.config, files.stored), std::move(files.tensors), architecture);
 }
 
 std::vector<Role> read_roles(const fs::path& path, const Network& network) {
@@ -173,7 +174,8 @@ std::optional<Tokenizer> read_tokenizer(const Place& place,
   std::error_code ignored;
   if (files.metadata != nullptr && files.metadata->contains(kGgufTokens))
     out.emplace(Tokenizer::from_gguf(*files.metadata, place.weights.filename().string()));
-  else if (fs::exists(place.folder / "tokenizer.json", ignored))
+  else if (fs::exists(place.folder / "tokenizer.json", ignored) ||
+           fs::exists(place.folder / "source.spm", ignored))
     out.emplace(Tokenizer::load(place.folder));
   if (out) check_size(*out, files, vocabulary);
   return out;
@@ -211,46 +213,40 @@ std::vector<std::string> modules_in(const fs::path& folder) {
 
 }  // namespace
 
-Pooling read_pooling(const fs::path& folder) {
-  Pooling out;
+PoolingFiles read_pooling(const fs::path& folder) {
+  PoolingFiles out;
   const auto config = json_at(folder / kPooling);
-  if (!config) return out;
-  const auto says = [&](const char* key) {
-    return json::get_or<bool>(*config, key, false, kPooling);
-  };
-  if (says("pooling_mode_cls_token"))
-    out.kind = Pooling::Kind::kFirst;
-  else if (says("pooling_mode_max_tokens"))
-    out.kind = Pooling::Kind::kMax;
-  else if (says("pooling_mode_lasttoken"))
-    out.kind = Pooling::Kind::kLast;
-  std::error_code ignored;
-  if (!fs::is_regular_file(folder / "modules.json", ignored)) return out;
   const std::vector<std::string> modules = modules_in(folder);
-  out.unit_length = std::ranges::find(modules, "Normalize") != modules.end();
-  return out;
-}
-
-std::string unsupported_pooling(const fs::path& folder) {
-  const auto config = json_at(folder / kPooling);
   if (config) {
     std::vector<std::string> modes;
     for (const auto& [key, value] : config->items()) {
       constexpr std::string_view kMode = "pooling_mode_";
-      if (key.starts_with(kMode) && value.is_boolean() && value.get<bool>())
+      if (key.starts_with(kMode) && json::get_or<bool>(*config, key, false, kPooling))
         modes.push_back(key.substr(kMode.size()));
     }
-    if (modes.size() > 1) return fmt::format("{}", fmt::join(modes, " and "));
-    constexpr std::string_view kKnown[] = {"cls_token", "mean_tokens", "max_tokens", "lasttoken"};
-    if (modes.size() == 1 && std::ranges::find(kKnown, modes[0]) == std::end(kKnown))
-      return modes[0];
+    constexpr std::pair<std::string_view, Pooling::Kind> kKnown[] = {
+        {"mean_tokens", Pooling::Kind::kMean},
+        {"cls_token", Pooling::Kind::kFirst},
+        {"max_tokens", Pooling::Kind::kMax},
+        {"lasttoken", Pooling::Kind::kLast}};
+    for (const auto& [mode, kind] : kKnown) {
+      if (modes.size() == 1 && modes[0] == mode) out.pooling.kind = kind;
+    }
+    const auto* known = std::ranges::find(
+        kKnown, modes.empty() ? kKnown[0].first : modes[0], [](const auto& k) { return k.first; });
+    if (modes.size() > 1 || known == std::end(kKnown))
+      out.unsupported = fmt::format("{}", fmt::join(modes, " and "));
+    std::error_code ignored;
+    if (fs::is_regular_file(folder / "modules.json", ignored))
+      out.pooling.unit_length = std::ranges::find(modules, "Normalize") != modules.end();
   }
   // Dropout does nothing while nothing is trained.
   constexpr std::string_view kKnown[] = {"Transformer", "Pooling", "Normalize", "Dropout"};
-  for (const std::string& module : modules_in(folder)) {
-    if (std::ranges::find(kKnown, module) == std::end(kKnown)) return "a module " + module;
+  for (const std::string& module : modules) {
+    if (out.unsupported.empty() && std::ranges::find(kKnown, module) == std::end(kKnown))
+      out.unsupported = "a module " + module;
   }
-  return "";
+  return out;
 }
 
 }  // namespace headscope::models

@@ -38,9 +38,12 @@ std::optional<Tokenizer> read_tokenizer(const Place& place,
                                         std::int64_t vocabulary);
 /// Names of what a classifier tells apart: config.json's id2label.
 std::vector<std::string> read_labels(const json::Value& config);
+struct PoolingFiles {
+  Pooling pooling;
+  std::string
+      unsupported{};  ///< what is asked for beyond that, with which vectors would be others; "" : nothing
+};
 /// From 1_Pooling/config.json and modules.json, as Sentence Transformers write them; else the mean, of length 1.
-Pooling read_pooling(const std::filesystem::path& folder);
-/// What these files ask for that read_pooling has no words for, with which vectors would be others; "" : nothing.
-std::string unsupported_pooling(const std::filesystem::path& folder);
+PoolingFiles read_pooling(const std::filesystem::path& folder);
 
 }  // namespace headscope::models

@@ -26,6 +26,14 @@ Tensors renamed(Tensors tensors, const std::vector<std::pair<std::string, std::s
     by_name.emplace(now, view);
   }
   tensors.by_name = std::move(by_name);
+  if (rules.empty()) return tensors;
+  tensors.own_name = [rules](std::string_view name) -> std::string {
+    for (const auto& [old, other] : rules) {
+      if (name.ends_with(other))
+        return std::string(name.substr(0, name.size() - other.size())) + old;
+    }
+    return "";
+  };
   return tensors;
 }
 

@@ -4,6 +4,8 @@
 
 #include <utility>
 
+#include "models/biases.h"
+
 namespace headscope::models {
 
 namespace {
@@ -151,6 +153,7 @@ std::optional<VisionBlueprint> read_vision(const json::Value& config,
   for (const Family& family : kFamilies) {
     if (type == family.model_type) {
       VisionBlueprint b = family.read(config, architecture);
+      promise_biases(config, b.body);
       check(b.body);
       return b;
     }

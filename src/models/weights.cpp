@@ -69,6 +69,23 @@ Tensors Tensors::of(Safetensors file) {
   return {kept->name(), kept->tensors(), kept};
 }
 
+std::string Tensors::shown(const std::string& name) const {
+  const std::string own = own_name ? own_name(name) : std::string();
+  return own.empty() || own == name ? json::quote(name)
+                                    : fmt::format("{} ({})", json::quote(own), name);
+}
+
+// The name that a family's table has may be with or without the outermost word.
+std::string Weights::shown(const std::string& name) const {
+  const std::string bare = tensors_.shown(name);
+  if (!tensors_.own_name || bare != json::quote(name)) return bare;
+  for (const std::string& prefix : prefixes_) {
+    std::string whole = tensors_.shown(prefix + name);
+    if (whole != json::quote(prefix + name)) return whole;
+  }
+  return bare;
+}
+
 std::int64_t Weights::parameters() const {
   std::int64_t sum = 0;
   for (const auto& [name, tensor] : tensors_.by_name)
@@ -92,14 +109,14 @@ const AnyView& Weights::at(const std::string& name) const {
     throw Error(ErrorCode::kNotFound,
                 fmt::format("[{}] expected a tensor {}, found none{}",
                             tensors_.file,
-                            json::quote(name),
-                            near.empty() ? "" : "; the nearest name is " + json::quote(near)));
+                            shown(name),
+                            near.empty() ? "" : "; the nearest name is " + tensors_.shown(near)));
   }
   if (!is_number(found->dtype)) {
     throw Error(ErrorCode::kDType,
                 fmt::format("[{}] expected {} to be f32, f16, bf16 or quantised, found {}",
                             tensors_.file,
-                            name,
+                            tensors_.own_name ? shown(name) : name,
                             headscope::name(found->dtype)));
   }
   return *found;
@@ -111,7 +128,7 @@ const AnyView& Weights::at(const std::string& name, const Shape& shape) const {
     throw Error(ErrorCode::kShape,
                 fmt::format("[{}] expected {} {}, found {}",
                             tensors_.file,
-                            name,
+                            tensors_.own_name ? shown(name) : name,
                             to_string(shape),
                             to_string(found.shape)));
   }
@@ -165,7 +182,7 @@ Tensor Weights::numbers(const std::string& name, std::span<const std::int64_t> c
                 fmt::format("[{}] expected {} numbers in {}, found {}",
                             tensors_.file,
                             fmt::join(counts, " or "),
-                            name,
+                            tensors_.own_name ? shown(name) : name,
                             to_string(found.shape)));
   }
   found.shape = {n};

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <deque>
+#include <functional>
 #include <map>
 #include <memory>
 #include <span>
@@ -19,7 +20,11 @@ struct Tensors {
   std::map<std::string, AnyView, std::less<>> by_name;
   std::shared_ptr<const void> owner;
   Linear::Compute compute = Linear::Compute::kExact;  ///< of weights that stay as the file has them
+  /// What the file itself calls a tensor, where `by_name` has other names; "" : the same, or not known.
+  std::function<std::string(std::string_view name)> own_name{};
 
+  /// A name for people: the file's own, and ours behind it.
+  [[nodiscard]] std::string shown(const std::string& name) const;
   static Tensors of(Safetensors file);
 };
 
@@ -71,6 +76,8 @@ class Weights {
   AnyView keep(Tensor tensor);
 
  private:
+  [[nodiscard]] std::string shown(const std::string& name) const;
+
   Tensors tensors_;
   std::vector<std::string> prefixes_;
   Linear::Layout layout_;

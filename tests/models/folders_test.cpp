@@ -247,6 +247,113 @@ TEST(Folders, AnEncoderOfT5AloneGivesWhatItGivesInThePair) {
   }
 }
 
+// What tells words apart has no decoder, and its names begin with another word.
+TEST(Folders, AnEncoderOfT5ThatTellsWordsApartAsksForNoDecoder) {
+  const test::TinyPair pair(test::TinyPair::Kind::kT5);
+  const Safetensors file = Safetensors::open(pair.folder() / "model.safetensors");
+  Value config = json::parse(read_file(pair.folder() / "config.json"), "config.json");
+  config["architectures"] = {"T5ForTokenClassification"};
+  config["id2label"] = {{"0", "noun"}, {"1", "verb"}, {"2", "other"}};
+  std::map<std::string, AnyView, std::less<>> views;
+  for (const auto& [name, view] : file.tensors()) {
+    if (!name.starts_with("decoder.")) views.emplace("transformer." + name, view);
+  }
+  Tensor weight(DType::kF32, {3, 16});
+  Tensor bias(DType::kF32, {3});
+  for (std::int64_t i = 0; i < 48; ++i)
+    weight.span<float>()[static_cast<std::size_t>(i)] = static_cast<float>(i % 7) - 3.0F;
+  for (std::size_t i = 0; i < 3; ++i) bias.span<float>()[i] = static_cast<float>(i);
+  views.emplace("classifier.weight", weight.any());
+  views.emplace("classifier.bias", bias.any());
+  const Scratch folder;
+  write_safetensors(folder / "model.safetensors", views);
+  write_file(folder / "config.json", config.dump());
+  Tokens tokens = row_of(11);
+  for (std::int32_t& id : tokens.ids.span<std::int32_t>()) id %= 30;
+  const Model model = Model::load(folder.path().string());
+  const headscope::Run found = model.run(tokens);
+  const headscope::Run expected = pair.load().run(tokens);
+  EXPECT_EQ(apart(found.last_hidden_state, expected.encoder_last_hidden_state), 0.0);
+  ASSERT_EQ(found.logits.shape(), (Shape{1, 11, 3}));
+  EXPECT_EQ(model.label(1), "verb");
+  double worst = 0.0;
+  for (std::int64_t t = 0; t < 11; ++t) {
+    for (std::int64_t n = 0; n < 3; ++n) {
+      double sum = double{bias.span<float>()[static_cast<std::size_t>(n)]};
+      for (std::int64_t c = 0; c < 16; ++c)
+        sum += double{found.last_hidden_state.view<float, 3>()(0, t, c)} *
+               double{weight.view<float, 2>()(n, c)};
+      worst = std::max(worst, std::abs(sum - double{found.logits.view<float, 3>()(0, t, n)}));
+    }
+  }
+  EXPECT_LE(worst, 1e-4);
+  views.erase("classifier.bias");
+  write_safetensors(folder / "model.safetensors", views);
+  EXPECT_NE(load_message(folder).find("\"classifier.bias\""), std::string::npos);
+}
+
+// VideoMAE's are called otherwise than the maps they belong to, and keys have none.
+TEST(Folders, BiasesThatVideoMaePromisesAreMissed) {
+  std::map<std::string, Tensor> tensors;
+  const auto put = [&](const std::string& name, const Shape& shape) {
+    Tensor t(DType::kF32, shape);
+    std::ranges::fill(t.span<float>(), 0.1F);
+    tensors.emplace("videomae." + name, std::move(t));
+  };
+  const auto linear = [&](const std::string& name, std::int64_t in, std::int64_t out) {
+    put(name + ".weight", {out, in});
+    put(name + ".bias", {out});
+  };
+  put("embeddings.patch_embeddings.projection.weight", {8, 3, 2, 4, 4});
+  put("embeddings.patch_embeddings.projection.bias", {8});
+  put("layernorm.weight", {8});
+  put("layernorm.bias", {8});
+  for (const std::string layer : {"encoder.layer.0.", "encoder.layer.1."}) {
+    for (const char* map : {"query", "key", "value"})
+      put(layer + "attention.attention." + map + ".weight", {8, 8});
+    put(layer + "attention.attention.q_bias", {8});
+    put(layer + "attention.attention.v_bias", {8});
+    linear(layer + "attention.output.dense", 8, 8);
+    linear(layer + "intermediate.dense", 8, 12);
+    linear(layer + "output.dense", 12, 8);
+    for (const char* norm : {"layernorm_before", "layernorm_after"}) {
+      put(layer + norm + ".weight", {8});
+      put(layer + norm + ".bias", {8});
+    }
+  }
+  Value config = {{"model_type", "videomae"},
+                  {"architectures", {"VideoMAEModel"}},
+                  {"hidden_size", 8},
+                  {"num_hidden_layers", 2},
+                  {"num_attention_heads", 2},
+                  {"intermediate_size", 12},
+                  {"image_size", 8},
+                  {"patch_size", 4},
+                  {"num_frames", 4},
+                  {"tubelet_size", 2},
+                  {"use_mean_pooling", false}};
+  const Scratch folder;
+  const auto said = [&](const std::string& gone) {
+    std::map<std::string, AnyView, std::less<>> views;
+    for (const auto& [name, tensor] : tensors) {
+      if (gone.empty() || !name.ends_with(gone)) views.emplace(name, tensor.any());
+    }
+    write_safetensors(folder / "model.safetensors", views);
+    write_file(folder / "config.json", config.dump());
+    return load_message(folder);
+  };
+  for (const char* word : {"qkv_bias", "qv_bias"}) {
+    config[word] = true;
+    EXPECT_EQ(said(""), "");
+    EXPECT_NE(said("_bias").find("attention.q_bias\""), std::string::npos) << said("_bias");
+    EXPECT_NE(said("v_bias").find("attention.v_bias\""), std::string::npos) << said("v_bias");
+    EXPECT_NE(said("layer.1.attention.attention.q_bias").find("layer.1."), std::string::npos);
+    config[word] = false;
+    EXPECT_EQ(said("_bias"), "");
+    config.erase(word);
+  }
+}
+
 // Of RoBERTa's table of 24 rows two are for padding: a context of 22 tokens.
 TEST(Folders, ADecoderThatSkipsPaddingHasAContextOfAsManyTokensAsItTakes) {
   Value config = bert_like("roberta", "RobertaForCausalLM");

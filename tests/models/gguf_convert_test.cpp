@@ -202,6 +202,51 @@ TEST(Convert, LogitsStayWithinWhatTheDtypeRounds) {
   }
 }
 
+/// T5's kind: what normalises texts is a table, which travels in bytes.
+TEST(Convert, AUnigramTokenizerTravelsWithItsTable) {
+  const fs::path all = fs::path(HEADSCOPE_SOURCE_DIR) / "tests/tokenizers/part_cases.json";
+  const Value cases = json::parse(read_file(all), "part_cases.json");
+  const auto found = std::ranges::find_if(
+      cases, [](const Value& one) { return one["name"] == "unigram precompiled"; });
+  ASSERT_NE(found, cases.end());
+  Value tokenizer = (*found)["file"];
+  tokenizer["model"]["vocab"].push_back({"</s>", 0.0});
+  const auto end = static_cast<std::int64_t>(tokenizer["model"]["vocab"].size()) - 1;
+  tokenizer["added_tokens"] = {{{"id", 0}, {"content", "<unk>"}, {"special", true}},
+                               {{"id", end}, {"content", "</s>"}, {"special", true}}};
+  tokenizer["post_processor"] = {
+      {"type", "TemplateProcessing"},
+      {"single",
+       {{{"Sequence", {{"id", "A"}, {"type_id", 0}}}},
+        {{"SpecialToken", {{"id", "</s>"}, {"type_id", 0}}}}}},
+      {"pair",
+       {{{"Sequence", {{"id", "A"}, {"type_id", 0}}}},
+        {{"Sequence", {{"id", "B"}, {"type_id", 0}}}}}},
+      {"special_tokens", {{"</s>", {{"id", "</s>"}, {"ids", {end}}, {"tokens", {"</s>"}}}}}}};
+  const Scratch scratch;
+  const SmallLlama small(scratch / "hf");
+  write_file(scratch / "hf" / "tokenizer.json", tokenizer.dump());
+  models::convert_to_gguf(scratch / "hf", scratch / "m.gguf", DType::kF16);
+  const Gguf file = Gguf::open(scratch / "m.gguf");
+  EXPECT_EQ(file.metadata()["tokenizer.ggml.model"], "t5");
+  EXPECT_TRUE(file.metadata()["tokenizer.ggml.precompiled_charsmap"].is_binary());
+  EXPECT_EQ(file.metadata()["tokenizer.ggml.unknown_token_id"], 0);
+  models::convert_to_folder(scratch / "m.gguf", scratch / "back", DType::kF16);
+  const Tokenizer ours = Tokenizer::load(scratch / "hf");
+  const Tokenizer in_gguf = Tokenizer::from_gguf(file.metadata(), "m.gguf");
+  const Tokenizer back = Tokenizer::load(scratch / "back");
+  int texts = 0;
+  for (const Value& one : (*found)["texts"]) {
+    const auto text = one["text"].get<std::string>();
+    const std::vector<std::int32_t> expected = ours.encode(text).ids;
+    EXPECT_EQ(in_gguf.encode(text).ids, expected) << text;
+    EXPECT_EQ(back.encode(text).ids, expected) << text;
+    EXPECT_EQ(expected.back(), end);
+    ++texts;
+  }
+  EXPECT_GE(texts, 10);
+}
+
 TEST(Convert, ATokenizerTravelsAsGgufKeys) {
   const Scratch scratch;
   const SmallLlama small(scratch / "hf");

@@ -245,6 +245,12 @@ TEST(GoldenGguf, WhatConfigSaysComesBackOrIsRefused) {
       {"granite", {{"logits_scaling", 3.0}, {"attention_multiplier", 0.2}}, true},
       {"nemotron", {{"partial_rotary_factor", 0.25}}, true},
       {"glm4", {{"partial_rotary_factor", 0.25}}, true},
+      {"gpt_oss", Value::object(), false},  // another limit of gates than all readers have
+      {"gpt_oss", {{"swiglu_limit", 7.0}}, true},
+      {"gpt_oss_mxfp4", {{"swiglu_limit", 7.0}}, true},
+      {"t5", Value::object(), false},  // another furthest distance
+      {"t5", {{"relative_attention_max_distance", 128}}, true},
+      {"t5_v1_1", {{"relative_attention_max_distance", 128}}, true},
   };
   for (const auto& one : kCases) {
     SCOPED_TRACE(std::string(one.family) + ' ' + one.change.dump());
@@ -352,10 +358,14 @@ TEST(GoldenGguf, OnlyFamiliesThatTieWordsDoWithoutOutputWeight) {
                                              "gemma3_bidirectional",
                                              "gpt2_prefix",
                                              "gpt_neox_seq",
+                                             "gpt_oss",
+                                             "gpt_oss_mxfp4",
                                              "llama_dynamic",
                                              "qwen2_yarn",
                                              "smollm3",
-                                             "starcoder2"};
+                                             "starcoder2",
+                                             "t5",
+                                             "t5_v1_1"};
   EXPECT_EQ(refused, beyond_gguf);
   EXPECT_GE(written, 40);
 }
