@@ -87,7 +87,7 @@ struct Loss {
 /// `llama` and its kin, `vit`, `videomae`, ...); any other fact is an Error that names it.
 class Trainee {
  public:
-  /// Random weights, drawn as the family's authors do (normal, width of config.json's initializer_range).
+  /// Random weights, as the family's authors draw them (normal, initializer_range wide), places of patches in waves.
   /// Shapes  `config` is the text of a config.json with `architectures`. Numbers depend on the seed alone.
   /// Errors  kFormat, kUnsupported (names the fact).
   static Trainee fresh(std::string_view config, std::uint64_t seed);
