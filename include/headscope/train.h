@@ -42,8 +42,8 @@ struct Batch {
   Tensor looks;
   Tensor
       pixels;  ///< f32 pictures [S,channels,H,W] or videos [S,frames,channels,H,W], of the size in config.json
-  /// Masked patches, for a model that sees and has no classifier: u8 [S*P], 1 where a patch is hidden from the model
-  /// and to be foretold; P patches a picture, in the order of Model's labels: frame by frame, row by row.
+  /// Patches to foretell, for a model that sees and has no classifier: u8 [S*P], 1 hidden from the model, 2 shown as in
+  /// `pixels`, 0 not foretold; P patches a picture, in the order of Model's labels: frame by frame, row by row.
   Tensor mask;
   Tensor
       targets;  ///< f32 [S*P,K] what each patch is (any K, the same in all steps); rows of mask 0 are not read
