@@ -16,6 +16,7 @@ namespace {
 constexpr std::int64_t kMostFrames = 256;
 constexpr std::int64_t kMostPictures = 4;  // of a frame's shorter side
 constexpr std::int64_t kMostApart = 4;
+constexpr std::int64_t kEvery = 2;
 
 /// The mean of the pixels under each of rows x columns equal parts of a window of `from` (a frame of `stride` bytes a
 /// row, `channels` a pixel).
@@ -40,10 +41,12 @@ struct Window {
 };
 
 Tensor read(const std::filesystem::path& path, std::int64_t side) {
-  const Clip clip = read_clip(path, kMostFrames, {}, {.first = 0, .every = 2});
-  const std::int64_t N = std::min(kMostFrames, (clip.total + 1) / 2);  // What follows is repeated.
-  const std::int64_t H = clip.frames.dim(1);
-  const std::int64_t W = clip.frames.dim(2);
+  const Clip first = read_clip(path, 1, {}, {.first = 0});
+  const std::int64_t H = first.frames.dim(1);
+  const std::int64_t W = first.frames.dim(2);
+  constexpr std::int64_t kMostBytes = std::int64_t{1} << 29;
+  const std::int64_t room = std::max<std::int64_t>(1, kMostBytes / (H * W * 3));
+  const std::int64_t N = std::min({kMostFrames, room, (first.total + kEvery - 1) / kEvery});
   if (N < 2 || std::min(H, W) < side) {
     throw Error(
         ErrorCode::kInput,
@@ -52,10 +55,11 @@ Tensor read(const std::filesystem::path& path, std::int64_t side) {
             path.string(),
             side,
             side,
-            clip.total,
+            first.total,
             H,
             W));
   }
+  const Clip clip = read_clip(path, N, {}, {.first = 0, .every = kEvery});
   const double less = std::min(
       1.0, static_cast<double>(kMostPictures * side) / static_cast<double>(std::min(H, W)));
   const auto rows = static_cast<std::int64_t>(std::floor(static_cast<double>(H) * less));

@@ -8,7 +8,7 @@
 
 namespace headscope::train {
 
-/// Real videos to learn from, kept small and grey: every other frame, 256 of them at most, each at most four pictures
+/// Real videos to learn from, kept small and grey: every other frame, 256 of them (or half a GiB) at most, each at most four pictures
 /// high or wide.
 class Clips {
  public:
