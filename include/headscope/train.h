@@ -42,8 +42,8 @@ struct Batch {
   Tensor looks;
   Tensor
       pixels;  ///< f32 pictures [S,channels,H,W] or videos [S,frames,channels,H,W], of the size in config.json
-  /// Masked patches, for a model that sees and has no classifier: u8 [S*P], 1 where a patch is hidden from the model
-  /// and to be foretold; P patches a picture, in the order of Model's labels: frame by frame, row by row.
+  /// Patches to foretell, for a model that sees and has no classifier: u8 [S*P], 1 hidden from the model, 2 shown as in
+  /// `pixels`, 0 not foretold; P patches a picture, in the order of Model's labels: frame by frame, row by row.
   Tensor mask;
   Tensor
       targets;  ///< f32 [S*P,K] what each patch is (any K, the same in all steps); rows of mask 0 are not read
@@ -87,7 +87,7 @@ struct Loss {
 /// `llama` and its kin, `vit`, `videomae`, ...); any other fact is an Error that names it.
 class Trainee {
  public:
-  /// Random weights, drawn as the family's authors do (normal, width of config.json's initializer_range).
+  /// Random weights, as the family's authors draw them (normal, initializer_range wide), places of patches in waves.
   /// Shapes  `config` is the text of a config.json with `architectures`. Numbers depend on the seed alone.
   /// Errors  kFormat, kUnsupported (names the fact).
   static Trainee fresh(std::string_view config, std::uint64_t seed);

@@ -75,7 +75,7 @@ int Moving::seen(std::int64_t frame, std::int64_t y, std::int64_t x) const {
 Moving moving_pictures(const MovingOptions& o, std::uint64_t seed) {
   check(o);
   std::mt19937_64 random(seed);
-  const std::int64_t block = o.step / 2;
+  const std::int64_t block = std::max<std::int64_t>(1, o.step / 4);
   const Texture ground(o.height, o.width, block, random);
   Moving out;
   std::vector<Texture> textures;

@@ -32,7 +32,7 @@ struct Moving {
   [[nodiscard]] int seen(std::int64_t frame, std::int64_t y, std::int64_t x) const;
 };
 
-/// Things and background have a texture of chance, in blocks of half a step. A thing is two to four steps high and
+/// Things and background have a texture of chance, in blocks of a quarter of a step. A thing is two to four steps high and
 /// wide, and stays in the picture. A function of options and seed alone, on every machine.
 /// Errors  kRange: sizes that are no multiples of the step, or too small for the things to move in.
 Moving moving_pictures(const MovingOptions& options, std::uint64_t seed);

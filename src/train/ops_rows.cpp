@@ -79,7 +79,7 @@ Var Tape::place(Var patches, const PatchesPart& part) {
       const float* from = numbers(patches) + n * C;
       if (t < F)
         from = numbers_of(part.front[static_cast<std::size_t>(t)]);
-      else if (part.mask != nullptr && part.mask[n] != 0)
+      else if (part.mask != nullptr && part.mask[n] == 1)
         from = numbers_of(part.masked);
       float* to = numbers(y) + i * C;
       for (std::int64_t c = 0; c < C; ++c)
@@ -103,7 +103,7 @@ void Tape::place_back(Var x, Var y, const PatchesPart& part) {
     for (std::int64_t i = 0; i < part.sequences * T; ++i) {
       const std::int64_t t = i % T;
       const std::int64_t n = i / T * part.patches + t - F;
-      const bool hidden = t >= F && part.mask != nullptr && part.mask[n] != 0;
+      const bool hidden = t >= F && part.mask != nullptr && part.mask[n] == 1;
       const auto add_to = [&](float* to) {
         for (std::int64_t c = first; c < last; ++c) to[c] += dy[i * C + c];
       };

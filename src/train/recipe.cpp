@@ -278,10 +278,15 @@ void read_moving(Table& table, Recipe& recipe) {
   table.integer("step", moving.step, 2, 256);
   table.integer("most", moving.most, 1, 16);
   table.integer("things", moving.things, 1, 64);
+  recipe.data.made = recipe.data.train.empty() ? 1.0 : 0.5;
+  table.number("made", recipe.data.made, 0.0, 1.0);
+  if (recipe.data.train.empty() != (recipe.data.made == 1.0))
+    throw wrong(table.place(), "videos in train, or made = 1 and none", "otherwise");
 }
 
 void read_data(Table table, const fs::path& folder, Recipe& recipe) {
   auto& data = recipe.data;
+  data.train = paths(table, "train", folder);
   if (recipe.objective == Objective::kMoving) {
     data.shares = {1.0};
     data.window = 1;
@@ -289,7 +294,6 @@ void read_data(Table table, const fs::path& folder, Recipe& recipe) {
     table.finish();
     return;
   }
-  data.train = paths(table, "train", folder);
   if (recipe.objective == Objective::kTables) {
     data.shares = {1.0};
     read_tables(table, recipe);
@@ -344,8 +348,11 @@ void read_hidden_words(Table& table, HiddenWords& words) {
 void read_hiding(Table table, Recipe& recipe) {
   Hiding& hiding = recipe.hiding;
   if (recipe.objective == Objective::kMoving) {
-    table.number("patches", hiding.patches, 0.01, 0.99);
+    table.number("patches", hiding.patches, 0.0, 0.99);
+    table.number("halves", hiding.halves, 0.0, 0.99);
     table.finish();
+    if (hiding.patches + hiding.halves < 0.01 || hiding.patches + hiding.halves > 1.0)
+      throw wrong(table.place(), "patches + halves of .01 to 1", "otherwise");
     return;
   }
   if (recipe.objective != Objective::kMasked && recipe.objective != Objective::kMaskedEndings) {

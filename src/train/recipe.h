@@ -51,7 +51,7 @@ struct Recipe {
     int transpose = 0;          ///< tunes: by chance up or down by at most so many semitones
     double held = 0.2;          ///< tables: of each the last rows, kept for validation
     std::int64_t horizon = 32;  ///< tables: numbers to foretell, in validation
-    double made = 0.0;          ///< tables: share of windows that are made by chance
+    double made = 0.0;  ///< tables, moving: share of windows or clips that are made by chance
     media::MovingOptions moving;
   } data;
 

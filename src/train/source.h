@@ -43,6 +43,7 @@ struct Hiding {
   double masked = 0.8;
   double replaced = 0.1;
   double patches = 0.5;  ///< of moving pictures: patches, each by itself
+  double halves = 0.0;   ///< of moving pictures: patches of which a half is hidden
 };
 
 /// How a picture changes by chance in training.

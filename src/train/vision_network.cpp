@@ -63,8 +63,10 @@ class VisionNetwork final : public Network {
       front_.push_back(maker.tensor(front.name, {1, 1, C}, Maker::Draw::kNormal, false));
     const std::int64_t T = static_cast<std::int64_t>(front_.size()) + grid_.count();
     if (v_.computed) computed_ = models::sinusoid_table(T, C);
-    if (!v_.positions.empty())
+    if (!v_.positions.empty()) {
       positions_ = maker.tensor(v_.positions, {1, T, C}, Maker::Draw::kNormal, false);
+      if (maker.find(v_.positions) == nullptr) add_waves(positions_->value);
+    }
     layers_.emplace(maker, v_.body);
     if (!v_.body.final_norm.empty()) final_norm_ = maker.norm(v_.body.final_norm, C, v_.body.norm);
     read_top(maker, config);
@@ -110,6 +112,29 @@ class VisionNetwork final : public Network {
     const auto front = static_cast<std::int64_t>(front_.size());
     return static_cast<std::int32_t>(patch / grid_.count() * length() + front +
                                      patch % grid_.count());
+  }
+
+  // Drawn positions say nothing of who is whose neighbour, which a small model takes thousands of steps to find out. So
+  // waves over rows and columns are added to what is drawn (Beyer 2022, Better plain ViT baselines).
+  void add_waves(Tensor& table) const {
+    constexpr double kLongest = 100.0;             // of the waves, over the shortest
+    constexpr double kHeight = 0.5;                // about that of projected patches
+    const std::int64_t waves = v_.body.width / 4;  // a sine and a cosine each, for rows and columns
+    const auto to = table.view<float, 3>();
+    for (std::int64_t n = 0; n < grid_.count(); ++n) {
+      const std::int64_t in_frame = n % (grid_.rows * grid_.columns);
+      const auto row = static_cast<double>(in_frame / grid_.columns);
+      const auto column = static_cast<double>(in_frame % grid_.columns);
+      for (std::int64_t w = 0; w < waves; ++w) {
+        const double turn =
+            std::pow(kLongest, -static_cast<double>(w) / static_cast<double>(waves));
+        float* four = &to(0, static_cast<std::int64_t>(front_.size()) + n, 4 * w);
+        four[0] += static_cast<float>(kHeight * std::sin(row * turn));
+        four[1] += static_cast<float>(kHeight * std::cos(row * turn));
+        four[2] += static_cast<float>(kHeight * std::sin(column * turn));
+        four[3] += static_cast<float>(kHeight * std::cos(column * turn));
+      }
+    }
   }
 
   void read_top(Maker& maker, const json::Value& config) {

@@ -13,6 +13,7 @@
 #include "headscope/error.h"
 #include "headscope/model.h"
 #include "headscope/safetensors.h"
+#include "headscope/train.h"
 #include "train/loop.h"
 #include "train/material.h"
 
@@ -162,6 +163,38 @@ TEST(Pictures, InTheLastStepsTheyAreAsTheyAre) {
   EXPECT_GT(strange(29), 8);
   EXPECT_EQ(strange(30), 0);
   EXPECT_EQ(strange(39), 0);
+}
+
+// Before anything is learned, a patch is placed more like its neighbours than like any patch further away.
+TEST(Pictures, FreshPositionsKnowTheirNeighbours) {
+  const std::string config =
+      R"({"model_type": "vit", "architectures": ["ViTModel"], "hidden_size": 32,
+    "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16, "image_size": 20,
+    "patch_size": 4, "num_channels": 1})";
+  for (const std::uint64_t seed : {1U, 2U}) {
+    const Trainee fresh = Trainee::fresh(config, seed);
+    const auto found = std::ranges::find_if(fresh.parameters(), [](const Parameter& p) {
+      return p.name.ends_with("position_embeddings");
+    });
+    ASSERT_NE(found, fresh.parameters().end());
+    const auto table = std::as_const(found->value).view<float, 3>();
+    const auto apart = [&](std::int64_t a, std::int64_t b) {
+      double sum = 0.0;
+      for (std::int64_t c = 0; c < 32; ++c)
+        sum += std::pow(double{table(0, 1 + a, c)} - double{table(0, 1 + b, c)}, 2);
+      return sum;
+    };
+    double furthest_neighbour = 0.0;
+    double nearest_other = 1e9;
+    for (std::int64_t a = 0; a < 25; ++a) {
+      for (std::int64_t b = 0; b < a; ++b) {
+        const std::int64_t steps = std::abs(a / 5 - b / 5) + std::abs(a % 5 - b % 5);
+        if (steps == 1) furthest_neighbour = std::max(furthest_neighbour, apart(a, b));
+        if (steps > 2) nearest_other = std::min(nearest_other, apart(a, b));
+      }
+    }
+    EXPECT_LT(furthest_neighbour, nearest_other);
+  }
 }
 
 TEST(Pictures, ARunLearnsAndItsModelSees) {

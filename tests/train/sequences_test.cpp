@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <map>
 #include <set>
@@ -15,8 +16,10 @@
 #include "headscope/safetensors.h"
 #include "headscope/threads.h"
 #include "media/moving.h"
+#include "train/clips.h"
 #include "train/loop.h"
 #include "train/material.h"
+#include "train/recipe.h"
 
 namespace headscope::train {
 namespace {
@@ -377,6 +380,94 @@ TEST(Moving, TargetsAreThePatchesAndRunsLearn) {
   EXPECT_NE(
       complaint(with(kMoving, "image_size = 24", "image_size = 16"), scratch).find("[moving]"),
       std::string::npos);
+}
+
+// Of a patch that is foretold though shown, one half is grey and the other one is what the target says.
+TEST(Moving, HalvesAreHidden) {
+  const Scratch scratch;
+  const Recipe recipe = parse_recipe(
+      std::string(kMoving) + "[hiding]\npatches = 0.2\nhalves = 0.5\n", scratch / "r.toml");
+  const Batch batch = moving_material(recipe, scratch.path()).train->batch(1);
+  const auto pixels = batch.pixels.view<float, 5>();
+  const auto targets = batch.targets.view<float, 2>();
+  const auto mask = batch.mask.span<std::uint8_t>();
+  std::array<int, 4> halves{};
+  std::array<int, 3> kinds{};
+  for (std::int64_t p = 0; p < 4 * 108; ++p) {
+    const std::uint8_t kind = mask[static_cast<std::size_t>(p)];
+    ASSERT_LE(kind, 2);
+    ++kinds[kind];
+    std::array<int, 4>
+        same{};  // pixels of the upper, lower, left and right half that are the target's
+    for (std::int64_t k = 0; k < 16; ++k) {
+      const std::int64_t in = p % 108;
+      const float shown = pixels(p / 108, in / 36, 0, in / 6 % 6 * 4 + k / 4, in % 6 * 4 + k % 4);
+      if (shown == targets(p, k)) {
+        ++same[k < 8 ? 0 : 1];
+        ++same[k % 4 < 2 ? 2 : 3];
+      } else {
+        ASSERT_EQ(shown, 0.0F);
+      }
+    }
+    const auto whole = std::ranges::count(same, 8);
+    if (kind == 2) {
+      ASSERT_EQ(whole, 1) << p;
+      ++halves[static_cast<std::size_t>(std::ranges::find(same, 8) - same.begin())];
+    } else {
+      ASSERT_EQ(whole, 4) << p;
+    }
+  }
+  EXPECT_NEAR(kinds[1], 0.2 * 432, 35);
+  EXPECT_NEAR(kinds[2], 0.5 * 432, 45);
+  for (const int n : halves) EXPECT_NEAR(n, kinds[2] / 4, 30);
+  const std::string none = std::string(kMoving) + "[hiding]\npatches = 0.0\n";
+  EXPECT_NE(complaint(none, scratch).find("patches + halves"), std::string::npos);
+}
+
+// A video in which every frame is one shade, 10 n: every cut is of frames equally far apart.
+TEST(Moving, RealVideosAreCutOut) {
+  const Scratch scratch;
+  std::string y4m = "YUV4MPEG2 W40 H30 F25:1 Cmono\n";
+  for (int n = 0; n < 20; ++n)
+    y4m += "FRAME\n" + std::string(40 * 30, static_cast<char>(20 + 10 * n));
+  write_file(scratch / "v.y4m", std::string_view(y4m));
+  const Clips clips({scratch / "v.y4m"}, 24);
+  std::set<int> apart;
+  for (std::uint64_t chance = 0; chance < 60; ++chance) {
+    std::vector<std::uint8_t> cut(3 * 24 * 24);
+    clips.cut(chance, 3, cut.data());
+    const int first = cut[0];
+    const int step = cut[24 * 24] - first;
+    apart.insert((step + 10) / 20);  // every other frame is taken
+    for (std::size_t n = 0; n < cut.size(); ++n)
+      ASSERT_NEAR(cut[n], first + static_cast<int>(n / (24 * 24)) * step, 1);
+    std::vector<std::uint8_t> again(cut.size());
+    clips.cut(chance, 3, again.data());
+    ASSERT_EQ(cut, again);
+  }
+  EXPECT_EQ(apart, (std::set<int>{1, 2, 3, 4}));
+  std::string recipe = with(kMoving, "step = 4", "step = 4\ntrain = [\"v.y4m\"]\nmade = 0.5");
+  const Material material =
+      moving_material(parse_recipe(recipe, scratch / "r.toml"), scratch.path());
+  int flat = 0;
+  for (std::uint64_t n = 0; n < 20; ++n) {
+    const Batch batch = material.train->batch(n);
+    const auto pixels = batch.pixels.view<float, 5>();
+    for (std::int64_t s = 0; s < 4; ++s) {
+      bool same = true;
+      for (std::int64_t y = 0; y < 24; ++y) {
+        for (std::int64_t x = 0; x < 24; ++x)
+          same = same && pixels(s, 0, 0, y, x) == pixels(s, 0, 0, 0, 0);
+      }
+      flat += same ? 1 : 0;
+    }
+  }
+  EXPECT_NEAR(flat, 40, 20);
+  recipe = with(kMoving, "step = 4", "step = 4\ntrain = [\"v.y4m\"]\nmade = 1.0");
+  EXPECT_NE(complaint(recipe, scratch).find("made = 1"), std::string::npos);
+  write_file(scratch / "small.y4m",
+             std::string_view("YUV4MPEG2 W8 H8 F25:1 Cmono\nFRAME\n" + std::string(64, 'x')));
+  EXPECT_THROW(Clips({scratch / "small.y4m"}, 24), Error);
 }
 
 }  // namespace
