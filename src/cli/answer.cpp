@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cmath>
 #include <cstdio>
 #include <iostream>
 #include <nlohmann/json.hpp>
@@ -39,6 +40,7 @@ struct Token {
   std::int32_t id = 0;
   std::string text;
   std::vector<Look> looks;
+  std::optional<double> logprob;  // nats, of the model's own shares, before temperature and cuts
 };
 
 struct Answer {
@@ -126,6 +128,13 @@ std::vector<Look> looks_of(const Generator& generator) {
   return all;
 }
 
+double log_share(std::span<const float> logits, std::int32_t id) {
+  const auto largest = static_cast<double>(*std::max_element(logits.begin(), logits.end()));
+  double sum = 0.0;
+  for (const float x : logits) sum += std::exp(static_cast<double>(x) - largest);
+  return static_cast<double>(logits[static_cast<std::size_t>(id)]) - largest - std::log(sum);
+}
+
 // Generates an answer to `ids`; `show` gets its text as it becomes certain.
 template <typename F>
 Answer generate(const Model& model,
@@ -165,7 +174,9 @@ Answer generate(const Model& model,
     // What the heads recorded belongs to the token that was run: it chose the next one.
     if (!step()) break;
     const std::int32_t id = generator.answer().back();
-    Token token{id, std::string(stream.push(id)), {}};
+    Token token{id, std::string(stream.push(id)), {}, {}};
+    if (wishes.surprise)
+      token.logprob = log_share(generator.logits(), id);  // that it was drawn from
     if (wishes.look) token.looks = looks_of(generator);
     give(token.text);
     out.tokens.push_back(std::move(token));
@@ -256,6 +267,7 @@ std::string json_of(const Model& model,
   json.array<std::int32_t>("prompt_ids", prompt).key("tokens").begin_array();
   for (const Token& token : answer.tokens) {
     json.begin_object().field("id", token.id).field("token", model.tokenizer().token_of(token.id));
+    if (token.logprob) json.field("logprob", *token.logprob);
     if (!token.looks.empty()) {
       json.key("looks").begin_array();
       for (const Look& look : token.looks) {
@@ -299,11 +311,10 @@ Sight looking() {
 
 }  // namespace
 
-int answer(const Call& call,
-           const Model& model,
-           const std::string& prompt,
-           const RunWishes& wishes,
-           std::string& out) {
+std::string answer(const Call& call,
+                   const Model& model,
+                   const std::string& prompt,
+                   const RunWishes& wishes) {
   std::vector<Message> messages;
   if (!wishes.system.empty()) messages.push_back({"system", wishes.system});
   messages.push_back({"user", prompt});
@@ -319,14 +330,12 @@ int answer(const Call& call,
   const Answer found = generate(model, generator, ids, wishes, [&](std::string_view piece) {
     if (!call.json) print(piece);
   });
-  if (call.json) {
-    out += json_of(model, ids, found);
-    return 0;
+  if (!call.json) {
+    print("\n");
+    if (wishes.look) print(look_lines(call, model, found, ids));
+    report(call, found, advice(model, generator));
   }
-  print("\n");
-  if (wishes.look) out += look_lines(call, model, found, ids);
-  report(call, found, advice(model, generator));
-  return 0;
+  return json_of(model, ids, found);
 }
 
 int talk(const Call& call, const Model& model, const RunWishes& wishes) {

@@ -189,15 +189,19 @@ std::vector<Edit> parse_edits(const Call& call,
       out.push_back(edit_of(id, Edit::Kind::kScale, static_cast<float>(factor)));
     }
   }
+  check_edited_once(call, out);
+  return out;
+}
+
+void check_edited_once(const Call& call, std::span<const Edit> edits) {
   std::set<HeadId> edited;
-  for (const Edit& edit : out) {
+  for (const Edit& edit : edits) {
     const HeadId id{edit.layer, edit.head};
     if (!edited.insert(id).second) {
       throw Error(ErrorCode::kUsage,
                   say(call.screen.lang, Word::kEditedTwice, call.verb, id.name()));
     }
   }
-  return out;
 }
 
 void check_input(const Call& call, std::span<const std::string> words) {

@@ -78,6 +78,8 @@ std::vector<Edit> parse_edits(const Call& call,
                               std::span<const std::string> zero,
                               std::span<const std::string> mean,
                               std::span<const std::string> scale);
+/// Errors: kUsage for a head that is edited twice.
+void check_edited_once(const Call& call, std::span<const Edit> edits);
 
 /// The text to look at: "-" is standard input, one word that names a file is its contents, all else
 /// is the text itself, words joined by spaces.

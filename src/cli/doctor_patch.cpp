@@ -219,7 +219,7 @@ void check(const Call& call, const Options& o) {
 }
 
 void save(const Call& call, const Options& o, const Model& model, const Found& found) {
-  Experiment done{call.verb, o.words.front(), {}, "", as_json(model, found)};
+  Experiment done{call.verb, o.words.front(), {}, "", as_json(model, found), {}};
   for (const auto& [name, value] : {std::pair{"--clean", &o.clean_text},
                                     std::pair{"--corrupt", &o.corrupt},
                                     std::pair{"--right", &o.right},
@@ -229,7 +229,7 @@ void save(const Call& call, const Options& o, const Model& model, const Found& f
                                     std::pair{"--exact", &o.exact}}) {
     if (!value->empty()) done.arguments.push_back(std::string(name) + '=' + *value);
   }
-  save_experiment(o.save, done, model);
+  save_experiment(o.save, done);
 }
 
 }  // namespace

@@ -364,7 +364,7 @@ int doctor_rank(std::span<const std::string> arguments, Lang lang, std::string& 
                      : rank_loss(call, model, read_corpus(call, model, o.data, most), progress);
   }
   if (!o.save.empty()) {
-    Experiment done{call.verb, o.words.front(), {}, "", as_json(model, ranking)};
+    Experiment done{call.verb, o.words.front(), {}, "", as_json(model, ranking), {}};
     if (choice)
       done.arguments = {"--prompt=" + o.prompt, "--right=" + o.right, "--wrong=" + o.wrong};
     else
@@ -372,8 +372,9 @@ int doctor_rank(std::span<const std::string> arguments, Lang lang, std::string& 
               o.words.front(),
               {"--pieces=" + std::to_string(most)},
               read_file(o.data, std::size_t{1} << 30),
-              std::move(done.figures)};
-    save_experiment(o.save, done, model);
+              std::move(done.figures),
+              {}};
+    save_experiment(o.save, done);
   }
   out += call.json ? as_json(model, ranking) : render(call.screen, ranking, top);
   return 0;

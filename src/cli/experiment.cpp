@@ -12,7 +12,10 @@
 #include <limits>
 
 #include "cli/doctor.h"
+#include "cli/edits.h"
 #include "cli/json_writer.h"
+#include "cli/run.h"
+#include "cli/see.h"
 #include "cli/signals.h"
 #include "formats/json.h"
 #include "headscope/error.h"
@@ -24,6 +27,21 @@ namespace headscope::cli {
 namespace {
 
 namespace fs = std::filesystem;
+
+// A verb that saves experiments, and the options that one may bring: none of them names a file.
+struct Saves {
+  std::string_view verb;
+  std::string_view options;  // a space on either side of each
+};
+constexpr Saves kSaves[] = {
+    {"run",
+     " --tokens --temperature --top-k --top-p --min-p --repetition-penalty --seed --context "
+     "--cache --system --stop "
+     "--chat --truncate --window --look --exact --perplexity --embed "},
+    {"see", " --layer --head --truncate "},
+    {"doctor rank", " --prompt --right --wrong --pieces "},
+    {"doctor patch", " --clean --corrupt --right --wrong --to --by --exact "},
+};
 
 // "269060552 bytes, crc32 1a2b3c4d" of all files of weights, in the order of their names.
 std::string weights_of(const std::string& model) {
@@ -70,8 +88,7 @@ class Comparison {
     if (was.is_object()) {
       for (const auto& [key, value] : was.items()) {
         // Times differ, and a model may lie under another name.
-        if (key == "seconds" || key == "gradient_seconds" || key == "model" || key == "headscope")
-          continue;
+        if (key.ends_with("seconds") || key == "model" || key == "headscope") continue;
         const bool there = is.is_object() && is.contains(key);
         compare(value, there ? is[key] : json::Value(), where.empty() ? key : where + '.' + key);
       }
@@ -80,6 +97,8 @@ class Comparison {
         const bool there = is.is_array() && i < is.size();
         compare(was[i], there ? is[i] : json::Value(), where + ' ' + name_of(was[i], i));
       }
+      if (is.is_array() && is.size() > was.size())
+        apart_.push_back({where, static_cast<double>(was.size()), static_cast<double>(is.size())});
     } else if (was.is_number()) {
       ++figures_;
       const double x = was.get<double>();
@@ -100,13 +119,14 @@ class Comparison {
   }
 
  private:
-  // "3.5" of a head, else its number.
+  // "3.5" of a head, "3" of a layer or of a head within one, else its number.
   static std::string name_of(const json::Value& value, std::size_t i) {
-    const bool head = value.is_object() && value.contains("layer") && value.contains("head") &&
-                      value["layer"].is_number_integer() && value["head"].is_number_integer();
-    if (!head) return std::to_string(i);
-    return fmt::format(
-        "{}.{}", value["layer"].get<std::int64_t>(), value["head"].get<std::int64_t>());
+    std::string out;
+    for (const char* key : {"layer", "head"}) {
+      if (!value.is_object() || !value.contains(key) || !value[key].is_number_integer()) continue;
+      out += fmt::format("{}{}", out.empty() ? "" : ".", value[key].get<std::int64_t>());
+    }
+    return out.empty() ? std::to_string(i) : out;
   }
 
   double within_;
@@ -146,16 +166,33 @@ Saved read_experiment(const std::string& file) {
   Saved out;
   out.experiment.verb = text("experiment");
   out.experiment.model = text("model");
+  const auto& verb = out.experiment.verb;
+  const auto* saves = std::find_if(
+      std::begin(kSaves), std::end(kSaves), [&](const Saves& s) { return s.verb == verb; });
+  if (saves == std::end(kSaves)) {
+    throw Error(
+        ErrorCode::kFormat,
+        fmt::format(
+            "[{}] expected an experiment of run, see, doctor rank or doctor patch, found {}",
+            name,
+            json::quote(verb)));
+  }
   out.experiment.arguments = json::require<std::vector<std::string>>(all, "arguments", name);
+  for (const std::string& argument : out.experiment.arguments) {
+    const std::string option = argument.substr(0, argument.find('='));
+    if (option.find(' ') == option.npos && saves->options.find(' ' + option + ' ') != option.npos)
+      continue;
+    throw Error(
+        ErrorCode::kFormat,
+        fmt::format("[{}] expected options of {}, found {}", name, verb, json::quote(argument)));
+  }
+  if (!verb.starts_with("doctor")) {
+    out.experiment.setup = Setup{text("input"), {}};
+    out.experiment.setup->edits = edits_of(json::require<json::Value>(all, "edits", name), name);
+  }
   out.experiment.data = json::get_or<std::string>(all, "data", "", name);
   out.weights = text("weights");
   out.figures = json::require<json::Value>(all, "figures", name);
-  if (out.experiment.verb != "doctor rank" && out.experiment.verb != "doctor patch") {
-    throw Error(ErrorCode::kFormat,
-                fmt::format("[{}] expected an experiment of doctor rank or doctor patch, found {}",
-                            name,
-                            json::quote(out.experiment.verb)));
-  }
   return out;
 }
 
@@ -169,8 +206,15 @@ json::Value run_again(const Experiment& experiment, const std::string& model, La
   }
   words.insert(words.end(), {"--json", "--", model});
   std::string said;
-  (void)(experiment.verb == "doctor rank" ? doctor_rank(words, lang, said)
-                                          : doctor_patch(words, lang, said));
+  if (experiment.verb == "run") {
+    (void)cli::run_again(words, lang, said, *experiment.setup);
+  } else if (experiment.verb == "see") {
+    (void)see_again(words, lang, said, *experiment.setup);
+  } else if (experiment.verb == "doctor rank") {
+    (void)doctor_rank(words, lang, said);
+  } else {
+    (void)doctor_patch(words, lang, said);
+  }
   return json::parse(said, "replay");
 }
 
@@ -197,26 +241,42 @@ std::string as_json(const Saved& saved,
 
 }  // namespace
 
-void save_experiment(const std::string& file, const Experiment& experiment, const Model& model) {
+void save_experiment(const std::string& file, const Experiment& experiment) {
   json::Value all = json::Value::object();
   all["headscope"] = HEADSCOPE_VERSION;
   all["experiment"] = experiment.verb;
   all["model"] = experiment.model;
-  all["weights"] = weights_of(model.folder().string());
+  all["weights"] = weights_of(experiment.model);
   all["arguments"] = experiment.arguments;
   if (!experiment.data.empty()) all["data"] = experiment.data;
+  if (experiment.setup) {
+    all["input"] = experiment.setup->input;
+    JsonWriter edits;
+    write_edits(edits, experiment.setup->edits);
+    all["edits"] = json::parse(std::move(edits).take(), "edits");
+  }
   all["figures"] = json::parse(experiment.figures, "figures");
+  std::string text;
+  try {
+    text = all.dump(1) + '\n';
+  } catch (const json::Value::exception&) {
+    throw Error(
+        ErrorCode::kInput,
+        fmt::format("[{}] expected text in UTF-8 to save, found other bytes", experiment.verb));
+  }
   const Writing writing;
-  write_file(file, std::string_view(all.dump(1) + '\n'));
+  write_file(file, std::string_view(text));
 }
 
 int doctor_replay(std::span<const std::string> arguments, Lang lang, std::string& out) {
   std::vector<std::string> words;
   std::string within_word, top_word;
+  bool any_weights = false;
   Parser parser("doctor replay", lang);
   parser.positionals(words);
   parser.option("--within", within_word);
   parser.option("--top", top_word);
+  parser.flag("--any-weights", any_weights);
   const Call call = parser.parse(arguments);
   if (call.help) {
     out += text(lang, Word::kHelpDoctorReplay);
@@ -229,8 +289,11 @@ int doctor_replay(std::span<const std::string> arguments, Lang lang, std::string
       top_word.empty() ? 10 : parse_integer(call, "--top", top_word, 1, 1'000'000));
   const Saved saved = read_experiment(words[0]);
   const std::string model = words.size() == 2 ? words[1] : saved.experiment.model;
-  const json::Value figures = run_again(saved.experiment, model, lang);
   const std::string weights = weights_of(model);
+  if (weights != saved.weights && !any_weights)
+    throw Error(ErrorCode::kInput,
+                say(lang, Word::kReplayOtherWeights, call.verb, clean(saved.weights), weights));
+  const json::Value figures = run_again(saved.experiment, model, lang);
   Comparison comparison(within);
   comparison.compare(saved.figures, figures, "");
   std::vector<Apart> apart = comparison.apart();
@@ -241,7 +304,7 @@ int doctor_replay(std::span<const std::string> arguments, Lang lang, std::string
   }
   out += say(lang, Word::kReplayWas, saved.experiment.verb, clean(model)) + '\n';
   if (weights != saved.weights)
-    out += "  " + say(lang, Word::kReplayWeights, weights, saved.weights) + '\n';
+    out += "  " + say(lang, Word::kReplayWeights, weights, clean(saved.weights)) + '\n';
   if (apart.empty()) {
     out += "  " + say(lang, Word::kReplaySame, comparison.figures(), within) + '\n';
     return status;

@@ -1,22 +1,29 @@
 #pragma once
 
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "cli/arguments.h"
-#include "headscope/model.h"
 
 /// Experiments that others can repeat: what was asked of which weights, and every figure.
 namespace headscope::cli {
 
-struct Experiment {
-  std::string verb;                    ///< "doctor rank", "doctor patch"
-  std::string model;                   ///< as it was named
-  std::vector<std::string> arguments;  ///< without the model and --data
-  std::string data;                    ///< contents of --data; "" : there was none
-  std::string figures;                 ///< what the verb says with --json
+/// What an experiment hands to `run` and `see` besides their options.
+struct Setup {
+  std::string input;  ///< the text itself
+  std::vector<Edit> edits;
 };
-/// Written whole or not at all, with the size and CRC-32 of the weights. Errors: kIo.
-void save_experiment(const std::string& file, const Experiment& experiment, const Model& model);
+
+struct Experiment {
+  std::string verb;                    ///< "run", "see", "doctor rank", "doctor patch"
+  std::string model;                   ///< as it was named
+  std::vector<std::string> arguments;  ///< options, without --data and those that name edits
+  std::string data;                    ///< contents of --data; "" : there was none
+  std::string figures;                 ///< what the verb says with --json, or a part of it
+  std::optional<Setup> setup;          ///< of run and see
+};
+/// Written whole or not at all, with the size and CRC-32 of the weights. Errors: kIo, kInput (text that is not UTF-8).
+void save_experiment(const std::string& file, const Experiment& experiment);
 
 }  // namespace headscope::cli

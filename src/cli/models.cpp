@@ -40,10 +40,10 @@ std::string describe(const Screen& screen, const Model& model, Word what) {
                                  model.family(),
                                  counted(screen.lang, Word::kLayers, model.layers()),
                                  counted(screen.lang, Word::kHeads, model.heads()),
-                                 large(model.parameters()),
-                                 counted(screen.lang, Word::kTokens, model.positions()));
-  // Models that see have no context of tokens, whose length comes last.
-  if (model.positions() == 0) facts.resize(facts.rfind(", "));
+                                 large(model.parameters()));
+  if (model.positions() > 0)  // models that see have no context of tokens
+    facts += say(
+        screen.lang, Word::kModelLength, counted(screen.lang, Word::kTokens, model.positions()));
   return paint(screen, Paint::kTitle, model.name()) + "  " + std::string(text(screen.lang, what)) +
          '\n' + clip(facts, screen.width) + '\n' + role_lines(screen, model);
 }

@@ -5,16 +5,15 @@
 #include <algorithm>
 #include <cmath>
 #include <numeric>
-#include <set>
 
 #include "cli/app.h"
+#include "cli/edits.h"
+#include "cli/experiment.h"
 #include "cli/input.h"
 #include "cli/json_writer.h"
 #include "cli/progress.h"
 #include "cli/sequences.h"
 #include "cli/subject.h"
-#include "formats/json.h"
-#include "headscope/safetensors.h"
 
 namespace headscope::cli {
 
@@ -23,7 +22,7 @@ namespace {
 struct Options {
   std::vector<std::string> words, zero, mean, scale, stops, columns;
   std::string output, edits, tokens, temperature, top_k, top_p, min_p, penalty, seed, context,
-      cache, system, language;
+      cache, system, language, save;
   bool chat = false, truncate = false, window = false, look = false, exact = false,
        perplexity = false, embed = false, translate = false;
 };
@@ -56,6 +55,7 @@ void declare(Parser& parser, Options& o) {
   parser.flag("--embed", o.embed);
   parser.option("--language", o.language);
   parser.flag("--translate", o.translate);
+  parser.option("--save", o.save);
 }
 
 void set(const Call& call, std::string_view option, const std::string& word, float& to) {
@@ -84,13 +84,7 @@ RunWishes read_wishes(const Call& call, const Options& o) {
   if (!o.edits.empty()) {
     const std::vector<Edit> more = read_edits(o.edits);
     g.edits.insert(g.edits.end(), more.begin(), more.end());
-    std::set<HeadId> edited;
-    for (const Edit& edit : g.edits) {
-      const HeadId id{edit.layer, edit.head};
-      if (!edited.insert(id).second)
-        throw Error(ErrorCode::kUsage,
-                    say(call.screen.lang, Word::kEditedTwice, call.verb, id.name()));
-    }
+    check_edited_once(call, g.edits);
   }
   out.stops = o.stops;
   out.system = o.system;
@@ -103,15 +97,17 @@ RunWishes read_wishes(const Call& call, const Options& o) {
   return out;
 }
 
-int perplexity(const Call& call,
-               const Model& model,
-               const std::string& text,
-               const RunWishes& wishes,
-               std::string& out) {
+// As with the other results of a text: what --json prints; without it `out` gets the words.
+std::string perplexity(const Call& call,
+                       const Model& model,
+                       const std::string& text,
+                       const RunWishes& wishes,
+                       std::string& out) {
   const std::vector<std::int32_t> ids = model.tokenizer().encode(text).ids;
   const Progress progress(say(call.screen.lang, Word::kRunReading, ids.size()));
   const Foresight found = foresight(model, ids, foresight_options(wishes));
-  return tell_foresight(call, model, found, out);
+  if (!call.json) tell_foresight(call, model, found, out);
+  return foresight_json(model, found);
 }
 
 // Numbers of the largest `most` of a row, largest first.
@@ -170,11 +166,11 @@ std::vector<Choice> choices(const Model& model, const Subject& subject, const Ru
   return out;
 }
 
-int judge(const Call& call,
-          const Subject& subject,
-          const RunWishes& wishes,
-          bool embed,
-          std::string& out) {
+std::string judge(const Call& call,
+                  const Subject& subject,
+                  const RunWishes& wishes,
+                  bool embed,
+                  std::string& out) {
   const Model& model = subject.model;
   RunOptions options;
   options.edits = wishes.generate.edits;
@@ -209,9 +205,7 @@ int judge(const Call& call,
       out += '\n';
     }
   }
-  json.end_object();
-  if (call.json) out += std::move(json).take();
-  return 0;
+  return std::move(json.end_object()).take();
 }
 
 struct Given {
@@ -235,7 +229,7 @@ std::vector<Given> answer_options(const Options& o) {
 }
 
 // Options that have no use for one another are refused: nobody should wait for what does not come.
-void check_together(const Call& call, const Options& o) {
+void check_together(const Call& call, const Options& o, bool talks) {
   const auto refuse = [&](std::string_view with, std::string_view needs, std::string_view other) {
     throw Error(ErrorCode::kUsage,
                 say(call.screen.lang,
@@ -260,7 +254,8 @@ void check_together(const Call& call, const Options& o) {
     if (given && o.embed) refuse("--embed", "TEXT", option);
   }
   if (!o.system.empty() && !o.chat) refuse("--system", "--chat", "");
-  if (call.json && o.chat && o.words.size() == 1) refuse("--json", "TEXT", "--chat");
+  if (call.json && talks) refuse("--json", "TEXT", "--chat");
+  if (!o.save.empty() && talks) refuse("--save", "TEXT", "--chat");
 }
 
 // The same for options that a model of this kind has no use for.
@@ -316,16 +311,6 @@ void check_wishes(const Call& call, const Model& model, const Options& o) {
   }
 }
 
-void check_keys(const json::Value& object, std::initializer_list<std::string_view> known) {
-  for (const auto& [key, value] : object.items()) {
-    if (std::find(known.begin(), known.end(), key) != known.end()) continue;
-    throw Error(
-        ErrorCode::kFormat,
-        fmt::format(
-            "[edits] expected no keys but {}, found {}", fmt::join(known, ", "), json::quote(key)));
-  }
-}
-
 }  // namespace
 
 ForesightOptions foresight_options(const RunWishes& wishes) {
@@ -334,14 +319,18 @@ ForesightOptions foresight_options(const RunWishes& wishes) {
           .cache = wishes.generate.cache};
 }
 
+std::string foresight_json(const Model& model, const Foresight& found) {
+  JsonWriter json;
+  json.begin_object().field("headscope", HEADSCOPE_VERSION).field("verb", "run");
+  json.field("model", model.name()).field("tokens", found.tokens);
+  json.field("nll", found.nll).field("perplexity", found.perplexity());
+  json.array<float>("each", found.each).end_object();
+  return std::move(json).take();
+}
+
 int tell_foresight(const Call& call, const Model& model, const Foresight& found, std::string& out) {
   if (call.json) {
-    JsonWriter json;
-    json.begin_object().field("headscope", HEADSCOPE_VERSION).field("verb", "run");
-    json.field("model", model.name()).field("tokens", found.tokens);
-    json.field("nll", found.nll).field("perplexity", found.perplexity());
-    json.array<float>("each", found.each).end_object();
-    out += std::move(json).take();
+    out += foresight_json(model, found);
     return 0;
   }
   out += say(call.screen.lang,
@@ -353,50 +342,53 @@ int tell_foresight(const Call& call, const Model& model, const Foresight& found,
   return 0;
 }
 
-std::vector<Edit> read_edits(const std::string& path) {
-  constexpr std::string_view kWhere = "edits";
-  const json::Value file = json::parse(read_file(path, std::size_t{1} << 24), path);
-  const json::Value* list = file.is_array() ? &file : json::find(file, "edits", kWhere);
-  if (list == nullptr || !list->is_array()) {
-    throw Error(ErrorCode::kFormat,
-                fmt::format("[edits] expected {} to hold a list of edits, found {}",
-                            path,
-                            list == nullptr ? "none" : json::describe(*list)));
+namespace {
+
+// --save keeps the input itself, and JSON holds text.
+void check_saves_text(const Call& call, const Options& o, const std::string& found) {
+  if (!o.save.empty())
+    throw Error(ErrorCode::kUnsupported,
+                say(call.screen.lang, Word::kSaveNeedsText, call.verb, clean(found)));
+}
+
+// What --save keeps of the call besides text and edits: what was said, and of an answer also what is so unsaid.
+std::vector<std::string> saved_options(const Options& o, const RunWishes& wishes, bool answers) {
+  std::vector<std::string> out;
+  const SamplingOptions& s = wishes.generate.sampling;
+  const auto unless = [&](const std::string& said, auto unsaid) {
+    return said.empty() && answers ? fmt::format("{}", unsaid) : said;
+  };
+  for (const auto& [name, value] :
+       {std::pair{"--tokens", unless(o.tokens, wishes.generate.most)},
+        std::pair{"--temperature", unless(o.temperature, s.temperature)},
+        std::pair{"--top-k", o.top_k},
+        std::pair{"--top-p", o.top_p},
+        std::pair{"--min-p", o.min_p},
+        std::pair{"--repetition-penalty", o.penalty},
+        std::pair{"--seed", unless(o.seed, s.seed)},
+        std::pair{"--context", o.context},
+        std::pair{"--cache", o.cache},
+        std::pair{"--system", o.system}}) {
+    if (!value.empty()) out.push_back(fmt::format("{}={}", name, value));
   }
-  if (!file.is_array()) check_keys(file, {"edits"});
-  std::vector<Edit> out;
-  for (const json::Value& one : *list) {
-    Edit edit;
-    edit.layer = json::require<int>(one, "layer", kWhere);
-    edit.head = json::require<int>(one, "head", kWhere);
-    const auto kind = json::require<std::string>(one, "kind", kWhere);
-    // What zero does is to scale by 0: who says so says the same.
-    const bool said = kind == "zero" && one.contains("factor") && one["factor"] == 0;
-    if (kind == "zero") {
-      edit.kind = Edit::Kind::kZero;
-    } else if (kind == "mean") {
-      edit.kind = Edit::Kind::kMean;
-    } else if (kind == "scale") {
-      edit.kind = Edit::Kind::kScale;
-      edit.factor = json::require<float>(one, "factor", kWhere);
-      if (!std::isfinite(edit.factor))
-        throw Error(ErrorCode::kFormat,
-                    fmt::format("[edits] expected a finite factor, found {}", edit.factor));
-    } else {
-      throw Error(ErrorCode::kFormat,
-                  fmt::format("[edits] expected kind to be zero, mean or scale, found {}",
-                              json::quote(kind)));
-    }
-    if (kind == "scale" || said)
-      check_keys(one, {"layer", "head", "kind", "factor"});
-    else
-      check_keys(one, {"layer", "head", "kind"});
-    out.push_back(std::move(edit));
+  for (const std::string& stop : o.stops) out.push_back("--stop=" + stop);
+  for (const auto& [given, name] : {Given{o.chat, "--chat"},
+                                    {o.truncate, "--truncate"},
+                                    {o.window, "--window"},
+                                    {o.look, "--look"},
+                                    {o.exact, "--exact"},
+                                    {o.perplexity, "--perplexity"},
+                                    {o.embed, "--embed"}}) {
+    if (given) out.emplace_back(name);
   }
   return out;
 }
 
-int run_model(std::span<const std::string> arguments, Lang lang, std::string& out) {
+// With `again` MODEL stands alone, and text and edits come from there.
+int run_with(std::span<const std::string> arguments,
+             Lang lang,
+             std::string& out,
+             const Setup* again) {
   Parser parser("run", lang);
   Options o;
   declare(parser, o);
@@ -405,13 +397,19 @@ int run_model(std::span<const std::string> arguments, Lang lang, std::string& ou
     out += text(lang, Word::kHelpRun);
     return 0;
   }
-  const RunWishes wishes = read_wishes(call, o);
-  check_together(call, o);
-  const bool talks = o.chat && o.words.size() == 1;
-  if (o.words.empty() || (o.words.size() < 2 && !talks)) {
+  RunWishes wishes = read_wishes(call, o);
+  wishes.surprise = call.json || !o.save.empty();
+  if (again != nullptr) {
+    check_edited_once(call, again->edits);
+    wishes.generate.edits = again->edits;
+  }
+  const bool talks = o.chat && o.words.size() == 1 && again == nullptr;
+  check_together(call, o, talks);
+  if (o.words.empty() || (o.words.size() < 2 && !talks && again == nullptr)) {
     throw Error(ErrorCode::kUsage,
                 say(lang, Word::kRunNeeds, o.words.empty() ? "MODEL" : clean(o.words[0])));
   }
+  if (!o.save.empty()) check_writable(call, o.save);
   std::optional<Progress> progress(std::in_place, say(lang, Word::kLoading, clean(o.words[0])));
   const auto compute = o.exact ? Linear::Compute::kExact : Linear::Compute::kFast;
   Model model = Model::load(o.words[0], compute);
@@ -420,14 +418,19 @@ int run_model(std::span<const std::string> arguments, Lang lang, std::string& ou
   if (model.sees() && !o.perplexity && o.words.size() == 2) {
     Subject subject(std::move(model), "");
     if (prepare_other(call, std::span(o.words).subspan(1), {}, subject)) {
+      check_saves_text(call, o, o.words[1]);
       for (const Edit& edit : wishes.generate.edits)
         check_head(call, subject.model, {edit.layer, edit.head});
-      return judge(call, subject, wishes, o.embed, out);
+      const std::string found = judge(call, subject, wishes, o.embed, out);
+      if (call.json) out += found;
+      return 0;
     }
     model = std::move(subject.model);
   }
   for (const Edit& edit : wishes.generate.edits) check_head(call, model, {edit.layer, edit.head});
   const SequenceCode code = code_beside(model);
+  if (code.notes || code.numbers || model.hears())
+    check_saves_text(call, o, o.words.size() > 1 ? o.words[1] : o.words[0]);
   if ((code.notes || code.numbers) && model.generates() && !o.embed && o.words.size() == 2) {
     GoOnWishes more;
     more.output = o.output;
@@ -438,13 +441,40 @@ int run_model(std::span<const std::string> arguments, Lang lang, std::string& ou
     if (!o.output.empty()) check_writable(call, o.output);
     return go_on(call, model, code, o.words[1], wishes, more, out);
   }
-  if (model.hears()) return hear(call, model, o.words[1], wishes, out);
-  const std::string prompt = talks ? "" : read_input(call, std::span(o.words).subspan(1));
-  if (o.perplexity) return perplexity(call, model, prompt, wishes, out);
-  if (!o.embed && model.generates())
-    return talks ? talk(call, model, wishes) : answer(call, model, prompt, wishes, out);
-  const Subject subject = prepare(call, std::move(model), o.words[0], prompt, o.truncate);
-  return judge(call, subject, wishes, o.embed, out);
+  if (model.hears()) return hear(call, model, o.words.at(1), wishes, out);
+  if (talks) return talk(call, model, wishes);
+  const std::string prompt =
+      again != nullptr ? again->input : read_input(call, std::span(o.words).subspan(1));
+  const bool answers = !o.perplexity && !o.embed && model.generates();
+  std::string found;
+  if (o.perplexity) {
+    found = perplexity(call, model, prompt, wishes, out);
+  } else if (answers) {
+    found = answer(call, model, prompt, wishes);
+  } else {
+    const Subject subject = prepare(call, std::move(model), o.words[0], prompt, o.truncate);
+    found = judge(call, subject, wishes, o.embed, out);
+  }
+  if (!o.save.empty()) {
+    Experiment done{call.verb, o.words[0], saved_options(o, wishes, answers), "", found, {}};
+    done.setup = Setup{prompt, wishes.generate.edits};
+    save_experiment(o.save, done);
+  }
+  if (call.json) out += found;
+  return 0;
+}
+
+}  // namespace
+
+int run_model(std::span<const std::string> arguments, Lang lang, std::string& out) {
+  return run_with(arguments, lang, out, nullptr);
+}
+
+int run_again(std::span<const std::string> arguments,
+              Lang lang,
+              std::string& out,
+              const Setup& setup) {
+  return run_with(arguments, lang, out, &setup);
 }
 
 }  // namespace headscope::cli

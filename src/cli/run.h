@@ -22,14 +22,14 @@ struct RunWishes {
   bool truncate = false;  ///< a prompt that is too long loses its beginning
   bool window = false;    ///< the same, and the answer goes on when the context is full
   bool look = false;      ///< say where heads looked at every token
+  bool surprise = false;  ///< find the log-probability of every token of an answer
 };
 
-/// The answer to one prompt, streamed to standard output, or collected in `out` as JSON.
-int answer(const Call& call,
-           const Model& model,
-           const std::string& prompt,
-           const RunWishes& wishes,
-           std::string& out);
+/// The answer to one prompt: what --json prints. Without --json it is streamed to standard output as well.
+std::string answer(const Call& call,
+                   const Model& model,
+                   const std::string& prompt,
+                   const RunWishes& wishes);
 /// What is said in a WAV file, streamed to standard output, or collected in `out` as JSON.
 int hear(const Call& call,
          const Model& model,
@@ -41,14 +41,18 @@ bool is_sound(const std::string& path);
 /// A talk, line by line from standard input, until it ends or says /exit.
 int talk(const Call& call, const Model& model, const RunWishes& wishes);
 
+struct Setup;
+/// The verb once more: MODEL and options as they come, text and edits from an experiment.
+int run_again(std::span<const std::string> arguments,
+              Lang lang,
+              std::string& out,
+              const Setup& setup);
+
 /// How --perplexity reads a text. Borrows the edits.
 ForesightOptions foresight_options(const RunWishes& wishes);
-/// What --perplexity prints, of words as of notes. Returns the exit status.
+/// What --perplexity prints with --json.
+std::string foresight_json(const Model& model, const Foresight& found);
+/// What it prints, of words as of notes. Returns the exit status.
 int tell_foresight(const Call& call, const Model& model, const Foresight& found, std::string& out);
-
-/// Edits of a file: {"edits": [{"layer": 5, "head": 3, "kind": "zero"}, {..., "kind": "scale", "factor": 0.5}]},
-/// or the list alone; kind is zero (also with "factor": 0), mean or scale. Errors: kFormat (also for a key that means nothing), kNotFound,
-/// kInput, kIo.
-std::vector<Edit> read_edits(const std::string& path);
 
 }  // namespace headscope::cli

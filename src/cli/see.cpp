@@ -7,12 +7,14 @@
 #include <functional>
 
 #include "cli/arguments.h"
+#include "cli/experiment.h"
 #include "cli/input.h"
 #include "cli/progress.h"
 #include "cli/signals.h"
 #include "cli/subject.h"
 #include "cli/walk.h"
 #include "doctor/baseline.h"
+#include "formats/json.h"
 #include "headscope/report.h"
 
 namespace headscope::cli {
@@ -26,7 +28,7 @@ constexpr std::int64_t kSmallTraces = std::int64_t{8} << 20;
 
 struct Options {
   std::vector<std::string> words, heads, zero, mean, scale, outputs, columns;
-  std::string html, sight, layer, top, row, as, frames;
+  std::string html, sight, layer, top, row, as, frames, save;
   bool truncate = false, table = false, maps = false;
 };
 
@@ -55,6 +57,7 @@ void declare(Parser& parser, Options& o) {
   parser.flag("--table", o.table);
   parser.flag("--truncate", o.truncate);
   parser.flag("--maps", o.maps);
+  parser.option("--save", o.save);
 }
 
 // -o names by its ending what it wants.
@@ -103,7 +106,7 @@ Wanted read_options(const Call& call, Options& o) {
     throw Error(ErrorCode::kUsage, say(call.screen.lang, Word::kMapsNeedJson, call.verb));
   out.html = o.html;
   out.sight = o.sight;
-  for (const auto& path : {out.html, out.sight}) {
+  for (const auto& path : {out.html, out.sight, std::filesystem::path(o.save)}) {
     if (!path.empty()) check_writable(call, path);
   }
   return out;
@@ -255,9 +258,48 @@ void write_files(const Call& call,
   const Writing writing;
   write_report(report, wanted.html);
 }
-}  // namespace
 
-int see(std::span<const std::string> arguments, Lang lang, std::string& out) {
+// The input: with `again` its text.
+Subject read(const Call& call, const Options& o, const Setup* again) {
+  if (again != nullptr) {
+    const Progress progress(say(call.screen.lang, Word::kLoading, clean(o.words.at(0))));
+    return prepare(call, Model::load(o.words[0]), o.words[0], again->input, o.truncate);
+  }
+  Subject out =
+      prepare(call, o.words, InputWishes{o.as, o.columns, frames_of(call, o.frames), o.truncate});
+  if (!o.save.empty() && out.scene.kind != Scene::Kind::kText)
+    throw Error(ErrorCode::kUnsupported,
+                say(call.screen.lang, Word::kSaveNeedsText, call.verb, clean(out.input_argument)));
+  return out;
+}
+
+// Of what --json prints: what edits changed and the statistics of heads, no rows and links.
+std::string saved_figures(const Seen& seen) {
+  json::Value all = json::parse(see_json(seen, false), "see");
+  for (const char* key : {"text", "run_ms", "words", "scene", "unknown_words", "roles"})
+    all.erase(key);
+  for (json::Value& layer : all["layers"]) {
+    for (json::Value& head : layer["heads"]) {
+      for (const char* key : {"rows", "top_keys", "top_weights", "column_mass"}) head.erase(key);
+    }
+  }
+  return all.dump();
+}
+
+void save(const Call& call, const Options& o, const Subject& subject, const Seen& seen) {
+  Experiment done{call.verb, o.words.at(0), {}, "", saved_figures(seen), {}};
+  if (!o.layer.empty()) done.arguments.push_back("--layer=" + o.layer);
+  for (const std::string& head : o.heads) done.arguments.push_back("--head=" + head);
+  if (o.truncate) done.arguments.emplace_back("--truncate");
+  done.setup = Setup{subject.text, seen.edits};
+  save_experiment(o.save, done);
+}
+
+// With `again` MODEL stands alone, and text and edits come from there.
+int see_with(std::span<const std::string> arguments,
+             Lang lang,
+             std::string& out,
+             const Setup* again) {
   Options o;
   Parser parser("see", lang);
   declare(parser, o);
@@ -266,9 +308,12 @@ int see(std::span<const std::string> arguments, Lang lang, std::string& out) {
     out += text(lang, Word::kHelpSee);
     return 0;
   }
-  const Wanted wanted = read_options(call, o);
-  Subject subject =
-      prepare(call, o.words, InputWishes{o.as, o.columns, frames_of(call, o.frames), o.truncate});
+  Wanted wanted = read_options(call, o);
+  if (again != nullptr) {
+    check_edited_once(call, again->edits);
+    wanted.edits = again->edits;
+  }
+  Subject subject = read(call, o, again);
   check_ranges(call, subject, wanted);
   Seen seen = facts_of(subject, wanted, o, call);
   const bool maps = o.maps;
@@ -302,13 +347,26 @@ int see(std::span<const std::string> arguments, Lang lang, std::string& out) {
     seen.changed = compare(subject, run, subject.model.run(subject.tokens));
   seen.sighting = &run.sighting;
   write_files(call, subject, run, options, wanted);
+  if (!o.save.empty()) save(call, o, subject, seen);
   out += call.json ? see_json(seen, maps) : render_see(call.screen, seen);
   if (!call.json) {
-    for (const auto& path : {wanted.html, wanted.sight}) {
+    for (const auto& path : {wanted.html, wanted.sight, std::filesystem::path(o.save)}) {
       if (!path.empty()) out += "  " + say(lang, Word::kWrote, clean(path.string())) + '\n';
     }
   }
   return 0;
+}
+}  // namespace
+
+int see(std::span<const std::string> arguments, Lang lang, std::string& out) {
+  return see_with(arguments, lang, out, nullptr);
+}
+
+int see_again(std::span<const std::string> arguments,
+              Lang lang,
+              std::string& out,
+              const Setup& setup) {
+  return see_with(arguments, lang, out, &setup);
 }
 
 }  // namespace headscope::cli

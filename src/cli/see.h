@@ -73,5 +73,11 @@ std::string shell_word(std::string_view word);
 
 /// The verb. Returns the exit status; what it prints goes to `out`.
 int see(std::span<const std::string> arguments, Lang lang, std::string& out);
+struct Setup;
+/// The same once more: MODEL and options as they come, text and edits from an experiment.
+int see_again(std::span<const std::string> arguments,
+              Lang lang,
+              std::string& out,
+              const Setup& setup);
 
 }  // namespace headscope::cli

@@ -1,3 +1,4 @@
+#include "cli/edits.h"
 #include "cli/json_writer.h"
 #include "cli/see.h"
 
@@ -63,28 +64,9 @@ void write_roles(JsonWriter& json, const Seen& seen) {
   json.end_array();
 }
 
-void write_edits(JsonWriter& json, const Seen& seen) {
+void write_changes(JsonWriter& json, const Seen& seen) {
   if (!seen.changed) return;
-  json.key("edits").begin_array();
-  for (const Edit& edit : seen.edits) {
-    json.begin_object().field("layer", edit.layer).field("head", edit.head);
-    switch (edit.kind) {
-      case Edit::Kind::kZero:
-        json.field("kind", "zero");
-        break;
-      case Edit::Kind::kMean:
-        json.field("kind", "mean");
-        break;
-      case Edit::Kind::kScale:
-        json.field("kind", "scale").field("factor", edit.factor);
-        break;
-      case Edit::Kind::kReplace:
-        json.field("kind", "replace");
-        break;
-    }
-    json.end_object();
-  }
-  json.end_array();
+  write_edits(json.key("edits"), seen.edits);
   json.key("changed").begin_object().field("embedding_cosine", seen.changed->cosine);
   json.field("largest_change", seen.changed->largest).field("token", seen.changed->token);
   json.end_object();
@@ -181,7 +163,7 @@ std::string see_json(const Seen& seen, bool maps) {
   for (const std::string& word : seen.unknown) json.value(word);
   json.end_array();
   write_roles(json, seen);
-  write_edits(json, seen);
+  write_changes(json, seen);
   json.key("layers").begin_array();
   for (std::size_t l = 0; l < seen.sighting->layers.size(); ++l) {
     const int layer = static_cast<int>(l);

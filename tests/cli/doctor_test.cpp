@@ -96,9 +96,10 @@ TEST(Doctor, AnExperimentIsRepeatedAndComparedFigureByFigure) {
   EXPECT_EQ(apart.status, 1);
   ASSERT_EQ(json::parse(apart.out).at("apart").size(), 1U);
   EXPECT_EQ(json::parse(apart.out)["apart"][0]["where"], "heads 0.3.zero");
-  changed["experiment"] = "run";
+  changed["experiment"] = "head";
   write_file(saved, std::string_view(changed.dump()));
-  EXPECT_NE(say_to({"doctor", "replay", saved}).complaint.find("found \"run\""), std::string::npos);
+  EXPECT_NE(say_to({"doctor", "replay", saved}).complaint.find("found \"head\""),
+            std::string::npos);
 }
 
 TEST(Head, OnePageSaysWhatTheHeadDoes) {

@@ -13,6 +13,7 @@
 #include "models/tiny_decoder.h"
 #include "models/tiny_pair.h"
 #include "models/tiny_whisper.h"
+#include "models/tiny_words.h"
 
 namespace headscope::cli {
 namespace {
@@ -45,18 +46,6 @@ void expect_line(std::vector<std::string> words, const std::string& part) {
   EXPECT_NE(outcome.complaint.find(part), std::string::npos) << outcome.complaint << " / " << part;
   EXPECT_EQ(outcome.complaint.find('\n'), std::string::npos);
   EXPECT_TRUE(outcome.out.empty()) << outcome.out;
-}
-
-// Words w0, w1, ... are the tokens.
-std::string with_tokenizer(const Scratch& folder, int vocabulary) {
-  json::Value vocab = json::Value::object();
-  for (int id = 0; id < vocabulary; ++id) vocab["w" + std::to_string(id)] = id;
-  const json::Value tokenizer = {
-      {"version", "1.0"},
-      {"pre_tokenizer", {{"type", "WhitespaceSplit"}}},
-      {"model", {{"type", "WordLevel"}, {"vocab", vocab}, {"unk_token", "w0"}}}};
-  write_file(folder / "tokenizer.json", tokenizer.dump());
-  return folder.path().string();
 }
 
 std::string text_of(const Ids& ids) {
@@ -108,7 +97,7 @@ Ids plain_answer(const Model& model,
 TEST(RunPair, AnswersWithTheLikeliestTokensOfWholeRuns) {
   for (const auto kind : {TinyPair::Kind::kT5, TinyPair::Kind::kBart}) {
     const TinyPair tiny(kind);
-    const std::string folder = with_tokenizer(tiny.folder(), 30);
+    const std::string folder = test::with_words(tiny.folder(), 30);
     const Model model = Model::load(folder);
     for (const int n : {1, 5, 13}) {
       const Ids input = some_ids(n);
@@ -133,7 +122,7 @@ TEST(RunPair, AnswersWithTheLikeliestTokensOfWholeRuns) {
 
 TEST(RunPair, ALongInputIsRefusedOrLosesItsBeginning) {
   const TinyPair tiny(TinyPair::Kind::kBart);  // reads 20 tokens
-  const std::string folder = with_tokenizer(tiny.folder(), 30);
+  const std::string folder = test::with_words(tiny.folder(), 30);
   const Ids input = some_ids(27);
   for (const char* part : {"at most 20 tokens, found 27: 7 too many", "--truncate", "--window"})
     expect_line({folder, text_of(input)}, part);
@@ -143,7 +132,7 @@ TEST(RunPair, ALongInputIsRefusedOrLosesItsBeginning) {
 
 TEST(RunWindow, APromptPastTheContextKeepsItsEndsAndTheAnswerGoesOn) {
   const test::TinyDecoder tiny;
-  const std::string folder = with_tokenizer(tiny.folder(), 40);
+  const std::string folder = test::with_words(tiny.folder(), 40);
   const Ids prompt = some_ids(23);
   for (const char* part : {"at most 12 tokens, found 23: 11 too many", "--truncate", "--window"})
     expect_line({folder, text_of(prompt), "--context", "12"}, part);
@@ -180,7 +169,7 @@ TEST(RunWindow, APromptPastTheContextKeepsItsEndsAndTheAnswerGoesOn) {
 // What is advised is what this model takes: a table of positions has no row for a longer context.
 TEST(RunWindow, AContextPastTheTableSaysWhatHelpsAndIsNotAdvised) {
   const TinyPair pair(TinyPair::Kind::kBart, {{"eos_token_id", -1}});  // answers of 20 tokens
-  const std::string bart = with_tokenizer(pair.folder(), 30);
+  const std::string bart = test::with_words(pair.folder(), 30);
   for (const char* part : {"--context of at most 20", "found 21", "--window"})
     expect_line({bart, "w3 w4", "--context", "21"}, part);
   // The prompt has room of its own.
@@ -188,7 +177,7 @@ TEST(RunWindow, AContextPastTheTableSaysWhatHelpsAndIsNotAdvised) {
             std::string::npos);
   EXPECT_EQ(json_of({bart, "w3 w4", "--context", "20", "-n", "1"})["tokens"].size(), 1U);
   const test::TinyDecoder tiny;
-  const std::string llama = with_tokenizer(tiny.folder(), 40);
+  const std::string llama = test::with_words(tiny.folder(), 40);
   const auto advice = [](const std::vector<std::string>& words) {
     testing::internal::CaptureStderr();
     testing::internal::CaptureStdout();
@@ -209,7 +198,7 @@ TEST(RunWindow, AContextPastTheTableSaysWhatHelpsAndIsNotAdvised) {
 
 TEST(RunCache, KeepsKeysAndValuesAsAsked) {
   const test::TinyDecoder tiny;
-  const std::string folder = with_tokenizer(tiny.folder(), 40);
+  const std::string folder = test::with_words(tiny.folder(), 40);
   expect_line({folder, "w1", "--cache", "f16"}, "expected --cache f32 | bf16, found f16");
   expect_line({"planted", "king", "--cache", "bf16"}, "goes on from a text for --cache");
   expect_line({folder, "w1", "--embed", "--cache", "bf16"}, "found --embed --cache");
@@ -266,12 +255,12 @@ TEST(RunHears, WritesDownWhatTheLibraryHears) {
 
 TEST(RunTokenizer, OneOfAnotherModelIsRefused) {
   const test::TinyDecoder tiny;  // 40 tokens
-  (void)with_tokenizer(tiny.folder(), 41);
+  (void)test::with_words(tiny.folder(), 41);
   const std::string folder = tiny.folder().path().string();
   expect_line({folder, "w1"}, "expected a tokenizer of 40 tokens, found 41: of another model?");
   const TinyPair large(TinyPair::Kind::kT5, json::Value::object(), {.vocabulary = 3000});
-  expect_line({with_tokenizer(large.folder(), 900), "w1"}, "found 900: of another model?");
-  (void)with_tokenizer(tiny.folder(), 40);
+  expect_line({test::with_words(large.folder(), 900), "w1"}, "found 900: of another model?");
+  (void)test::with_words(tiny.folder(), 40);
   write_file(tiny.folder() / "tokenizer_config.json", R"({"eos_token": "</s>"})");
   expect_line({folder, "w1"}, "knows \"</s>\"");
   write_file(tiny.folder() / "tokenizer_config.json", R"({"eos_token": {"content": "w7"}})");
@@ -280,7 +269,7 @@ TEST(RunTokenizer, OneOfAnotherModelIsRefused) {
 
 TEST(RunTokenizer, RowsWithoutATokenNeverCome) {
   const test::TinyDecoder tiny;
-  const std::string folder = with_tokenizer(tiny.folder(), 25);
+  const std::string folder = test::with_words(tiny.folder(), 25);
   std::vector<std::string> words{folder, "w1 w2", "-n", "60", "--temperature", "9", "--seed", "4"};
   const auto found = json_of(words);
   EXPECT_EQ(found["tokens"].size(), 60U);
@@ -289,7 +278,7 @@ TEST(RunTokenizer, RowsWithoutATokenNeverCome) {
 
 TEST(RunWishes, OptionsThatHaveNoUseForOneAnotherAreRefused) {
   const test::TinyDecoder tiny;
-  const std::string folder = with_tokenizer(tiny.folder(), 40);
+  const std::string folder = test::with_words(tiny.folder(), 40);
   const std::vector<std::vector<std::string>> answers = {
       {"--chat"}, {"--stop", "x"}, {"-n", "5"}, {"--temperature", "1"}, {"--look"}, {"--window"}};
   for (const char* other : {"--perplexity", "--embed"}) {
@@ -308,7 +297,7 @@ TEST(RunWishes, OptionsThatHaveNoUseForOneAnotherAreRefused) {
 
 TEST(RunWishes, AHeadIsEditedOnce) {
   const test::TinyDecoder tiny;
-  const std::string folder = with_tokenizer(tiny.folder(), 40);
+  const std::string folder = test::with_words(tiny.folder(), 40);
   const std::string file = (tiny.folder() / "edits.json").string();
   write_file(file, R"([{"layer": 1, "head": 2, "kind": "zero"}])");
   EXPECT_EQ(call({folder, "w1", "--json", "-n", "1", "--edits", file, "--zero", "1.1"}).status, 0);
@@ -321,7 +310,7 @@ TEST(RunWishes, AHeadIsEditedOnce) {
 
 TEST(RunFiles, WhatIsNoFileIsBadInput) {
   const test::TinyDecoder tiny;
-  const std::string folder = with_tokenizer(tiny.folder(), 40);
+  const std::string folder = test::with_words(tiny.folder(), 40);
   const std::string pipe = (tiny.folder() / "ff.gguf").string();
   ASSERT_EQ(::mkfifo(pipe.c_str(), 0600), 0);
   const std::vector<std::pair<std::vector<std::string>, std::string>> cases = {
@@ -337,7 +326,7 @@ TEST(RunFiles, WhatIsNoFileIsBadInput) {
 
 TEST(RunWishes, WhatAModelHasNoUseForIsRefused) {
   const TinyPair pair(TinyPair::Kind::kBart);
-  const std::string folder = with_tokenizer(pair.folder(), 30);
+  const std::string folder = test::with_words(pair.folder(), 30);
   expect_line({folder, "w3 w4", "--perplexity"}, "goes on from a text for --perplexity");
   for (const char* option : {"--chat", "--perplexity", "--look", "--window"})
     expect_line({"planted", "king", option}, std::string("goes on from a text for ") + option);

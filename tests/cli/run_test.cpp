@@ -1,10 +1,9 @@
-#include "cli/run.h"
-
 #include <gtest/gtest.h>
 
 #include <nlohmann/json.hpp>
 
 #include "cli/app.h"
+#include "cli/edits.h"
 #include "formats/files.h"
 #include "formats/scratch.h"
 #include "golden/golden.h"
