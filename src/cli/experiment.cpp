@@ -70,12 +70,13 @@ std::string weights_of(const std::string& model) {
   return fmt::format("{} bytes, crc32 {:08x}", bytes, sum);
 }
 
-// One figure that is not what it was; NaN where it is not there, or no number.
+// One figure (or text) that is not what it was; null where it is not there.
 struct Apart {
   std::string where;
-  double was = 0.0, is = 0.0;
+  json::Value was, is;
   [[nodiscard]] double size() const {
-    const double d = std::abs(was - is);
+    const bool numbers = was.is_number() && is.is_number();
+    const double d = numbers ? std::abs(was.get<double>() - is.get<double>()) : std::nan("");
     return std::isnan(d) ? std::numeric_limits<double>::infinity() : d;
   }
 };
@@ -98,14 +99,12 @@ class Comparison {
         compare(was[i], there ? is[i] : json::Value(), where + ' ' + name_of(was[i], i));
       }
       if (is.is_array() && is.size() > was.size())
-        apart_.push_back({where, static_cast<double>(was.size()), static_cast<double>(is.size())});
-    } else if (was.is_number()) {
+        add({where + ", how many", was.size(), is.size()});
+    } else {
+      Apart here{where, was, is};
       ++figures_;
-      const double x = was.get<double>();
-      const double y = is.is_number() ? is.get<double>() : std::nan("");
-      if (!(std::abs(x - y) <= within_)) apart_.push_back({where, x, y});
-    } else if (was != is) {
-      apart_.push_back({where, std::nan(""), std::nan("")});
+      const bool same = was.is_number() && is.is_number() ? here.size() <= within_ : was == is;
+      if (!same) apart_.push_back(std::move(here));
     }
   }
 
@@ -119,6 +118,10 @@ class Comparison {
   }
 
  private:
+  void add(Apart one) {
+    ++figures_;
+    apart_.push_back(std::move(one));
+  }
   // "3.5" of a head, "3" of a layer or of a head within one, else its number.
   static std::string name_of(const json::Value& value, std::size_t i) {
     std::string out;
@@ -218,7 +221,25 @@ json::Value run_again(const Experiment& experiment, const std::string& model, La
   return json::parse(said, "replay");
 }
 
-std::string number(double x) { return std::isnan(x) ? "-" : fmt::format("{:.6g}", x); }
+std::string as_text(const json::Value& x) {
+  if (x.is_number()) return fmt::format("{:.6g}", x.get<double>());
+  if (!x.is_string()) return x.is_boolean() ? x.dump() : "-";
+  constexpr std::size_t kMost = 60;  // bytes of a text; its end shows what became of it
+  const auto& all = x.get_ref<const std::string&>();
+  std::size_t from = all.size() > kMost ? all.size() - kMost : 0;
+  while (from < all.size() && (static_cast<unsigned char>(all[from]) & 0xC0U) == 0x80U) ++from;
+  return fmt::format("\"{}{}\"", from > 0 ? "..." : "", clean(all.substr(from)));
+}
+
+void put(JsonWriter& json, std::string_view key, const json::Value& x) {
+  json.key(key);
+  if (x.is_number())
+    json.value(x.get<double>());
+  else if (x.is_string())
+    json.value(x.get_ref<const std::string&>());
+  else
+    json.null();
+}
 
 std::string as_json(const Saved& saved,
                     const std::string& weights,
@@ -232,8 +253,10 @@ std::string as_json(const Saved& saved,
   json.field("same_weights", weights == saved.weights);
   json.key("apart").begin_array();
   for (const Apart& one : apart) {
-    json.begin_object().field("where", one.where).field("was", one.was);
-    json.field("is", one.is).end_object();
+    json.begin_object().field("where", one.where);
+    put(json, "was", one.was);
+    put(json, "is", one.is);
+    json.end_object();
   }
   json.end_array().end_object();
   return std::move(json).take();
@@ -296,6 +319,10 @@ int doctor_replay(std::span<const std::string> arguments, Lang lang, std::string
   const json::Value figures = run_again(saved.experiment, model, lang);
   Comparison comparison(within);
   comparison.compare(saved.figures, figures, "");
+  if (comparison.figures() == 0) {
+    throw Error(ErrorCode::kFormat,
+                fmt::format("[{}] expected figures of an experiment, found none", clean(words[0])));
+  }
   std::vector<Apart> apart = comparison.apart();
   const int status = apart.empty() ? 0 : 1;
   if (call.json) {
@@ -312,8 +339,8 @@ int doctor_replay(std::span<const std::string> arguments, Lang lang, std::string
   out += "  " + say(lang, Word::kReplayApart, apart.size(), comparison.figures(), within) + '\n';
   apart.resize(std::min(apart.size(), top));
   for (const Apart& one : apart)
-    out += "    " + say(lang, Word::kReplayRow, clean(one.where), number(one.was), number(one.is)) +
-           '\n';
+    out += "    " +
+           say(lang, Word::kReplayRow, clean(one.where), as_text(one.was), as_text(one.is)) + '\n';
   return status;
 }
 

@@ -269,7 +269,10 @@ Subject read(const Call& call, const Options& o, const Setup* again) {
       prepare(call, o.words, InputWishes{o.as, o.columns, frames_of(call, o.frames), o.truncate});
   if (!o.save.empty() && out.scene.kind != Scene::Kind::kText)
     throw Error(ErrorCode::kUnsupported,
-                say(call.screen.lang, Word::kSaveNeedsText, call.verb, clean(out.input_argument)));
+                say(call.screen.lang,
+                    Word::kSaveNeedsText,
+                    call.verb,
+                    clean(o.as.empty() ? out.input_argument : "--as " + o.as)));
   return out;
 }
 

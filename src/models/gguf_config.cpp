@@ -341,8 +341,9 @@ const GgufFamily& gguf_family_in(const Gguf& file) {
       nullptr;
   if (architecture == "llama" && window && !has_experts) return *gguf_family_of_type("mistral");
   // Of T5 and mT5 the first layers' tables serve all of them.
-  if (architecture == "t5" && file.find("enc.blk.1.attn_rel_b.weight") != nullptr)
-    return *gguf_family_of_type("umt5");
+  const bool alone = architecture == "t5encoder";
+  if ((alone || architecture == "t5") && file.find("enc.blk.1.attn_rel_b.weight") != nullptr)
+    return *gguf_family_of_type("umt5", alone);
   if (architecture == "olmo2" && window) return *gguf_family_of_type("olmo3");
   if (architecture == "deepseek2") {
     const auto gate =

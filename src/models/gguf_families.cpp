@@ -461,6 +461,15 @@ constexpr GgufFamily kFamilies[] = {
      .keys = kT5Keys,
      .constants = kT5Constants,
      .gguf_prefix = "enc.blk.{}."},
+    {.architecture = "t5encoder",
+     .model_type = "umt5",
+     .hf_class = "UMT5EncoderModel",
+     .once = "shared=token_embd encoder.final_layer_norm=enc.output_norm",
+     .prefix = kT5Encoder,
+     .layer = kT5EncoderLayer,
+     .keys = kT5Keys,
+     .constants = kT5Constants,
+     .gguf_prefix = "enc.blk.{}."},
 };
 
 #undef HEADSCOPE_QKVO
@@ -486,9 +495,10 @@ const GgufFamily* gguf_family(std::string_view architecture, bool experts) {
   return found;
 }
 
-const GgufFamily* gguf_family_of_type(std::string_view model_type) {
+const GgufFamily* gguf_family_of_type(std::string_view model_type, bool encoder_alone) {
   for (const GgufFamily& family : kFamilies) {
-    if (family.model_type == model_type) return &family;
+    const bool alone = family.architecture == "t5encoder";
+    if (family.model_type == model_type && alone == encoder_alone) return &family;
   }
   return nullptr;
 }

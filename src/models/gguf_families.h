@@ -37,8 +37,8 @@ struct GgufFamily {
 /// Families of an architecture; with `experts`, the one whose layers have experts where there are
 /// two. nullptr when it is not known here.
 const GgufFamily* gguf_family(std::string_view architecture, bool experts);
-/// The family of config.json's model_type; nullptr when it has no GGUF names here.
-const GgufFamily* gguf_family_of_type(std::string_view model_type);
+/// The family of config.json's model_type, of T5 and its kin also of an encoder alone; nullptr when it has no GGUF names here.
+const GgufFamily* gguf_family_of_type(std::string_view model_type, bool encoder_alone = false);
 /// Every general.architecture known here, apart by ", ".
 std::string gguf_architectures();
 

@@ -32,8 +32,9 @@ double yarn_magnitude(double factor) { return factor <= 1.0 ? 1.0 : 0.1 * std::l
 
 const GgufFamily& gguf_family_of(const json::Value& config) {
   const auto type = json::require<std::string>(config, "model_type", "config.json");
-  if (type == "t5" && architecture_of(config).ends_with("EncoderModel"))
-    return *gguf_family("t5encoder", false);
+  if ((type == "t5" || type == "mt5" || type == "umt5") &&
+      architecture_of(config).ends_with("EncoderModel"))
+    return *gguf_family_of_type(type == "umt5" ? "umt5" : "t5", true);
   if (const GgufFamily* family = gguf_family_of_type(type)) return *family;
   throw Error(
       ErrorCode::kUnsupported,

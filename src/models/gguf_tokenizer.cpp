@@ -279,6 +279,13 @@ void put_unigram(const Value& tokenizer, const Value& model, Vocabulary& out, Va
           kWhere);
   metadata["tokenizer.ggml.remove_extra_whitespaces"] = true;
   constexpr double kNever = -10000.0;
+  if (out.scores.size() != out.types.size()) {
+    throw Error(ErrorCode::kFormat,
+                fmt::format("[tokenizer.json] expected a Unigram vocabulary of {} pieces with "
+                            "scores, found {} scores",
+                            out.types.size(),
+                            out.scores.size()));
+  }
   for (std::size_t i = 0; i < out.types.size(); ++i) {
     if (out.types[i] == kUnused) out.scores[i] = kNever;
   }

@@ -134,8 +134,12 @@ Tensor Model::embedding(const Run& run, const Tensor& attention_mask) const {
 const Tokenizer& Model::tokenizer() const {
   if (parts_->tokenizer) return *parts_->tokenizer;
   std::string found = "none";
-  for (const char* other :
-       {"spiece.model", "sentencepiece.bpe.model", "tokenizer.model", "vocab.json", "vocab.txt"}) {
+  for (const char* other : {"source.spm",
+                            "spiece.model",
+                            "sentencepiece.bpe.model",
+                            "tokenizer.model",
+                            "vocab.json",
+                            "vocab.txt"}) {
     std::error_code ignored;
     if (!std::filesystem::exists(folder() / other, ignored)) continue;
     found = fmt::format("only {}; save_pretrained of a fast tokenizer of Transformers writes it",

@@ -175,7 +175,8 @@ std::optional<Tokenizer> read_tokenizer(const Place& place,
   if (files.metadata != nullptr && files.metadata->contains(kGgufTokens))
     out.emplace(Tokenizer::from_gguf(*files.metadata, place.weights.filename().string()));
   else if (fs::exists(place.folder / "tokenizer.json", ignored) ||
-           fs::exists(place.folder / "source.spm", ignored))
+           (fs::exists(place.folder / "source.spm", ignored) &&
+            fs::exists(place.folder / "vocab.json", ignored)))
     out.emplace(Tokenizer::load(place.folder));
   if (out) check_size(*out, files, vocabulary);
   return out;

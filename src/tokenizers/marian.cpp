@@ -47,7 +47,8 @@ class Marian : public Model {
     std::vector<TokenEntry>& entries = parts.vocab.emplace();
     parts.scored = parts.single = true;
     double least = std::numeric_limits<float>::max();
-    double most = std::numeric_limits<float>::lowest();
+    // The smallest positive number where all scores are negative, as in SentencePiece: such pieces always win.
+    double most = std::numeric_limits<float>::min();
     for (const auto& piece : file.pieces) {
       if (piece.type != Type::kNormal) continue;
       least = std::min(least, double{piece.score});

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <array>
 #include <cstddef>
 #include <cstdint>
@@ -11,18 +12,21 @@
 #include <vector>
 
 #include "headscope/error.h"
+#include "tokenizers/token_trie.h"
 #include "tokenizers/unicode.h"
 
 namespace headscope::tokenizers {
 namespace {
 
 constexpr std::size_t kLongestCluster = 5;  // bytes
+// Of a key and of what replaces it, in bytes; published tables stay far below.
+constexpr std::size_t kLongest = 256;
 
 Error malformed(std::string_view where, std::string_view found) {
   return {
       ErrorCode::kFormat,
       fmt::format(
-          "[{}] expected precompiled_charsmap to be a table in base64, found {}", where, found)};
+          "[{}] expected a table of replacements (precompiled_charsmap), found {}", where, found)};
 }
 
 int digit_of(char c) {
@@ -44,7 +48,7 @@ class DoubleArray {
     std::size_t node = 0;
     if (units_.empty()) return;
     node ^= offset(units_[node]);
-    for (std::size_t i = 0; i < text.size(); ++i) {
+    for (std::size_t i = 0; i < std::min(text.size(), kLongest); ++i) {
       const auto byte = static_cast<unsigned char>(text[i]);
       if (byte == 0) return;
       node ^= byte;
@@ -87,6 +91,12 @@ class CharsMap {
     texts_ = table.substr(4 + bytes);
     for (std::size_t at = 0; at < texts_.size();) {
       if (next_utf8(texts_, at) == kNotUtf8) throw malformed(where, "replacements not in UTF-8");
+    }
+    for (std::size_t at = 0; at < texts_.size();) {
+      const std::size_t end = texts_.find('\0', at);
+      if (end == texts_.npos || end - at > kLongest)
+        throw malformed(where, fmt::format("a replacement of more than {} bytes", kLongest));
+      at = end + 1;
     }
   }
 
@@ -207,6 +217,11 @@ class SentencePieceRules : public Normalizer {
       : rules_(std::move(rules)) {
     if (!rules_.table.empty()) map_.emplace(rules_.table, where);
     rules_.table.clear();
+    std::vector<std::pair<std::u32string, std::int32_t>> tokens;
+    for (const std::string& token : rules_.kept)
+      tokens.emplace_back(to_utf32(token), static_cast<std::int32_t>(tokens.size()));
+    rules_.kept.clear();
+    kept_ = TokenTrie::of_vocabulary(std::move(tokens), where);
   }
 
   void apply(AlignedText& text) const override {
@@ -215,7 +230,8 @@ class SentencePieceRules : public Normalizer {
     out.reserve(text.size() + 1);
     std::size_t at = 0, byte = 0;  // of the same place
     const auto next = [&] {
-      Step step = step_at(std::string_view(bytes).substr(byte));
+      Step step =
+          step_at(std::string_view(bytes).substr(byte), std::u32string_view(text.chars).substr(at));
       step.origin = text.from[at];
       for (std::size_t end = byte + step.length; byte < end; ++at) {
         step.origin.end = text.from[at].end;
@@ -257,20 +273,17 @@ class SentencePieceRules : public Normalizer {
     Origin origin;
   };
 
-  [[nodiscard]] Step step_at(std::string_view text) const {
-    std::string_view kept;
-    for (const std::string& token : rules_.kept) {
-      if (token.size() > kept.size() && text.starts_with(token)) kept = token;
+  /// Of the same text, as bytes and as characters.
+  [[nodiscard]] Step step_at(std::string_view text, std::u32string_view chars) const {
+    if (const auto token = kept_.longest(TokenTrie::root(), chars)) {
+      const std::u32string whole(chars.substr(0, token->length));
+      return {to_utf8(whole).size(), whole, {}};
     }
-    if (kept.empty()) {
-      const auto match = map_ ? map_->find(text, true) : std::nullopt;
-      if (match && is_whole(text, match->length))
-        return {match->length, to_utf32(match->fresh), {}};
-      std::size_t end = 0;
-      (void)next_utf8(text, end);
-      kept = text.substr(0, end);
-    }
-    return {kept.size(), to_utf32(kept), {}};
+    const auto match = map_ ? map_->find(text, true) : std::nullopt;
+    if (match && is_whole(text, match->length)) return {match->length, to_utf32(match->fresh), {}};
+    std::size_t end = 0;
+    (void)next_utf8(text, end);
+    return {end, std::u32string(1, chars.front()), {}};
   }
 
   /// Keys end between characters, except in tables that somebody damaged.
@@ -280,6 +293,7 @@ class SentencePieceRules : public Normalizer {
 
   SentencePieceNormalizer rules_;
   std::optional<CharsMap> map_;
+  TokenTrie kept_;
 };
 
 }  // namespace

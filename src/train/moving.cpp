@@ -145,8 +145,9 @@ Material moving_material(const Recipe& recipe, const std::filesystem::path& fold
   options.height = options.width = number(config, "image_size", 224);
   cut.tubelet = number(config, "tubelet_size", 2);
   cut.patch = number(config, "patch_size", 16);
-  if (number(config, "num_channels", 3) != 1 || cut.tubelet < 1 || cut.patch < 1 ||
-      options.frames % cut.tubelet != 0 || options.height % cut.patch != 0) {
+  if (number(config, "num_channels", 3) != 1 || cut.tubelet < 1 ||
+      cut.patch < (recipe.hiding.halves > 0.0 ? 2 : 1) || options.frames % cut.tubelet != 0 ||
+      options.height % cut.patch != 0) {
     throw Error(
         ErrorCode::kShape,
         fmt::format("[model] expected num_channels 1, a tubelet_size that divides {} frames "

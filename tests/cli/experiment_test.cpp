@@ -126,9 +126,15 @@ TEST(Experiment, AnAnswerIsSavedWithTheLogProbabilitiesOfItsTokens) {
   write(saved, changed);
   expect_apart(saved, "tokens 2.logprob");
   changed = all;
+  changed["figures"]["tokens"][2]["token"] = "a text that never was";
+  write(saved, changed);
+  expect_apart(saved, "tokens 2.token");
+  EXPECT_NE(say_to({"doctor", "replay", saved}).out.find("was \"a text that never was\", is \""),
+            std::string::npos);
+  changed = all;
   changed["figures"]["tokens"].erase(6);
   write(saved, changed);
-  expect_apart(saved, "tokens");
+  expect_apart(saved, "tokens, how many");
   changed = all;
   changed["edits"] = json::array();  // the heads are on again
   write(saved, changed);
@@ -222,6 +228,7 @@ TEST(Experiment, ABadFileIsRefusedInOneLine) {
       {with("edits", far), "found head 7.1"},
       {with("edits", twice), "0.1"},
       {with("figures", nullptr), "\"figures\""},
+      {with("figures", json::array()), "found none"},
       {with("arguments", json::array({"--html=" + (scratch / "page.html").string()})),
        "found \"--html="},
       {with("arguments", json::array({"--layer", "0"})), "found \"0\""},
@@ -252,7 +259,7 @@ TEST(Experiment, WhatIsNoTextIsNotSaved) {
       {{"run", planted(), "--chat", "--save", saved}, "--save --chat"},
       {{"run", planted(), "king", "--save", scratch.path().string()}, "folder"},
       {{"see", planted(), "king", "--save", (scratch / "no" / "x.json").string()}, "x.json"},
-      {{"see", planted(), "king", "--as", "bytes", "--save", saved}, "input of text"},
+      {{"see", planted(), "king", "--as", "bytes", "--save", saved}, "found --as bytes"},
       {{"run", planted(), "king", "--zero", "0.9", "--save", saved}, "found head 0.9"},
   };
   for (const auto& [arguments, part] : cases) {

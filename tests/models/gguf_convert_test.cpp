@@ -399,6 +399,15 @@ TEST(Convert, WhatGgufCannotHoldIsRefusedAndNothingIsWritten) {
   EXPECT_EQ(refused("num_attention_heads", 5), "format");
   EXPECT_EQ(refused("num_hidden_layers", 0), "format");
   EXPECT_EQ(refused("num_hidden_layers", 1), "unsupported");  // tensors of layer 1 are left over
+  {
+    fs::remove_all(scratch / "hf");
+    const SmallLlama small(scratch / "hf");  // Unigram without scores
+    write_file(scratch / "hf" / "tokenizer.json",
+               std::string_view(R"({"model": {"type": "Unigram", "vocab": {"a": 0, "b": 1}}})"));
+    EXPECT_EQ(
+        outcome([&] { models::convert_to_gguf(scratch / "hf", scratch / "m.gguf", DType::kF16); }),
+        "format");
+  }
   EXPECT_FALSE(fs::exists(scratch / "m.gguf"));
   EXPECT_EQ(outcome([&] { models::convert_to_folder(scratch / "hf", scratch / "o", DType::kF32); }),
             "input");

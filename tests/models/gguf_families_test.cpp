@@ -506,11 +506,8 @@ TEST(GgufT5, OutputThatRepeatsTheWordsIsTied) {
   EXPECT_LE(apart(run_of(scratch / "m.gguf").logits, run_of(made.folder().path()).logits), kSame);
 }
 
-TEST(GgufT5, TheEncoderAloneIsAnArchitectureOfItsOwn) {
-  const T5Case one{"", {}};
-  const TinyPair made(
-      TinyPair::Kind::kT5,
-      {{"relative_attention_max_distance", 128}, {"architectures", {"T5EncoderModel"}}});
+void expect_encoder_alone(const T5Case& one) {
+  const TinyPair made(TinyPair::Kind::kT5, one.config);
   Tensors tensors = t5_tensors(made, one);
   std::erase_if(tensors, [](const auto& t) { return t.first.starts_with("decoder."); });
   const Value config = json::parse(read_file(made.folder() / "config.json"), "config.json");
@@ -530,6 +527,14 @@ TEST(GgufT5, TheEncoderAloneIsAnArchitectureOfItsOwn) {
   EXPECT_LE(apart(run_of(scratch / "ours.gguf").last_hidden_state, expected), kSame);
   models::convert_to_folder(scratch / "ours.gguf", scratch / "back", DType::kF32);
   EXPECT_LE(apart(run_of(scratch / "back").last_hidden_state, expected), kSame);
+}
+
+TEST(GgufT5, TheEncoderAloneIsAnArchitectureOfItsOwn) {
+  Value config = {{"relative_attention_max_distance", 128}, {"architectures", {"T5EncoderModel"}}};
+  expect_encoder_alone({"", config});
+  config["model_type"] = "umt5";
+  config["architectures"] = {"UMT5EncoderModel"};
+  expect_encoder_alone({"", config, true, false, true});
 }
 
 TEST(GgufT5, WhatGgufCannotSayIsRefused) {

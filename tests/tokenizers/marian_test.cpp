@@ -174,7 +174,8 @@ TEST(Marian, CutsTextsAsSentencePieceDoes) {
                            "--normalization_rule_name=identity",
                            "--remove_extra_whitespaces=false",
                            "--add_dummy_prefix=false",
-                           "--split_by_whitespace=false"}) {
+                           "--split_by_whitespace=false",
+                           "--user_defined_symbols=the,headscop,оло,<x>"}) {
     SCOPED_TRACE(more);
     const Published files(more);
     const Tokenizer tokenizer = files.load();
@@ -273,6 +274,20 @@ TEST(Marian, FilesThatDoNotFitAreRefused) {
     files.put("source.spm", source.substr(0, n));
     ASSERT_NE(refusal_of(files).find("[source.spm] expected"), std::string::npos) << n;
   }
+}
+
+// A table of which a replacement has no end would write the rest of the table for every character.
+TEST(Marian, ReplacementsHaveAnEnd) {
+  Published files;
+  const std::string source = files.source;
+  // The table makes up most of the file, and its texts, each with a NUL behind it, the end.
+  std::string broken = source;
+  for (std::size_t at = broken.size() / 2; at + 400 < broken.size(); ++at) {
+    if (broken[at] == 0) broken[at] = 'x';
+  }
+  files.put("source.spm", broken);
+  EXPECT_NE(refusal_of(files).find("replacement of more than"), std::string::npos)
+      << refusal_of(files);
 }
 
 TEST(Marian, DamagedFilesLoadOrAreRefused) {
