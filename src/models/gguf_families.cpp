@@ -60,6 +60,14 @@ constexpr std::string_view kPrefix = "model.layers.{}.";
     .decoder_prefix = "decoder.block.{}."                                                       \
   }
 
+#define HEADSCOPE_T5_ENCODER(type, cls)                                                         \
+  {                                                                                             \
+    .architecture = "t5encoder", .model_type = type, .hf_class = cls "EncoderModel",            \
+    .once = "shared=token_embd encoder.final_layer_norm=enc.output_norm", .prefix = kT5Encoder, \
+    .layer = kT5EncoderLayer, .keys = kT5Keys, .constants = kT5Constants,                       \
+    .gguf_prefix = "enc.blk.{}."                                                                \
+  }
+
 constexpr std::string_view kT5Encoder = "encoder.block.{}.";
 constexpr std::string_view kT5EncoderLayer = HEADSCOPE_T5_ATTENTION
     "layer.1.layer_norm=ffn_norm layer.1.DenseReluDense.wi=ffn_up "
@@ -452,24 +460,8 @@ constexpr GgufFamily kFamilies[] = {
     HEADSCOPE_T5("t5", "T5"),
     HEADSCOPE_T5("mt5", "MT5"),
     HEADSCOPE_T5("umt5", "UMT5"),
-    {.architecture = "t5encoder",
-     .model_type = "t5",
-     .hf_class = "T5EncoderModel",
-     .once = "shared=token_embd encoder.final_layer_norm=enc.output_norm",
-     .prefix = kT5Encoder,
-     .layer = kT5EncoderLayer,
-     .keys = kT5Keys,
-     .constants = kT5Constants,
-     .gguf_prefix = "enc.blk.{}."},
-    {.architecture = "t5encoder",
-     .model_type = "umt5",
-     .hf_class = "UMT5EncoderModel",
-     .once = "shared=token_embd encoder.final_layer_norm=enc.output_norm",
-     .prefix = kT5Encoder,
-     .layer = kT5EncoderLayer,
-     .keys = kT5Keys,
-     .constants = kT5Constants,
-     .gguf_prefix = "enc.blk.{}."},
+    HEADSCOPE_T5_ENCODER("t5", "T5"),
+    HEADSCOPE_T5_ENCODER("umt5", "UMT5"),
 };
 
 #undef HEADSCOPE_QKVO
@@ -482,6 +474,7 @@ constexpr GgufFamily kFamilies[] = {
 #undef HEADSCOPE_LATENT_KEYS
 #undef HEADSCOPE_T5_ATTENTION
 #undef HEADSCOPE_T5
+#undef HEADSCOPE_T5_ENCODER
 
 }  // namespace
 

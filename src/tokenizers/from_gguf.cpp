@@ -15,6 +15,7 @@
 #include "tokenizers/gguf_patterns.h"
 #include "tokenizers/kinds.h"
 #include "tokenizers/precompiled.h"
+#include "tokenizers/sentencepiece_file.h"
 #include "tokenizers/token_trie.h"
 #include "tokenizers/tokenizer_parts.h"
 #include "tokenizers/unicode.h"
@@ -27,15 +28,8 @@ namespace {
 
 using json::Value;
 
-/// Kinds of tokens, in tokenizer.ggml.token_type.
-enum class Type {
-  kNormal = 1,
-  kUnknown = 2,
-  kControl = 3,
-  kUserDefined = 4,
-  kUnused = 5,
-  kByte = 6
-};
+/// Kinds of tokens in tokenizer.ggml.token_type are those of SentencePiece.
+using Type = SentencePieceFile::Type;
 
 constexpr const char* kMark = "\u2581";  // what SentencePiece writes for a space
 

@@ -7,6 +7,7 @@
 
 #include "models/tiny_decoder.h"
 #include "models/tiny_pair.h"
+#include "models/tiny_words.h"
 
 namespace headscope {
 namespace {
@@ -16,14 +17,7 @@ using test::TinyPair;
 
 // Words w0, w1, ... are the tokens.
 Model with_words(const Scratch& folder, int vocabulary) {
-  json::Value vocab = json::Value::object();
-  for (int id = 0; id < vocabulary; ++id) vocab["w" + std::to_string(id)] = id;
-  const json::Value tokenizer = {
-      {"version", "1.0"},
-      {"pre_tokenizer", {{"type", "WhitespaceSplit"}}},
-      {"model", {{"type", "WordLevel"}, {"vocab", vocab}, {"unk_token", "w0"}}}};
-  write_file(folder / "tokenizer.json", tokenizer.dump());
-  return Model::load(folder.path().string());
+  return Model::load(test::with_words(folder, vocabulary));
 }
 
 // Texts of 1 to `longest` words, many of them of equal length.
