@@ -25,6 +25,7 @@ struct Parameter {
   Tensor value;         ///< f32, in the shape and layout of the file
   Tensor gradient;      ///< f32, same shape; steps add to it, AdamW::step leaves it 0
   bool decays = false;  ///< matrices and tables do; biases, norms and single rows do not
+  bool inner = false;   ///< a matrix from rows to rows, as in a layer: what Muon is made for
 };
 
 /// Sequences, one behind the other without padding. N rows (tokens, or patches with what stands in front of them),
@@ -138,10 +139,14 @@ struct AdamWOptions {
   double eps = 1e-8;
   double weight_decay = 0.01;  ///< of parameters that decay, times the learning rate
   double clip = 1.0;           ///< gradients are scaled down to this norm of all together; 0: never
+  bool muon = false;           ///< inner matrices step by Muon, the rest by Adam
 };
 
-/// Adam with decoupled decay, one pass over all numbers.
-/// Source  Kingma & Ba 2015; Loshchilov & Hutter 2019.
+/// Adam with decoupled decay, one pass over all numbers. With `muon`, the step of an inner matrix is its momentum with
+/// all singular values brought to about 1, as long as Adam's steps are (.2 a number), so that one learning rate and
+/// one decay fit all. Cost of that: about 30*m*m*n flop a matrix of m <= n rows and columns, or turned.
+/// Source  Kingma & Ba 2015; Loshchilov & Hutter 2019; Muon: Jordan 2024 (kellerjordan.github.io/posts/muon), its
+///         scale Liu 2025 (Muon is Scalable for LLM Training) s2.2.
 class AdamW {
  public:
   explicit AdamW(std::span<const Parameter> parameters, const AdamWOptions& options = {});

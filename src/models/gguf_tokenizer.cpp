@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "headscope/safetensors.h"
+#include "headscope/tokenizer.h"
 #include "tokenizers/gguf_patterns.h"
 #include "tokenizers/precompiled.h"
 
@@ -306,6 +307,41 @@ void put_template(const fs::path& folder, const Value& settings, Value& metadata
   }
 }
 
+/// What tokenizers disagree about when a rule is lost: spaces and lines, case and accents, digits, marks, other scripts.
+constexpr std::string_view kProbes[] = {
+    "The quick brown fox can't jump over 12345 lazy dogs, or DOESN'T it?",
+    " one two  three   four\tfive\n\nsix \r\n seven ",
+    "x_1 = a[i] + 3.14; // camelCase, $1,000.00 & 50% of #tags <b>",
+    "Съешь же ещё этих мягких французских БУЛОК",
+    "nai\u0308ve caf\u00e9 \u00c5 \u0130 \ufb01 \u2460 \u00bd \u00df \u2026 \u00a0 \u200b "
+    "\u201cx\u201d",
+    "日本語と中文, 한국어, हिन्दी, العربية, ไทย",
+    "\U0001F600\U0001F44D\U0001F3FD \u2764\ufe0f"};
+
+/// Rules of a tokenizer.json that GGUF has no key for show in the tokens. Errors: kUnsupported, with the text.
+void expect_same_tokens(const fs::path& folder, const Value& metadata) {
+  const Tokenizer ours = Tokenizer::load(folder / "tokenizer.json");
+  const Tokenizer theirs = Tokenizer::from_gguf(metadata, "gguf");
+  for (const std::string_view text : kProbes) {
+    const Encoding right = ours.encode(text, false);
+    const Encoding found = theirs.encode(text, false);
+    const auto [a, b] = std::ranges::mismatch(right.ids, found.ids);
+    if (a == right.ids.end() && b == found.ids.end()) continue;
+    const auto said = [&](const Encoding& all, auto at) {
+      return at == all.ids.end()
+                 ? std::string("no more token")
+                 : json::quote(all.tokens[static_cast<std::size_t>(at - all.ids.begin())]);
+    };
+    throw Error(ErrorCode::kUnsupported,
+                fmt::format("[convert] expected a tokenizer that GGUF can describe, found rules "
+                            "that it has no key for: of {} token {} would become {} instead of {}",
+                            json::quote(std::string(text)),
+                            a - right.ids.begin(),
+                            said(found, b),
+                            said(right, a)));
+  }
+}
+
 }  // namespace
 
 void put_gguf_tokenizer(const fs::path& folder,
@@ -365,6 +401,7 @@ void put_gguf_tokenizer(const fs::path& folder,
   metadata["tokenizer.ggml.tokens"] = std::move(out.tokens);
   metadata["tokenizer.ggml.token_type"] = std::move(out.types);
   if (!out.scores.empty()) metadata["tokenizer.ggml.scores"] = std::move(out.scores);
+  expect_same_tokens(folder, metadata);
 }
 
 }  // namespace headscope::models

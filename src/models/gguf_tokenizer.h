@@ -12,7 +12,8 @@ namespace headscope::models {
 /// tokenizer_config.json and chat_template.jinja in a folder, ids of special tokens from
 /// config.json; without a tokenizer.json, says that there is none. The vocabulary is filled up to
 /// `vocabulary` tokens, as the rows of the embeddings. Errors: kFormat, kUnsupported (a kind of
-/// tokenizer that GGUF has not).
+/// tokenizer that GGUF has not, or rules that it has no key for: probed by texts whose tokens must
+/// stay the same).
 void put_gguf_tokenizer(const std::filesystem::path& folder,
                         const json::Value& config,
                         std::int64_t vocabulary,

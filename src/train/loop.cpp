@@ -60,6 +60,7 @@ std::uint64_t checksum(const Recipe& recipe, const std::string& key) {
                                 h.masked,
                                 h.replaced);
   if (t.compute != DType::kF32) all += " " + std::string(name(t.compute));
+  if (t.muon) all += " muon";
   if (h.english != h.words) {
     const HiddenWords& e = h.english;
     all +=
@@ -207,7 +208,8 @@ class Runner {
                        AdamWOptions{.beta1 = training.beta1,
                                     .beta2 = training.beta2,
                                     .weight_decay = training.weight_decay,
-                                    .clip = training.clip});
+                                    .clip = training.clip,
+                                    .muon = training.muon});
     if (checkpoint_) {
       state_ = load_state(*checkpoint_, *optimizer_);
       if (state_.recipe != sum) {

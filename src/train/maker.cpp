@@ -134,6 +134,7 @@ Map Maker::map(const std::string& name, std::int64_t in, std::int64_t out, Draw 
   Map map;
   map.turned = start_.matrices == Linear::Layout::kInOut;
   map.weight = tensor(name + ".weight", map.turned ? Shape{in, out} : Shape{out, in}, draw, true);
+  map.weight->inner = true;
   if (biased(name)) map.bias = tensor(name + ".bias", {out}, Draw::kZero, false);
   return map;
 }

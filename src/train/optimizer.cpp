@@ -7,6 +7,7 @@
 #include "headscope/train.h"
 #include "kernels/gradients.h"
 #include "kernels/isa.h"
+#include "train/muon.h"
 
 namespace headscope::train {
 
@@ -69,6 +70,7 @@ double AdamW::step(std::span<Parameter> parameters, double learning_rate) {
     std::int64_t first;
   };
   std::vector<Task> tasks;
+  std::vector<Turned> inner;
   for (std::size_t n = 0; n < parameters.size(); ++n) {
     const Parameter& p = parameters[n];
     if (p.name != moments_[n].name || p.value.shape() != moments_[n].first.shape() ||
@@ -81,6 +83,7 @@ double AdamW::step(std::span<Parameter> parameters, double learning_rate) {
                               to_string(p.value.shape())));
     }
     for (std::int64_t i = 0; i < stretches(p); ++i) tasks.push_back({n, i * kStretch});
+    if (options_.muon && p.inner) inner.push_back({&parameters[n], &moments_[n].first});
   }
   const auto bodies = kernels::gradient_bodies(kernels::table().name);
   const auto count = static_cast<std::int64_t>(tasks.size());
@@ -117,9 +120,11 @@ double AdamW::step(std::span<Parameter> parameters, double learning_rate) {
   common.rate = static_cast<float>(learning_rate / (1.0 - std::pow(options_.beta1, t)));
   common.root = static_cast<float>(1.0 / std::sqrt(1.0 - std::pow(options_.beta2, t)));
   common.eps = static_cast<float>(options_.eps);
+  muon(inner, learning_rate, learning_rate * options_.weight_decay, clip);
   parallel_for(count, [&](std::int64_t n) {
     const Task& own = tasks[static_cast<std::size_t>(n)];
     Parameter& p = parameters[own.parameter];
+    if (options_.muon && p.inner) return;
     Moments& m = moments_[own.parameter];
     kernels::AdamWTask task = common;
     task.value = p.value.span<float>().data() + own.first;

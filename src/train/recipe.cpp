@@ -450,6 +450,7 @@ void read_training(Table table, Recipe& recipe) {
   if (const auto compute = table.text("compute", {"f32", "bf16"}))
     training.compute = *compute == "bf16" ? DType::kBF16 : DType::kF32;
   table.number("weight_decay", training.weight_decay, 0.0, 10.0);
+  training.muon = table.text("optimizer", {"adamw", "muon"}).value_or("adamw") == "muon";
   table.number("beta1", training.beta1, 0.0, 0.9999);
   table.number("beta2", training.beta2, 0.0, 0.999999);
   table.number("clip", training.clip, 0.0, 1e6);

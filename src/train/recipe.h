@@ -67,6 +67,7 @@ struct Recipe {
     DType compute =
         DType::kF32;  // of matrix products; kBF16 is faster where the processor multiplies it
     double weight_decay = 0.01;
+    bool muon = false;
     double beta1 = 0.9;
     double beta2 = 0.98;
     double clip = 1.0;
