@@ -158,7 +158,7 @@ class AdamW {
   double step(std::span<Parameter> parameters, double learning_rate);
 
   [[nodiscard]] std::int64_t steps() const { return steps_; }
-  /// What a checkpoint keeps besides steps(): "adamw.first.NAME" and "adamw.second.NAME" of each parameter, f32.
+  /// What a checkpoint keeps besides steps(): "adamw.first.NAME" and (not of Muon) "adamw.second.NAME", f32.
   [[nodiscard]] std::map<std::string, AnyView, std::less<>> state() const;
   /// Goes on from such a state. Errors: kNotFound, kShape, kDType, naming the tensor; then nothing has changed.
   void restore(const std::map<std::string, AnyView, std::less<>>& state, std::int64_t steps);

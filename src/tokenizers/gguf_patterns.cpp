@@ -4,9 +4,13 @@
 
 #include <algorithm>
 #include <array>
+#include <charconv>
+#include <cstdint>
 #include <string>
+#include <system_error>
 
 #include "headscope/error.h"
+#include "tokenizers/unicode.h"
 
 // Facts of published models: the regexes stand in their tokenizer.json files, the names in
 // llama.cpp, which gave them.
@@ -106,6 +110,36 @@ constexpr std::array<GgufPattern, 16> kPatterns{{
     {" deepseek-coder ", kDeepseekCoder},
 }};
 
+/// Characters as they are where a file may as well escape them: \r, \n, \x{4e00}, \u4e00.
+std::string plain(std::string_view regex) {
+  std::string out;
+  for (std::size_t at = 0; at < regex.size(); ++at) {
+    if (regex[at] != '\\' || at + 1 == regex.size()) {
+      out += regex[at];
+      continue;
+    }
+    const char next = regex[++at];
+    const bool braced = next == 'x' && regex.substr(at + 1).starts_with('{');
+    const std::string_view digits =
+        braced ? regex.substr(at + 2, regex.find('}', at) - at - 2) : regex.substr(at + 1, 4);
+    std::uint32_t c = 0;
+    const char* last = digits.data() + digits.size();
+    const auto [end, error] = std::from_chars(digits.data(), last, c, 16);
+    const bool number = error == std::errc() && end == last && c < 0x110000 &&
+                        (braced || (next == 'u' && digits.size() == 4));
+    if (next == 'r' || next == 'n' || next == 't') {
+      out += next == 'r' ? '\r' : next == 'n' ? '\n' : '\t';
+    } else if (number) {
+      append_utf8(static_cast<char32_t>(c), out);
+      at += digits.size() + (braced ? 2 : 0);
+    } else {
+      out += '\\';
+      out += next;
+    }
+  }
+  return out;
+}
+
 }  // namespace
 
 std::string_view gpt2_regex() { return kGpt2; }
@@ -113,7 +147,7 @@ std::string_view gpt2_regex() { return kGpt2; }
 std::string_view gguf_pattern_name(std::span<const std::string> regexes, bool ignore_merges) {
   const GgufPattern* best = nullptr;
   for (const GgufPattern& pattern : kPatterns) {
-    if (!std::ranges::equal(pattern.regexes, regexes)) continue;
+    if (!std::ranges::equal(pattern.regexes, regexes, {}, plain, plain)) continue;
     if (best == nullptr || pattern.ignore_merges == ignore_merges) best = &pattern;
   }
   if (best == nullptr) return "";

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <utility>
 
 #include "headscope/threads.h"
 #include "headscope/train.h"
@@ -52,9 +53,9 @@ AdamW::AdamW(std::span<const Parameter> parameters, const AdamWOptions& options)
                             options.clip));
   }
   for (const Parameter& p : parameters) {
-    moments_.push_back({p.name,
-                        Tensor::zeros(DType::kF32, p.value.shape()),
-                        Tensor::zeros(DType::kF32, p.value.shape())});
+    Moments m{p.name, Tensor::zeros(DType::kF32, p.value.shape()), {}};
+    if (!options.muon || !p.inner) m.second = Tensor::zeros(DType::kF32, p.value.shape());
+    moments_.push_back(std::move(m));
   }
 }
 
@@ -142,7 +143,7 @@ std::map<std::string, AnyView, std::less<>> AdamW::state() const {
   std::map<std::string, AnyView, std::less<>> out;
   for (const Moments& m : moments_) {
     out.emplace("adamw.first." + m.name, m.first.any());
-    out.emplace("adamw.second." + m.name, m.second.any());
+    if (!m.second.empty()) out.emplace("adamw.second." + m.name, m.second.any());
   }
   return out;
 }
@@ -152,11 +153,12 @@ void AdamW::restore(const std::map<std::string, AnyView, std::less<>>& state, st
     throw Error(ErrorCode::kRange, fmt::format("[adamw] expected steps, found {}", steps));
   for (const Moments& m : moments_) {
     (void)wanted(state, "adamw.first." + m.name, m.first.shape());
-    (void)wanted(state, "adamw.second." + m.name, m.second.shape());
+    if (!m.second.empty()) (void)wanted(state, "adamw.second." + m.name, m.second.shape());
   }
   for (Moments& m : moments_) {
     m.first = Tensor::copy_of(state.find("adamw.first." + m.name)->second);
-    m.second = Tensor::copy_of(state.find("adamw.second." + m.name)->second);
+    if (!m.second.empty())
+      m.second = Tensor::copy_of(state.find("adamw.second." + m.name)->second);
   }
   steps_ = steps;
 }

@@ -49,6 +49,22 @@ double worst(std::span<const float> a, std::span<const float> b) {
 constexpr Kind kKinds[] = {Kind::kT5, Kind::kBart, Kind::kWhisper};
 constexpr double kNear = 2e-5;  // logits are about 10 large
 
+TEST(EncoderDecoder, AClassWhoseHeadIsNotKnownIsRefusedByName) {
+  for (const char* name : {"T5ForSequenceClassification", "T5ForQuestionAnswering"}) {
+    const TinyPair made(Kind::kT5, {{"architectures", {name}}});
+    try {
+      (void)made.load();
+      ADD_FAILURE() << name;
+    } catch (const Error& error) {
+      EXPECT_EQ(error.code(), ErrorCode::kUnsupported);
+      const std::string what = error.what();
+      EXPECT_NE(what.find(name), std::string::npos) << what;
+      EXPECT_NE(what.find("ForConditionalGeneration"), std::string::npos) << what;
+    }
+  }
+  EXPECT_EQ(TinyPair(Kind::kT5, {{"architectures", {"T5Model"}}}).load().layers(), 8);
+}
+
 TEST(EncoderDecoder, SaysStepByStepWhatItSaysAtOnce) {
   const std::vector<std::int32_t> said{2, 7, 11, 3, 25, 16, 9};
   for (const Kind kind : kKinds) {

@@ -247,11 +247,41 @@ TEST(Convert, AUnigramTokenizerTravelsWithItsTable) {
   EXPECT_GE(texts, 10);
 }
 
+/// What GGUF has no key for would make other tokens of the same text, without a word.
+TEST(Convert, ATokenizerWithRulesThatGgufHasNoKeyForIsRefused) {
+  const fs::path all = fs::path(HEADSCOPE_SOURCE_DIR) / "tests/tokenizers/part_cases.json";
+  const Value cases = json::parse(read_file(all), "part_cases.json");
+  const auto found = std::ranges::find_if(
+      cases, [](const Value& one) { return one["name"] == "unigram precompiled"; });
+  ASSERT_NE(found, cases.end());
+  const Scratch scratch;
+  const SmallLlama small(scratch / "hf");
+  Value tokenizer = (*found)["file"];
+  const Value own = tokenizer["normalizer"];
+  for (const Value& rule :
+       {Value{{"type", "Lowercase"}},
+        Value{{"type", "Replace"}, {"pattern", {{"String", "e"}}}, {"content", "a"}}}) {
+    tokenizer["normalizer"] = {{"type", "Sequence"}, {"normalizers", {rule, own}}};
+    write_file(scratch / "hf" / "tokenizer.json", tokenizer.dump());
+    try {
+      models::convert_to_gguf(scratch / "hf", scratch / "m.gguf", DType::kF16);
+      ADD_FAILURE() << rule;
+    } catch (const Error& error) {
+      EXPECT_EQ(error.code(), ErrorCode::kUnsupported);
+      EXPECT_NE(std::string(error.what()).find("rules that it has no key for: of \""),
+                std::string::npos)
+          << error.what();
+    }
+    EXPECT_FALSE(fs::exists(scratch / "m.gguf"));
+  }
+}
+
 TEST(Convert, ATokenizerTravelsAsGgufKeys) {
   const Scratch scratch;
   const SmallLlama small(scratch / "hf");
   Value vocab = Value::object();
   for (int i = 0; i < 30; ++i) vocab["t" + std::to_string(i)] = i;
+  vocab.update(Value{{"t", 32}, {"0", 33}, {"1", 34}});
   const Value tokenizer = {
       {"model", {{"type", "BPE"}, {"vocab", vocab}, {"merges", {"t 0", Value::array({"t", "1"})}}}},
       {"pre_tokenizer", {{"type", "ByteLevel"}}},
@@ -350,7 +380,9 @@ TEST(Convert, WaysToSplitKeepTheirNames) {
                           "deepseek-coder"}) {
     for (const bool around : {false, true}) {
       Value tokens = Value::array();
-      for (int i = 0; i < kWords; ++i) tokens.push_back(std::string(1, static_cast<char>('A' + i)));
+      for (int i = 0; i + 2 < kWords; ++i)
+        tokens.push_back(std::string(1, static_cast<char>('A' + i)));
+      tokens.insert(tokens.end(), {"AB", "BC"});
       const Value metadata = {{"tokenizer.ggml.model", "gpt2"},
                               {"tokenizer.ggml.pre", pre},
                               {"tokenizer.ggml.tokens", tokens},
@@ -373,6 +405,21 @@ TEST(Convert, WaysToSplitKeepTheirNames) {
     }
   }
   Value other = json::parse(read_file(scratch / "hf" / "tokenizer.json"), "tokenizer.json");
+  // As DeepSeek publishes it: characters that others escape are written as they are.
+  other["pre_tokenizer"] = {{"type", "Sequence"}, {"pretokenizers", Value::array()}};
+  for (const char* regex :
+       {"\\p{N}{1,3}",
+        "[一-龥\u3040-ゟ゠-ヿ]+",
+        "[!\"#$%&'()*+,\\-./:;<=>?@\\[\\\\\\]^_`{|}~][A-Za-z]+|[^\r\n\\p{L}\\p{P}\\p{S}]?[\\p{L}"
+        "\\p{M}]+| ?[\\p{P}\\p{S}]+[\r\n]*|\\s*[\r\n]+|\\s+(?!\\S)|\\s+"}) {
+    other["pre_tokenizer"]["pretokenizers"].push_back(
+        {{"type", "Split"}, {"pattern", {{"Regex", regex}}}, {"behavior", "Isolated"}});
+  }
+  other["pre_tokenizer"]["pretokenizers"].push_back(
+      {{"type", "ByteLevel"}, {"add_prefix_space", false}, {"use_regex", false}});
+  write_file(scratch / "hf" / "tokenizer.json", other.dump());
+  models::convert_to_gguf(scratch / "hf", scratch / "m.gguf", DType::kF16);
+  EXPECT_EQ(Gguf::open(scratch / "m.gguf").metadata()["tokenizer.ggml.pre"], "deepseek-v3");
   other["pre_tokenizer"] = {
       {"type", "Split"}, {"pattern", {{"Regex", "x+"}}}, {"behavior", "Isolated"}};
   write_file(scratch / "hf" / "tokenizer.json", other.dump());

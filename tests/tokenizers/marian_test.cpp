@@ -290,6 +290,34 @@ TEST(Marian, ReplacementsHaveAnEnd) {
       << refusal_of(files);
 }
 
+TEST(Marian, HostileFilesAreReadOrRefusedInOneLine) {
+  const Published files;
+  std::vector<std::string> read;
+  int refused = 0;
+  for (const auto& entry :
+       fs::directory_iterator(fs::path(HEADSCOPE_SOURCE_DIR) / "tests/hostile/spm")) {
+    files.put("source.spm", read_file(entry.path()));
+    files.put(
+        "vocab.json",
+        R"({"</s>": 0, "<unk>": 1, "▁king": 2, "▁": 3, "k": 4, "i": 5, "n": 6, "g": 7, "▁a": 8, "▁b": 9,
+                  "king  b": 10})");
+    try {
+      const Encoding found = files.load().encode(" king  b");
+      EXPECT_EQ(found.ids.back(), 0);
+      read.push_back(entry.path().stem().string());
+    } catch (const Error& error) {
+      EXPECT_EQ(std::string(error.what()).find('\n'), std::string::npos) << entry.path();
+      EXPECT_NE(std::string(error.what()).find("expected"), std::string::npos) << entry.path();
+      ++refused;
+    }
+  }
+  std::sort(read.begin(), read.end());
+  EXPECT_EQ(read,
+            (std::vector<std::string>{
+                "good", "kept_whole", "table_of_nothing", "table_without_tree", "twice"}));
+  EXPECT_EQ(refused, 13);
+}
+
 TEST(Marian, DamagedFilesLoadOrAreRefused) {
   Published files;
   const std::string source = files.source;
