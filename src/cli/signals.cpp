@@ -1,20 +1,21 @@
 #include "cli/signals.h"
 
+#include <pthread.h>
 #include <signal.h>
 #include <unistd.h>
 
-#include <atomic>
+#include <mutex>
 #include <string_view>
+#include <thread>
 
 namespace headscope::cli {
 
 namespace {
-std::atomic<int> writing{0};
-std::atomic<int> pending{0};
-static_assert(std::atomic<int>::is_always_lock_free);
+std::mutex mutex;
+int writing = 0;
+int pending = 0;
 
-// Only what is allowed inside a signal handler.
-void leave(int signal) {
+[[noreturn]] void leave(int signal) {
   if (::isatty(STDERR_FILENO) != 0) {
     constexpr std::string_view kClearLine = "\r\x1b[K";
     [[maybe_unused]] const auto written =
@@ -23,29 +24,43 @@ void leave(int signal) {
   ::_exit(128 + signal);
 }
 
-void on_signal(int signal) {
-  if (writing.load() > 0) {
-    pending.store(signal);
-  } else {
-    leave(signal);
+void wait_for(const sigset_t& signals) {
+  for (int signal = 0;;) {
+    if (sigwait(&signals, &signal) != 0) continue;
+    const std::lock_guard lock(mutex);
+    if (writing == 0) leave(signal);
+    pending = signal;
   }
 }
 }  // namespace
 
 void handle_signals() {
-  struct sigaction action {};
-  action.sa_handler = on_signal;
-  sigemptyset(&action.sa_mask);
-  action.sa_flags = SA_RESTART;
-  for (const int signal : {SIGINT, SIGTERM}) sigaction(signal, &action, nullptr);
+  sigset_t signals;
+  sigemptyset(&signals);
+  for (const int signal : {SIGINT, SIGTERM}) {
+    sigaddset(&signals, signal);
+    // One that was ignored from the start (programs in the background) is never pending.
+    struct sigaction usual {};
+    usual.sa_handler = SIG_DFL;
+    sigaction(signal, &usual, nullptr);
+  }
+  pthread_sigmask(SIG_BLOCK, &signals, nullptr);  // of all threads from here on
+  std::thread(wait_for, signals).detach();
 }
 
-Writing::Writing() { ++writing; }
+Writing::Writing() {
+  const std::lock_guard lock(mutex);
+  ++writing;
+}
 
 Writing::~Writing() {
-  if (--writing == 0 && pending.load() != 0) leave(pending.load());
+  const std::lock_guard lock(mutex);
+  if (--writing == 0 && pending != 0) leave(pending);
 }
 
-bool signal_waits() { return pending.load() != 0; }
+bool signal_waits() {
+  const std::lock_guard lock(mutex);
+  return pending != 0;
+}
 
 }  // namespace headscope::cli

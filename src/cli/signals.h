@@ -4,6 +4,9 @@
 /// being written; then it ends as soon as the file is whole.
 namespace headscope::cli {
 
+/// To be called before there are other threads: a thread of its own waits for the signals, and all others block them.
+/// A handler that ran inside of a product would write over its data: oneDNN's products of a turned f32 matrix keep some
+/// below the stack pointer (measured with AVX-512: a third of such programs crash).
 void handle_signals();
 
 /// While one is alive, a signal waits.

@@ -131,15 +131,13 @@ std::string taught(std::string recipe) {
   return recipe.insert(recipe.find("[training]"), kTeaching);
 }
 
-TEST_F(Runs, StoppedAndResumedAtAnyThreadsIsBitForBitTheUndisturbedRun) {
-  write_file(scratch_ / "trees.conllu", std::string_view(some_trees()));
-  const Recipe r = recipe(taught(kEndings));
+/// Stopped twice and resumed at other numbers of threads it is, bit for bit, the run that nobody disturbed.
+void expect_same_in_parts(const Recipe& r, const RunOptions& undisturbed, RunOptions parts) {
   const int before = threads();
   set_threads(1);
-  const RunResult whole = run_recipe(r, options("whole"));
+  const RunResult whole = run_recipe(r, undisturbed);
   EXPECT_EQ(whole.state.step, 24);
   EXPECT_FALSE(whole.stopped);
-  RunOptions parts = options("parts");
   for (int part = 0; part < 3; ++part) {
     set_threads(1 + part);
     parts.resume = part > 0;
@@ -149,7 +147,7 @@ TEST_F(Runs, StoppedAndResumedAtAnyThreadsIsBitForBitTheUndisturbedRun) {
     EXPECT_EQ(result.stopped, part < 2);
   }
   set_threads(before);
-  expect_equal_runs(options("whole").folder, parts.folder, "00000024");
+  expect_equal_runs(undisturbed.folder, parts.folder, "00000024");
   const RunStore store(parts.folder / "runs.sqlite", true);
   ASSERT_EQ(store.runs().size(), 1U);
   EXPECT_EQ(store.runs()[0].status, "done");
@@ -157,6 +155,20 @@ TEST_F(Runs, StoppedAndResumedAtAnyThreadsIsBitForBitTheUndisturbedRun) {
   ASSERT_EQ(valid.size(), 3U);  // 10, 20 and the end
   EXPECT_EQ(valid.back().step, 24);
   EXPECT_EQ(store.points(1, "train").size(), 3U);
+}
+
+TEST_F(Runs, StoppedAndResumedAtAnyThreadsIsBitForBitTheUndisturbedRun) {
+  write_file(scratch_ / "trees.conllu", std::string_view(some_trees()));
+  const Recipe r = recipe(taught(kEndings));
+  expect_same_in_parts(r, options("adamw"), options("adamw-parts"));
+  std::string text = taught(kEndings);
+  text.insert(text.find("[training]\n") + 11, "optimizer = \"muon\"\n");
+  const Recipe turned = recipe(text);
+  EXPECT_TRUE(turned.training.muon);
+  expect_same_in_parts(turned, options("muon"), options("muon-parts"));
+  RunOptions other = options("muon-parts");
+  other.resume = true;
+  EXPECT_THROW((void)run_recipe(r, other), Error);
 }
 
 TEST_F(Runs, GoingOnWithARunThatIsDoneKeepsItsCheckpoint) {
