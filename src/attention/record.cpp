@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <numeric>
 
 #include "attention/focus_plan.h"
 #include "headscope/threads.h"
@@ -361,6 +362,7 @@ void FocusRecord::row(
   const double lse_i = lse.view<float, 3>()(b, s, i);
   if (std::isinf(lse_i) && lse_i < 0.0) return;
   constexpr std::int64_t kChunk = 8192;  // keys a thread takes at a time
+  std::vector<double> sums(static_cast<std::size_t>(up(end - begin, kChunk)));
   parallel_for(up(end - begin, kChunk), [&](std::int64_t chunk) {
     const std::int64_t from = begin + chunk * kChunk;
     const std::int64_t to = std::min(from + kChunk, end);
@@ -368,10 +370,16 @@ void FocusRecord::row(
     kernels::scalar::score_row(
         task, one, i - sequence.row, from - sequence.key, to - from, scores.data());
     for (std::int64_t j = from; j < to; ++j) {
-      out[static_cast<std::size_t>(j - first)] =
-          static_cast<float>(std::exp(scores[static_cast<std::size_t>(j - from)] - lse_i));
+      const double weight = std::exp(scores[static_cast<std::size_t>(j - from)] - lse_i);
+      out[static_cast<std::size_t>(j - first)] = static_cast<float>(weight);
+      sums[static_cast<std::size_t>(chunk)] += weight;
     }
   });
+  // Of scores of a hundred lse, an f32, knows five digits behind the point; the weights of a whole row know better.
+  if (options.sinks.data != nullptr || end - begin < sequence.keys) return;
+  const double sum = std::accumulate(sums.begin(), sums.end(), 0.0);
+  if (!(std::abs(sum - 1.0) < 1e-3)) return;
+  for (float& weight : out) weight = static_cast<float>(static_cast<double>(weight) / sum);
 }
 
 }  // namespace headscope

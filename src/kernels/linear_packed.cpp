@@ -44,7 +44,7 @@ auto guarded(F&& body) {
 }
 
 struct Packed final : LinearBody {
-  // Columns [first, first + width) of W^T, in the layout that oneDNN chose for kRowBlock rows.
+  // Columns [first, first + width) of W^T.
   struct Panel {
     std::int64_t first = 0;
     std::int64_t width = 0;
@@ -64,14 +64,12 @@ struct Packed final : LinearBody {
   std::mutex mutex;
   std::map<Key, Product> products;
 
+  // Row after row of W^T. What oneDNN would choose itself are blocks, with AVX-512, wherever y is as wide as the panel;
+  // when the next y is not, it has only its reference for them, at a fiftieth of the speed.
   Panel pack(const Tensor& w, std::int64_t first) const {
     Panel panel{first, std::min(kPanel, N - first), {}};
-    const memory::desc any({K, panel.width}, memory::data_type::f32, memory::format_tag::any);
-    const memory::desc x({kRowBlock, K}, memory::data_type::f32, memory::format_tag::ab);
-    const memory::desc y({kRowBlock, panel.width}, memory::data_type::f32, memory::dims{N, 1});
     panel.weight =
-        memory(dnnl::matmul::primitive_desc({x, any, y}, own_scratchpad(), engine()).weights_desc(),
-               engine());
+        memory({{K, panel.width}, memory::data_type::f32, memory::format_tag::ab}, engine());
     auto* rows = const_cast<float*>(w.span<float>().data()) + first * K;
     memory plain({{K, panel.width}, memory::data_type::f32, memory::dims{1, K}}, engine(), rows);
     dnnl::reorder(plain, panel.weight).execute(stream(), plain, panel.weight);
