@@ -47,14 +47,21 @@ const Verb* find_verb(std::string_view name) {
   return nullptr;
 }
 
+std::string all_verbs() {
+  std::string out;
+  for (const Verb& verb : kVerbs) out += std::string(verb.name) + ", ";
+  return out + "help";
+}
+
 [[noreturn]] void unknown_verb(Lang lang, const std::string& word) {
   constexpr std::size_t kClose = 2;
   for (const Verb& verb : kVerbs) {
     if (word.size() > kClose && word.size() < 16 && edit_distance(word, verb.name) <= kClose) {
-      throw Error(ErrorCode::kUsage, say(lang, Word::kUnknownVerbNear, clean(word), verb.name));
+      throw Error(ErrorCode::kUsage,
+                  say(lang, Word::kUnknownVerbNear, all_verbs(), clean(word), verb.name));
     }
   }
-  throw Error(ErrorCode::kUsage, say(lang, Word::kUnknownVerb, clip(clean(word), 40)));
+  throw Error(ErrorCode::kUsage, say(lang, Word::kUnknownVerb, all_verbs(), clip(clean(word), 40)));
 }
 
 // --lang is needed before anything else is read: errors speak it, too.
@@ -86,7 +93,7 @@ int dispatch(std::span<const std::string> arguments, Lang lang, std::string& out
         std::min<std::size_t>(arguments[0] == "--lang" ? 2 : 1, arguments.size()));
   }
   if (arguments.empty()) {
-    throw Error(ErrorCode::kUsage, std::string(text(lang, Word::kNeedsVerb)));
+    throw Error(ErrorCode::kUsage, say(lang, Word::kNeedsVerb, all_verbs()));
   }
   const std::string& first = arguments[0];
   if (first == "--version" || first == "-V") {

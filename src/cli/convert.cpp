@@ -74,6 +74,7 @@ int convert(std::span<const std::string> arguments, Lang lang, std::string& out)
   const fs::path from = is_gguf(place.weights) ? place.weights : place.folder;
   expect_sides(from);
   check_target(call, to, force);
+  std::vector<std::string> left_out;
   {
     Progress progress(clean(from.string()));
     const Writing writing;
@@ -81,7 +82,7 @@ int convert(std::span<const std::string> arguments, Lang lang, std::string& out)
       progress.now(clean(from.string()) + ": " + clean(name));
     };
     if (is_gguf(to)) {
-      models::convert_to_gguf(from, to, dtype, told);
+      left_out = models::convert_to_gguf(from, to, dtype, told);
     } else {
       models::convert_to_folder(from, to, dtype, told);
     }
@@ -90,10 +91,17 @@ int convert(std::span<const std::string> arguments, Lang lang, std::string& out)
     JsonWriter json;
     json.begin_object().field("headscope", HEADSCOPE_VERSION).field("verb", "convert");
     json.field("from", from.string()).field("to", to.string());
-    json.field("dtype", std::string(headscope::name(dtype))).end_object();
+    json.field("dtype", std::string(headscope::name(dtype))).key("left_out").begin_array();
+    for (const std::string& name : left_out) json.value(name);
+    json.end_array().end_object();
     out += std::move(json).take();
   } else {
     out += say(lang, Word::kWrote, clean(to.string())) + '\n';
+    if (!left_out.empty()) {
+      std::string names;
+      for (const std::string& name : left_out) names += (names.empty() ? "" : ", ") + clean(name);
+      out += say(lang, Word::kConvertLeftOut, names) + '\n';
+    }
   }
   return 0;
 }

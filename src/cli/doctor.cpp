@@ -91,6 +91,16 @@ std::vector<std::string> built_in(const Model& model) {
   return known;
 }
 
+bool is_treebank(const std::string& file) {
+  return file.ends_with(".conllu") || file.ends_with(".conllu.xz");
+}
+
+std::string text_of(const std::vector<conllu::Sentence>& trees) {
+  std::string out;
+  for (const conllu::Sentence& one : trees) out += one.text + '\n';
+  return out;
+}
+
 }  // namespace
 
 std::string Corpus::about(Lang lang) const {
@@ -108,7 +118,9 @@ Corpus read_corpus(const Call& call,
     texts = built_in(model);
   } else {
     out.name = clean(std::filesystem::path(file).filename().string());
-    texts = pieces_of(read_file(file, std::size_t{1} << 30));
+    if (is_treebank(file)) out.trees = conllu::load(file);
+    texts =
+        pieces_of(is_treebank(file) ? text_of(out.trees) : read_file(file, std::size_t{1} << 30));
   }
   out.all = texts.size();
   if (texts.empty()) {
@@ -157,6 +169,9 @@ std::int32_t one_token(const Call& call,
   }
   const Encoding e = model.tokenizer().encode(text, false);
   if (e.ids.size() == 1 && e.ids.front() != model.tokenizer().unknown_id()) return e.ids.front();
+  if (e.ids.size() == 1)
+    throw Error(ErrorCode::kUsage,
+                say(call.screen.lang, Word::kDoctorNoToken, call.verb, option, clean(text)));
   std::string shown;
   for (const std::string& token : e.tokens) shown += (shown.empty() ? "" : " | ") + clean(token);
   throw Error(ErrorCode::kUsage,

@@ -11,6 +11,7 @@
 #include "cli/progress.h"
 #include "doctor/baseline.h"
 #include "doctor/roles.h"
+#include "doctor/syntax.h"
 
 /// `headscope doctor`: which head does what, and which one is to blame.
 namespace headscope::cli {
@@ -21,10 +22,12 @@ struct Corpus {
   std::vector<Tokens> pieces;  ///< one sequence each
   std::size_t all = 0;         ///< pieces there were before --pieces
   std::int64_t tokens = 0;     ///< in pieces
+  std::vector<conllu::Sentence> trees;  ///< all sentences, where the file is a treebank
   /// "corpus.txt, the first 32 of 410 pieces"
   [[nodiscard]] std::string about(Lang lang) const;
 };
-/// The file, or built-in sentences for "": those in words that the model knows, if there are any.
+/// The file (of a .conllu, also packed by xz, the text of its sentences), or built-in sentences for "": those in words
+/// that the model knows, if there are any.
 /// Errors: kNotFound, kIo, kInput (no text in it).
 Corpus read_corpus(const Call& call,
                    const Model& model,
@@ -76,7 +79,10 @@ std::string html(std::string_view text);
 std::string roles_page(const Model& model,
                        const Corpus& corpus,
                        std::span<const doctor::HeadRoles> roles,
+                       const doctor::Syntax& syntax,
                        Lang lang);
+/// "amod, to its head"
+std::string relation_name(const doctor::Edges& edges, Lang lang);
 Word word_of(doctor::Measure measure);
 
 /// Whether a model's tokens are notes, numbers or patches of videos.

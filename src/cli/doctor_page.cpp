@@ -39,8 +39,8 @@ pick.onchange=show;show();
 </script>
 )";
 
-// [[score, baseline, n, label], null, ...] in the order of measures.
-std::string scores_of(const doctor::HeadRoles& head) {
+// [[score, baseline, n, label], null, ...] in the order of measures, then of relations.
+std::string scores_of(const doctor::HeadRoles& head, const doctor::Syntax& syntax) {
   std::string out = "[";
   for (const doctor::MeasureFacts& facts : doctor::kMeasureFacts) {
     const doctor::Score& s = head.of(facts.measure);
@@ -48,6 +48,15 @@ std::string scores_of(const doctor::HeadRoles& head) {
     out += std::isnan(s.score)
                ? std::string("null")
                : fmt::format("[{:.5g},{:.5g},{},{}]", s.score, s.baseline, s.n, s.label ? 1 : 0);
+  }
+  for (const doctor::Edges& edges : syntax.edges) {
+    const std::size_t place = syntax.place(head.id.layer, head.id.head);
+    out += edges.n == 0 ? std::string(",null")
+                        : fmt::format(",[{:.5g},{:.5g},{},{}]",
+                                      edges.accuracy(place),
+                                      edges.baseline(),
+                                      edges.n,
+                                      edges.named(place) ? 1 : 0);
   }
   return out + "]";
 }
@@ -57,6 +66,7 @@ std::string scores_of(const doctor::HeadRoles& head) {
 std::string roles_page(const Model& model,
                        const Corpus& corpus,
                        std::span<const doctor::HeadRoles> roles,
+                       const doctor::Syntax& syntax,
                        Lang lang) {
   const std::string title = std::string(text(lang, Word::kRolesTitle));
   std::string out = fmt::format(
@@ -72,6 +82,11 @@ std::string roles_page(const Model& model,
                        m,
                        html(text(lang, word_of(doctor::kMeasureFacts[m].measure))));
   }
+  for (std::size_t e = 0; e < syntax.edges.size(); ++e) {
+    out += fmt::format("<option value=\"{}\">{}</option>",
+                       doctor::kMeasures + e,
+                       html(relation_name(syntax.edges[e], lang)));
+  }
   out += fmt::format("</select></label>\n<p id=\"note\" data-base=\"{}\">{}</p>\n<table>",
                      lang == Lang::kRu ? "база" : "baseline",
                      html(say(lang, Word::kRolesNote, corpus.about(lang))));
@@ -81,7 +96,8 @@ std::string roles_page(const Model& model,
       layer = head.id.layer;
       out += fmt::format("\n<tr><th>{}</th>", html(model.layer_name(layer)));
     }
-    out += fmt::format("<td data-h=\"{}\" data-s=\"{}\"></td>", head.id.name(), scores_of(head));
+    out += fmt::format(
+        "<td data-h=\"{}\" data-s=\"{}\"></td>", head.id.name(), scores_of(head, syntax));
   }
   out += "\n</table>\n";
   out += kScript;

@@ -1,17 +1,24 @@
 // `headscope doctor rank`: which heads an answer, or a loss, depends on.
 #include <fmt/format.h>
+#include <zlib.h>
 
 #include <algorithm>
+#include <array>
 #include <chrono>
 #include <cmath>
+#include <filesystem>
+#include <fstream>
+#include <map>
 #include <numeric>
 
 #include "cli/doctor.h"
 #include "cli/experiment.h"
 #include "cli/json_writer.h"
+#include "cli/signals.h"
 #include "doctor/attribution.h"
 #include "doctor/gradients.h"
 #include "doctor/intervals.h"
+#include "formats/json.h"
 #include "headscope/error.h"
 #include "headscope/safetensors.h"
 
@@ -21,7 +28,73 @@ namespace {
 
 struct Options {
   std::vector<std::string> words;
-  std::string prompt, right, wrong, data, pieces, top, save;
+  std::string prompt, right, wrong, data, pieces, top, save, results;
+};
+
+/// What one piece of the data said of every head, as it is, by way of taking.
+struct PieceHarm {
+  double whole = 0.0;
+  std::vector<double> zero, mean, other, slope;  ///< [H]; the last two may be empty
+};
+
+/// A file that keeps pieces as they are done, a line each, so that a sweep that was interrupted goes on from there.
+class KeptPieces {
+ public:
+  /// Errors: kIo; kFormat (no such file); kUsage (of other weights, other data).
+  KeptPieces(const std::string& file, const std::string& experiment) : file_(file) {
+    std::error_code ignored;
+    if (!std::filesystem::exists(file, ignored)) {
+      append(json::Value{{"experiment", experiment}});
+      return;
+    }
+    const std::string all = read_file(file, std::size_t{1} << 30);
+    for (std::size_t at = 0, end = 0; at < all.size(); at = end + 1) {
+      end = all.find('\n', at);
+      if (end == all.npos) {  // a line that was cut short is done again
+        std::filesystem::resize_file(file, at);
+        break;
+      }
+      const json::Value line = json::parse(std::string_view(all).substr(at, end - at), file);
+      if (at == 0) {
+        const auto found = json::require<std::string>(line, "experiment", file);
+        if (found == experiment) continue;
+        throw Error(ErrorCode::kUsage,
+                    fmt::format("[rank] expected {} to hold results of {}, found those of {}",
+                                clean(file),
+                                experiment,
+                                clean(found)));
+      }
+      PieceHarm piece;
+      piece.whole = json::require<double>(line, "whole", file);
+      for (const auto& [name, numbers] : lists(piece))
+        *numbers = json::require<std::vector<double>>(line, name, file);
+      pieces_.emplace(json::require<std::size_t>(line, "piece", file), std::move(piece));
+    }
+  }
+  [[nodiscard]] const PieceHarm* find(std::size_t n) const {
+    const auto found = pieces_.find(n);
+    return found == pieces_.end() ? nullptr : &found->second;
+  }
+  void add(std::size_t n, PieceHarm piece) {
+    json::Value line{{"piece", n}, {"whole", piece.whole}};
+    for (const auto& [name, numbers] : lists(piece)) line[name] = *numbers;
+    append(line);
+    pieces_.emplace(n, std::move(piece));
+  }
+
+ private:
+  static std::array<std::pair<const char*, std::vector<double>*>, 4> lists(PieceHarm& p) {
+    return {{{"zero", &p.zero}, {"mean", &p.mean}, {"other", &p.other}, {"slope", &p.slope}}};
+  }
+  void append(const json::Value& line) const {
+    const Writing writing;
+    std::ofstream out(file_, std::ios::app | std::ios::binary);
+    if (!(out << line.dump() << '\n' << std::flush))
+      throw Error(ErrorCode::kIo, fmt::format("[rank] expected to write {}", clean(file_)));
+  }
+
+  std::string file_;
+  std::map<std::size_t, PieceHarm> pieces_;
 };
 
 /// What taking a head away changes, by way of taking: harm is positive.
@@ -101,6 +174,9 @@ Ranking rank_choice(const Call& call, const Model& model, const Options& o, Prog
   by.kind = doctor::Judge::Kind::kChoice;
   by.right = one_token(call, model, "--right", o.right);
   by.wrong = one_token(call, model, "--wrong", o.wrong);
+  if (by.right == by.wrong)
+    throw Error(ErrorCode::kUsage,
+                say(call.screen.lang, Word::kRankSame, call.verb, clean(o.right)));
   const doctor::Baseline base(model, model.tokens(o.prompt));
   const auto told = telling(progress, call, Word::kDoctorAblating);
   Ranking out;
@@ -154,7 +230,11 @@ std::optional<doctor::Baseline> another(const Model& model, const Corpus& corpus
   return std::nullopt;
 }
 
-Ranking rank_loss(const Call& call, const Model& model, const Corpus& corpus, Progress& progress) {
+Ranking rank_loss(const Call& call,
+                  const Model& model,
+                  const Corpus& corpus,
+                  KeptPieces* kept,
+                  Progress& progress) {
   const auto told = telling(progress, call, Word::kDoctorAblating);
   doctor::Judge by;
   if (!model.generates()) by.kind = doctor::Judge::Kind::kEmbedding;
@@ -168,12 +248,26 @@ Ranking rank_loss(const Call& call, const Model& model, const Corpus& corpus, Pr
   const auto pieces = static_cast<std::int64_t>(corpus.pieces.size());
   for (std::size_t n = 0; n < corpus.pieces.size(); ++n) {
     if (model.generates() && corpus.pieces[n].ids.dim(1) < 2) continue;
+    const auto take = [&](const PieceHarm& piece) {
+      out.base += piece.whole / static_cast<double>(pieces);
+      const std::pair<const std::vector<double>*, std::vector<std::vector<double>>*> all[] = {
+          {&piece.zero, &zero},
+          {&piece.mean, &mean},
+          {&piece.other, &other},
+          {&piece.slope, &slope}};
+      for (const auto& [from, to] : all) {
+        for (std::size_t i = 0; i < from->size(); ++i) (*to).at(i).push_back(sign * (*from)[i]);
+      }
+    };
+    if (const PieceHarm* done = kept == nullptr ? nullptr : kept->find(n)) {
+      take(*done);
+      continue;
+    }
     const doctor::Baseline base(model, doctor::copy_of(corpus.pieces[n]));
-    const double whole = doctor::judge(base, by);
-    out.base += whole / static_cast<double>(pieces);
+    PieceHarm piece;
+    piece.whole = doctor::judge(base, by);
     auto edits = doctor::edit_every_head(base, Edit::Kind::kZero);
-    const std::vector<double> foretold = slopes.silence(base, by, edits);
-    for (std::size_t i = 0; i < foretold.size(); ++i) slope[i].push_back(sign * foretold[i]);
+    piece.slope = slopes.silence(base, by, edits);
     const auto means = doctor::edit_every_head(base, Edit::Kind::kMean);
     edits.insert(edits.end(), means.begin(), means.end());
     if (const auto from = another(model, corpus, n)) {
@@ -187,7 +281,9 @@ Ranking rank_loss(const Call& call, const Model& model, const Corpus& corpus, Pr
     const auto found = doctor::sweep(base, edits, by, step);
     out.seconds += seconds_since(start);
     for (std::size_t i = 0; i < found.size(); ++i)
-      (i < H ? zero : i < 2 * H ? mean : other)[i % H].push_back(sign * (found[i] - whole));
+      (i < H ? piece.zero : i < 2 * H ? piece.mean : piece.other).push_back(found[i] - piece.whole);
+    take(piece);
+    if (kept != nullptr) kept->add(n, std::move(piece));
   }
   out.intervals = corpus.pieces.size() > 1;
   for (std::size_t i = 0; i < H; ++i) {
@@ -252,7 +348,10 @@ std::string render(const Screen& screen, const Ranking& r, std::size_t top) {
     if (resample && one.resample) out += right(cell(*one.resample, r.intervals), width);
     out += '\n';
   }
-  note(text(lang, r.choice ? Word::kRankNoteChoice : Word::kRankNoteLoss));
+  note(text(lang,
+            r.choice   ? Word::kRankNoteChoice
+            : resample ? Word::kRankNoteLoss
+                       : Word::kRankNotePiece));
   if (r.choice && !direct) note(text(lang, Word::kRankNoDirect));
   if (gradient) {
     note(say(lang,
@@ -340,6 +439,7 @@ int doctor_rank(std::span<const std::string> arguments, Lang lang, std::string& 
   parser.option("--pieces", o.pieces);
   parser.option("--top", o.top);
   parser.option("--save", o.save);
+  parser.option("--results", o.results);
   const Call call = parser.parse(arguments);
   if (call.help) {
     out += text(lang, Word::kHelpDoctorRank);
@@ -348,6 +448,8 @@ int doctor_rank(std::span<const std::string> arguments, Lang lang, std::string& 
   const bool choice = !o.prompt.empty();
   if (!choice && (!o.right.empty() || !o.wrong.empty()))
     throw Error(ErrorCode::kUsage, say(lang, Word::kDoctorNeedsOption, call.verb, "--prompt"));
+  if (choice && !o.data.empty())
+    throw Error(ErrorCode::kUsage, say(lang, Word::kRankBoth, call.verb));
   if (!choice && o.data.empty() && o.words.size() == 1)
     throw Error(ErrorCode::kUsage,
                 say(lang, Word::kDoctorNeedsOption, call.verb, "--prompt | --data"));
@@ -356,12 +458,30 @@ int doctor_rank(std::span<const std::string> arguments, Lang lang, std::string& 
   const std::int64_t most =
       o.pieces.empty() ? 8 : parse_integer(call, "--pieces", o.pieces, 1, 1'000'000);
   if (!o.save.empty()) check_writable(call, o.save);
+  if (!o.results.empty() && o.data.empty())
+    throw Error(ErrorCode::kUsage, say(lang, Word::kDoctorNeedsOption, call.verb, "--data"));
+  std::optional<KeptPieces> kept;
+  if (!o.results.empty()) {
+    const std::string text = read_file(o.data, std::size_t{1} << 30);
+    kept.emplace(
+        o.results,
+        fmt::format(
+            "{}, {} bytes of data, crc32 {:08x}, {} pieces",
+            weights_of(o.words.empty() ? "" : o.words.front()),
+            text.size(),
+            crc32(0, reinterpret_cast<const Bytef*>(text.data()), static_cast<uInt>(text.size())),
+            most));
+  }
   const Model model = load_model(call, o.words, Purpose::kSweep);
   Ranking ranking;
   {
     Progress progress{std::string(text(lang, Word::kDoctorAblating))};
     ranking = choice ? rank_choice(call, model, o, progress)
-                     : rank_loss(call, model, read_corpus(call, model, o.data, most), progress);
+                     : rank_loss(call,
+                                 model,
+                                 read_corpus(call, model, o.data, most),
+                                 kept ? &*kept : nullptr,
+                                 progress);
   }
   if (!o.save.empty()) {
     Experiment done{call.verb, o.words.front(), {}, "", as_json(model, ranking), {}};

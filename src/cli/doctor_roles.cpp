@@ -52,10 +52,38 @@ std::string one_measure(const Screen& screen,
          "  " + paint(screen, Paint::kDim, tail) + '\n';
 }
 
+doctor::HeadId head_at(const doctor::Syntax& syntax, std::size_t place) {
+  const auto H = static_cast<std::size_t>(std::max(1, syntax.heads_per_layer()));
+  return {static_cast<int>(place / H), static_cast<int>(place % H)};
+}
+
+std::string one_relation(const Screen& screen,
+                         const doctor::Syntax& syntax,
+                         const doctor::Edges& edges) {
+  constexpr int kName = 28;
+  if (edges.n == 0) return "";
+  std::vector<Scored> named;
+  for (std::size_t place = 0; place < edges.hits.size(); ++place) {
+    if (edges.named(place)) named.push_back({head_at(syntax, place), edges.accuracy(place)});
+  }
+  const Lang lang = screen.lang;
+  const std::string tail = say(lang, Word::kRolesTail, share(edges.baseline()), edges.n);
+  const int width = screen.width - kName - 4 - columns(tail);
+  std::string heads = heads_line(named, width);
+  if (named.empty()) {
+    const std::size_t best = edges.best();
+    heads = say(
+        lang, Word::kRolesNone, head_at(syntax, best).name() + ' ' + figure(edges.accuracy(best)));
+  }
+  return "  " + left(relation_name(edges, lang), kName) + left(heads, width) + "  " +
+         paint(screen, Paint::kDim, tail) + '\n';
+}
+
 std::string render(const Screen& screen,
                    const Model& model,
                    const Corpus& corpus,
-                   std::span<const doctor::HeadRoles> roles) {
+                   std::span<const doctor::HeadRoles> roles,
+                   const doctor::Syntax& syntax) {
   const Lang lang = screen.lang;
   std::string out = say(lang,
                         Word::kDoctorHead,
@@ -69,17 +97,29 @@ std::string render(const Screen& screen,
       '\n';
   for (const doctor::MeasureFacts& facts : doctor::kMeasureFacts)
     out += one_measure(screen, roles, facts);
+  if (!syntax.edges.empty())
+    out += '\n' + paint(screen, Paint::kTitle, "  " + std::string(text(lang, Word::kSyntaxTitle))) +
+           '\n';
+  for (const doctor::Edges& edges : syntax.edges) out += one_relation(screen, syntax, edges);
   const auto note = [&](const std::string& line) {
     out += paint(screen, Paint::kDim, "  " + wrap(line, screen.width, 2)) + '\n';
   };
   note(say(lang, Word::kRolesNote, corpus.about(lang)));
   note(std::string(text(lang, model.generates() ? Word::kRolesCausal : Word::kRolesBothWays)));
+  if (!syntax.edges.empty())
+    note(say(lang, Word::kRolesTrees, syntax.sentences, syntax.skipped, syntax.unaligned));
   return tidy(out);
+}
+
+/// "amod", and the other way round "amod back", as in recipes.
+std::string key_of(const doctor::Edges& edges) {
+  return edges.relation + (edges.looks == doctor::Looks::kAtHead ? "" : " back");
 }
 
 std::string as_json(const Model& model,
                     const Corpus& corpus,
-                    std::span<const doctor::HeadRoles> roles) {
+                    std::span<const doctor::HeadRoles> roles,
+                    const doctor::Syntax& syntax) {
   JsonWriter json;
   json.begin_object().field("headscope", HEADSCOPE_VERSION).field("verb", "doctor roles");
   json.field("model", model.name()).field("data", corpus.about(Lang::kEn));
@@ -90,6 +130,10 @@ std::string as_json(const Model& model,
     for (const doctor::MeasureFacts& facts : doctor::kMeasureFacts) {
       if (head.of(facts.measure).label) json.value(facts.name);
     }
+    const std::size_t place = syntax.edges.empty() ? 0 : syntax.place(head.id.layer, head.id.head);
+    for (const doctor::Edges& edges : syntax.edges) {
+      if (edges.named(place)) json.value(key_of(edges));
+    }
     json.end_array().key("scores").begin_object();
     for (const doctor::MeasureFacts& facts : doctor::kMeasureFacts) {
       const doctor::Score& score = head.of(facts.measure);
@@ -99,6 +143,13 @@ std::string as_json(const Model& model,
       if (facts.measure == doctor::Measure::kPosition) json.field("offset", head.offset);
       json.end_object();
     }
+    for (const doctor::Edges& edges : syntax.edges) {
+      if (edges.n == 0) continue;
+      json.key(key_of(edges)).begin_object().field("score", edges.accuracy(place));
+      json.field("baseline", edges.baseline()).field("n", edges.n);
+      json.field("offset", edges.offset).field("off_offset", edges.accuracy_off_offset(place));
+      json.end_object();
+    }
     json.end_object().end_object();
   }
   json.end_array().end_object();
@@ -106,6 +157,13 @@ std::string as_json(const Model& model,
 }
 
 }  // namespace
+
+std::string relation_name(const doctor::Edges& edges, Lang lang) {
+  const bool up = edges.looks == doctor::Looks::kAtHead;
+  return fmt::format("{}, {}",
+                     clean(edges.relation),
+                     text(lang, up ? Word::kSyntaxAtHead : Word::kSyntaxAtDependent));
+}
 
 Word word_of(doctor::Measure measure) {
   static constexpr Word kWords[] = {Word::kPrevious,
@@ -175,15 +233,24 @@ int doctor_roles(std::span<const std::string> arguments, Lang lang, std::string&
     roles =
         doctor::roles(model, corpus.pieces, options, telling(progress, call, Word::kDoctorLooking));
   }
+  doctor::Syntax syntax;
+  if (!corpus.trees.empty()) {
+    Progress progress(clean(o.words.front()));
+    doctor::SyntaxOptions how;
+    how.progress = [&](std::int64_t done, std::int64_t count) {
+      progress.now(say(lang, Word::kSyntaxProgress, done, count));
+    };
+    syntax = doctor::syntax(model, corpus.trees, how);
+  }
   if (!o.html.empty()) {
     const Writing writing;
-    write_file(o.html, roles_page(model, corpus, roles, lang));
+    write_file(o.html, roles_page(model, corpus, roles, syntax, lang));
   }
   if (call.json) {
-    out += as_json(model, corpus, roles);
+    out += as_json(model, corpus, roles, syntax);
     return 0;
   }
-  out += render(call.screen, model, corpus, roles);
+  out += render(call.screen, model, corpus, roles, syntax);
   if (!o.html.empty()) out += "  " + say(lang, Word::kWrote, clean(o.html)) + '\n';
   return 0;
 }

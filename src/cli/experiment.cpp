@@ -43,33 +43,6 @@ constexpr Saves kSaves[] = {
     {"doctor patch", " --clean --corrupt --right --wrong --to --by --exact "},
 };
 
-// "269060552 bytes, crc32 1a2b3c4d" of all files of weights, in the order of their names.
-std::string weights_of(const std::string& model) {
-  const models::Place place = models::find(model);
-  std::vector<fs::path> files;
-  if (fs::is_directory(place.weights)) {
-    for (const auto& entry : fs::directory_iterator(place.weights)) {
-      if (entry.path().extension() == ".safetensors") files.push_back(entry.path());
-    }
-    std::sort(files.begin(), files.end());
-  } else {
-    files.push_back(place.weights);
-  }
-  std::vector<char> block(std::size_t{1} << 20);
-  std::uint64_t bytes = 0;
-  uLong sum = crc32(0, nullptr, 0);
-  for (const fs::path& path : files) {
-    std::ifstream file(path, std::ios::binary);
-    while (file.read(block.data(), static_cast<std::streamsize>(block.size())) ||
-           file.gcount() > 0) {
-      const auto n = static_cast<std::size_t>(file.gcount());
-      sum = crc32(sum, reinterpret_cast<const Bytef*>(block.data()), static_cast<uInt>(n));
-      bytes += n;
-    }
-  }
-  return fmt::format("{} bytes, crc32 {:08x}", bytes, sum);
-}
-
 // One figure (or text) that is not what it was; null where it is not there.
 struct Apart {
   std::string where;
@@ -264,6 +237,32 @@ std::string as_json(const Saved& saved,
 
 }  // namespace
 
+std::string weights_of(const std::string& model) {
+  const models::Place place = models::find(model);
+  std::vector<fs::path> files;
+  if (fs::is_directory(place.weights)) {
+    for (const auto& entry : fs::directory_iterator(place.weights)) {
+      if (entry.path().extension() == ".safetensors") files.push_back(entry.path());
+    }
+    std::sort(files.begin(), files.end());
+  } else {
+    files.push_back(place.weights);
+  }
+  std::vector<char> block(std::size_t{1} << 20);
+  std::uint64_t bytes = 0;
+  uLong sum = crc32(0, nullptr, 0);
+  for (const fs::path& path : files) {
+    std::ifstream file(path, std::ios::binary);
+    while (file.read(block.data(), static_cast<std::streamsize>(block.size())) ||
+           file.gcount() > 0) {
+      const auto n = static_cast<std::size_t>(file.gcount());
+      sum = crc32(sum, reinterpret_cast<const Bytef*>(block.data()), static_cast<uInt>(n));
+      bytes += n;
+    }
+  }
+  return fmt::format("{} bytes, crc32 {:08x}", bytes, sum);
+}
+
 void save_experiment(const std::string& file, const Experiment& experiment) {
   json::Value all = json::Value::object();
   all["headscope"] = HEADSCOPE_VERSION;
@@ -308,6 +307,9 @@ int doctor_replay(std::span<const std::string> arguments, Lang lang, std::string
   if (words.empty() || words.size() > 2)
     throw Error(ErrorCode::kUsage, say(lang, Word::kReplayNeedsFile, call.verb, words.size()));
   const double within = within_word.empty() ? 1e-3 : parse_number(call, "--within", within_word);
+  if (!(within >= 0.0))
+    throw Error(ErrorCode::kUsage,
+                say(lang, Word::kExpectedFound, call.verb, "--within", ">= 0", clean(within_word)));
   const auto top = static_cast<std::size_t>(
       top_word.empty() ? 10 : parse_integer(call, "--top", top_word, 1, 1'000'000));
   const Saved saved = read_experiment(words[0]);

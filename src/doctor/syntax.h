@@ -37,6 +37,11 @@ struct Edges {
   [[nodiscard]] double accuracy_off_offset(std::size_t head) const;
   /// Place in [L,H] of the head with the most hits; of equals the one with more off the offset, then the lower one.
   [[nodiscard]] std::size_t best() const;
+  /// Whether this head does it well enough to be named by it: ten points of a hundred above the best fixed distance, or
+  /// no fewer than the hits of that distance and half of at least 50 edges that lie elsewhere (where nine in ten
+  /// adjectives stand right before their noun, ten points are not there to be had); of at least 50 edges.
+  /// Source  Voita 2019 s5.2 (ten points).
+  [[nodiscard]] bool named(std::size_t head) const;
 };
 
 struct Syntax {
@@ -104,11 +109,8 @@ struct RoleName {
 /// The one with this English name; nullptr: none.
 const RoleName* role_name(std::string_view en);
 
-/// What heads do well enough to be named by it: for each kind of link the head with the most hits, if they are at least
-/// ten points of a hundred above the best fixed distance, or no fewer than the hits of that distance and half of at
-/// least 50 edges that lie elsewhere (where nine in ten adjectives stand right before their noun, ten points are not there to be had); and at
-/// least 50 edges were looked at.
-/// `source` names the data.  Source: Voita 2019 s5.2 (ten points).
+/// What heads do well enough to be named by it: for each kind of link the head with the most hits, if Edges::named.
+/// `source` names the data.
 std::vector<Role> syntax_roles(const Syntax& syntax, const std::string& source);
 
 }  // namespace headscope::doctor

@@ -36,20 +36,23 @@ const RoleName* role_name(std::string_view en) {
   return found == std::end(kNames) ? nullptr : found;
 }
 
-std::vector<Role> syntax_roles(const Syntax& syntax, const std::string& source) {
+bool Edges::named(std::size_t head) const {
   constexpr double kAbove = 0.10;
   constexpr double kElsewhere = 0.50;
   constexpr std::int64_t kFew = 50;
+  if (n < kFew) return false;
+  if (accuracy(head) >= baseline() + kAbove) return true;
+  return accuracy(head) >= baseline() && n - n_at_offset >= kFew &&
+         accuracy_off_offset(head) >= kElsewhere;
+}
+
+std::vector<Role> syntax_roles(const Syntax& syntax, const std::string& source) {
   std::vector<Role> roles;
   for (const RoleName& name : kNames) {
     const Edges* edges = syntax.find(name.relation, name.looks);
-    if (edges == nullptr || edges->n < kFew) continue;
+    if (edges == nullptr) continue;
     const std::size_t best = edges->best();
-    const bool above = edges->accuracy(best) >= edges->baseline() + kAbove;
-    const bool elsewhere = edges->accuracy(best) >= edges->baseline() &&
-                           edges->n - edges->n_at_offset >= kFew &&
-                           edges->accuracy_off_offset(best) >= kElsewhere;
-    if (!above && !elsewhere) continue;
+    if (!edges->named(best)) continue;
     Role role;
     role.layer = static_cast<int>(best) / syntax.heads_per_layer();
     role.head = static_cast<int>(best) % syntax.heads_per_layer();

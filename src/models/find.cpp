@@ -120,11 +120,14 @@ Place find(const std::string& name) {
       return place_in(shelf / name);
     looked += (looked.empty() ? "" : ", ") + shelf.string();
   }
+  const bool of_a_hub = std::count(name.begin(), name.end(), '/') == 1 && name.front() != '/' &&
+                        name.front() != '.' && name.back() != '/' && !is_folder(path.parent_path());
   throw Error(ErrorCode::kNotFound,
               fmt::format("[model] expected a folder, a file or a built-in model, found no {} "
-                          "(looked here and in {})",
+                          "(looked here and in {}){}",
                           name,
-                          looked));
+                          looked,
+                          of_a_hub ? "; headscope pull " + name + " brings one" : ""));
 }
 
 }  // namespace headscope::models

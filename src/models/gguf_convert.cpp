@@ -492,7 +492,10 @@ void write_generation(const Gguf& file, const fs::path& folder) {
 
 }  // namespace
 
-void convert_to_gguf(const fs::path& folder, const fs::path& to, DType dtype, const Told& told) {
+std::vector<std::string> convert_to_gguf(const fs::path& folder,
+                                         const fs::path& to,
+                                         DType dtype,
+                                         const Told& told) {
   check_dtype(dtype, {DType::kF32, DType::kF16, DType::kBF16, DType::kQ8_0, DType::kQ4_0});
   json::Value config =
       json::parse(read_file(folder / "config.json", std::size_t{16} << 20), "config.json");
@@ -529,6 +532,11 @@ void convert_to_gguf(const fs::path& folder, const fs::path& to, DType dtype, co
   std::error_code error;
   fs::rename(whole, to, error);
   if (error) files::fail(to, "write", error.value());
+  std::vector<std::string> out;
+  for (const auto& [name, view] : views) {
+    if (name.find("pooler.dense.") != name.npos) out.push_back(name);
+  }
+  return out;
 }
 
 void convert_to_folder(const fs::path& gguf,

@@ -18,7 +18,7 @@ using Told = std::function<void(const std::string&)>;
 /// blocks; norms, biases and routers stay f32, embeddings are q8_0 where matrices are q4_0.
 /// Errors: kUnsupported (a family GGUF has no names for here, a tensor the file could not hold),
 /// kNotFound, kFormat, kShape, kIo.
-void convert_to_gguf(const std::filesystem::path& folder,
+std::vector<std::string> convert_to_gguf(const std::filesystem::path& folder,
                      const std::filesystem::path& to,
                      DType dtype,
                      const Told& told = {});

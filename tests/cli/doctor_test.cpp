@@ -61,6 +61,83 @@ TEST(Doctor, RolesPageHoldsEveryHead) {
   EXPECT_EQ(html.find("http"), html.npos);  // nothing is fetched
 }
 
+// Sentences of one kind, so that adjective and noun are known; punctuation stands apart.
+std::string treebank(int sentences) {
+  std::string out;
+  for (int n = 0; n < sentences; ++n) {
+    out +=
+        "# text = The old king saw the sharp sword\n"
+        "1\tThe\t_\tDET\t_\t_\t3\tdet\t_\t_\n"
+        "2\told\t_\tADJ\t_\t_\t3\tamod\t_\t_\n"
+        "3\tking\t_\tNOUN\t_\t_\t4\tnsubj\t_\t_\n"
+        "4\tsaw\t_\tVERB\t_\t_\t0\troot\t_\t_\n"
+        "5\tthe\t_\tDET\t_\t_\t7\tdet\t_\t_\n"
+        "6\tsharp\t_\tADJ\t_\t_\t7\tamod\t_\t_\n"
+        "7\tsword\t_\tNOUN\t_\t_\t4\tobj\t_\t_\n\n";
+  }
+  return out;
+}
+
+TEST(Doctor, RolesOfATreebankAlsoFollowItsTrees) {
+  const Scratch scratch;
+  const std::string trees = (scratch / "trees.conllu").string();
+  std::ofstream(trees) << treebank(60);
+  const std::string page = (scratch / "roles.html").string();
+  const Said said =
+      say_to({"doctor", "roles", planted(), "--data", trees, "--html", page, "--json"});
+  ASSERT_EQ(said.status, 0) << said.complaint;
+  const json all = json::parse(said.out);
+  const json& action = all["heads"][5];  // looks at the verb
+  EXPECT_EQ(action["scores"]["nsubj"]["n"], 60);
+  EXPECT_EQ(action["scores"]["amod"]["n"], 120);
+  EXPECT_EQ(action["scores"]["obj"]["baseline"], 1.0);  // always three words before
+  EXPECT_GT(action["scores"]["obj"]["score"], 0.9);
+  for (const json& head : all["heads"]) {
+    for (const json& label : head["labels"])
+      EXPECT_TRUE(label != "nsubj" && label != "obj") << "no better than a fixed distance";
+  }
+  EXPECT_NE(read_file(page).find("amod, to its head"), std::string::npos);
+  const Said table = say_to({"doctor", "roles", planted(), "--data", trees});
+  EXPECT_NE(table.out.find("nsubj, to its head"), table.out.npos);
+  EXPECT_NE(table.out.find("60 sentences, 0 skipped"), table.out.npos);
+  std::ofstream(trees) << "1\tThe\n";
+  const Said broken = say_to({"doctor", "roles", planted(), "--data", trees});
+  EXPECT_NE(broken.status, 0);
+  EXPECT_NE(broken.complaint.find("trees.conllu"), broken.complaint.npos) << broken.complaint;
+}
+
+TEST(Doctor, ARankThatWasInterruptedGoesOnFromItsResults) {
+  const Scratch scratch;
+  const std::string data = (scratch / "data.txt").string();
+  const std::string results = (scratch / "results").string();
+  std::ofstream text(data);
+  for (int n = 0; n < 60; ++n) text << "The old king gave the young prince a sharp sword.\n";
+  text.close();
+  const auto ranked = [&](std::vector<std::string> more) {
+    more.insert(more.begin(), {"doctor", "rank", planted(), "--data", data, "--json"});
+    const Said said = say_to(more);
+    EXPECT_EQ(said.status, 0) << said.complaint;
+    json all = json::parse(said.out);
+    for (const char* key : {"seconds", "gradient_seconds"}) all.erase(key);
+    return all;
+  };
+  const json plain = ranked({});
+  EXPECT_EQ(ranked({"--results", results}), plain);
+  const std::string whole = read_file(results);
+  EXPECT_EQ(std::count(whole.begin(), whole.end(), '\n'), 4);  // what it is of, and three pieces
+  EXPECT_EQ(ranked({"--results", results}), plain);
+  EXPECT_EQ(read_file(results), whole);
+  // Stopped in the middle of a line.
+  std::ofstream(results, std::ios::binary) << whole.substr(0, whole.size() - 30);
+  EXPECT_EQ(ranked({"--results", results}), plain);
+  const Said other =
+      say_to({"doctor", "rank", planted(), "--data", data, "--pieces", "1", "--results", results});
+  EXPECT_EQ(other.status, 2);
+  EXPECT_NE(other.complaint.find("expected"), other.complaint.npos) << other.complaint;
+  std::ofstream(results) << "no results\n";
+  EXPECT_NE(say_to({"doctor", "rank", planted(), "--data", data, "--results", results}).status, 0);
+}
+
 TEST(Doctor, RankOfAnEmbeddingNamesHeadsThatMoveIt) {
   const Scratch scratch;
   const std::string data = (scratch / "data.txt").string();
@@ -195,7 +272,12 @@ TEST(Doctor, RefusesInOneLine) {
         "unheardofword",
         "--wrong",
         "king"},
-       "--right to be one token"},
+       "its vocabulary does not know"},
+      {{"doctor", "rank", planted(), "--prompt", "king", "--right", "king", "--wrong", "king"},
+       "found king twice"},
+      {{"doctor", "rank", planted(), "--prompt", "king", "--data", "x"}, "found both"},
+      {{"doctor", "rank", planted(), "--prompt", "king", "--results", "x"}, "--data"},
+      {{"doctor", "replay", "x.json", "--within", "-1"}, "--within"},
       {{"doctor", "patch", planted(), "--clean", "king"}, "--corrupt"},
       {{"doctor", "regroup", planted(), "-o", "out"}, "--groups"},
       {{"doctor", "regroup", planted(), "--groups", "4", "-o", planted()}, "not there yet"},
