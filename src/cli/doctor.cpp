@@ -119,8 +119,8 @@ Corpus read_corpus(const Call& call,
   } else {
     out.name = clean(std::filesystem::path(file).filename().string());
     if (is_treebank(file)) out.trees = conllu::load(file);
-    texts =
-        pieces_of(is_treebank(file) ? text_of(out.trees) : read_file(file, std::size_t{1} << 30));
+    out.text = is_treebank(file) ? text_of(out.trees) : read_file(file, std::size_t{1} << 30);
+    texts = pieces_of(out.text);
   }
   out.all = texts.size();
   if (texts.empty()) {

@@ -18,11 +18,12 @@ namespace headscope::cli {
 
 /// Texts in pieces of at most about 1000 bytes that end at a line, else at a word.
 struct Corpus {
-  std::string name;            ///< of the file, or what built-in sentences are called
-  std::vector<Tokens> pieces;  ///< one sequence each
-  std::size_t all = 0;         ///< pieces there were before --pieces
-  std::int64_t tokens = 0;     ///< in pieces
+  std::string name;                     ///< of the file, or what built-in sentences are called
+  std::vector<Tokens> pieces;           ///< one sequence each
+  std::size_t all = 0;                  ///< pieces there were before --pieces
+  std::int64_t tokens = 0;              ///< in pieces
   std::vector<conllu::Sentence> trees;  ///< all sentences, where the file is a treebank
+  std::string text;                     ///< of the file, or of its sentences; "" : built-in
   /// "corpus.txt, the first 32 of 410 pieces"
   [[nodiscard]] std::string about(Lang lang) const;
 };
@@ -81,6 +82,8 @@ std::string roles_page(const Model& model,
                        std::span<const doctor::HeadRoles> roles,
                        const doctor::Syntax& syntax,
                        Lang lang);
+/// Whether trees were followed by this head: of two stacks those of the one that writes are left out.
+bool seen_by(const doctor::Syntax& syntax, doctor::HeadId head);
 /// "amod, to its head"
 std::string relation_name(const doctor::Edges& edges, Lang lang);
 Word word_of(doctor::Measure measure);

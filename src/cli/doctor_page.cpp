@@ -50,13 +50,14 @@ std::string scores_of(const doctor::HeadRoles& head, const doctor::Syntax& synta
                : fmt::format("[{:.5g},{:.5g},{},{}]", s.score, s.baseline, s.n, s.label ? 1 : 0);
   }
   for (const doctor::Edges& edges : syntax.edges) {
-    const std::size_t place = syntax.place(head.id.layer, head.id.head);
-    out += edges.n == 0 ? std::string(",null")
-                        : fmt::format(",[{:.5g},{:.5g},{},{}]",
-                                      edges.accuracy(place),
-                                      edges.baseline(),
-                                      edges.n,
-                                      edges.named(place) ? 1 : 0);
+    const bool seen = edges.n > 0 && seen_by(syntax, head.id);
+    const std::size_t place = seen ? syntax.place(head.id.layer, head.id.head) : 0;
+    out += !seen ? std::string(",null")
+                 : fmt::format(",[{:.5g},{:.5g},{},{}]",
+                               edges.accuracy(place),
+                               edges.baseline(),
+                               edges.n,
+                               edges.named(place) ? 1 : 0);
   }
   return out + "]";
 }

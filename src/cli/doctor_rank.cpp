@@ -40,34 +40,48 @@ struct PieceHarm {
 /// A file that keeps pieces as they are done, a line each, so that a sweep that was interrupted goes on from there.
 class KeptPieces {
  public:
-  /// Errors: kIo; kFormat (no such file); kUsage (of other weights, other data).
-  KeptPieces(const std::string& file, const std::string& experiment) : file_(file) {
+  /// `heads`: how many there are. Errors: kIo; kFormat (a file of another kind); kUsage (of other weights, other data).
+  KeptPieces(const std::string& file, const std::string& experiment, std::size_t heads)
+      : file_(file) {
     std::error_code ignored;
-    if (!std::filesystem::exists(file, ignored)) {
+    std::string all;
+    if (std::filesystem::exists(file, ignored)) all = read_file(file, std::size_t{1} << 30);
+    if (all.empty()) {
       append(json::Value{{"experiment", experiment}});
       return;
     }
-    const std::string all = read_file(file, std::size_t{1} << 30);
-    for (std::size_t at = 0, end = 0; at < all.size(); at = end + 1) {
+    std::size_t end = all.find('\n');
+    // What is no file of results stays as it is.
+    const json::Value first = json::parse(std::string_view(all).substr(0, end), file);
+    const auto found = json::require<std::string>(first, "experiment", file);
+    if (found != experiment || end == all.npos) {
+      throw Error(ErrorCode::kUsage,
+                  fmt::format("[rank] expected {} to hold results of {}, found those of {}",
+                              clean(file),
+                              experiment,
+                              clean(found)));
+    }
+    for (std::size_t at = end + 1; at < all.size(); at = end + 1) {
       end = all.find('\n', at);
       if (end == all.npos) {  // a line that was cut short is done again
         std::filesystem::resize_file(file, at);
         break;
       }
       const json::Value line = json::parse(std::string_view(all).substr(at, end - at), file);
-      if (at == 0) {
-        const auto found = json::require<std::string>(line, "experiment", file);
-        if (found == experiment) continue;
-        throw Error(ErrorCode::kUsage,
-                    fmt::format("[rank] expected {} to hold results of {}, found those of {}",
-                                clean(file),
-                                experiment,
-                                clean(found)));
-      }
       PieceHarm piece;
-      piece.whole = json::require<double>(line, "whole", file);
-      for (const auto& [name, numbers] : lists(piece))
-        *numbers = json::require<std::vector<double>>(line, name, file);
+      piece.whole = number(line.value("whole", json::Value()));
+      for (const auto& [name, numbers] : lists(piece)) {
+        for (const json::Value& one : line.value(name, json::Value::array()))
+          numbers->push_back(number(one));
+        const bool may_lack = numbers == &piece.other || numbers == &piece.slope;
+        if (numbers->size() == heads || (may_lack && numbers->empty())) continue;
+        throw Error(ErrorCode::kFormat,
+                    fmt::format("[{}] expected {} numbers of {}, found {}",
+                                clean(file),
+                                heads,
+                                name,
+                                numbers->size()));
+      }
       pieces_.emplace(json::require<std::size_t>(line, "piece", file), std::move(piece));
     }
   }
@@ -85,6 +99,10 @@ class KeptPieces {
  private:
   static std::array<std::pair<const char*, std::vector<double>*>, 4> lists(PieceHarm& p) {
     return {{{"zero", &p.zero}, {"mean", &p.mean}, {"other", &p.other}, {"slope", &p.slope}}};
+  }
+  /// JSON has no NaN and says null.
+  static double number(const json::Value& value) {
+    return value.is_number() ? value.get<double>() : std::nan("");
   }
   void append(const json::Value& line) const {
     const Writing writing;
@@ -460,28 +478,28 @@ int doctor_rank(std::span<const std::string> arguments, Lang lang, std::string& 
   if (!o.save.empty()) check_writable(call, o.save);
   if (!o.results.empty() && o.data.empty())
     throw Error(ErrorCode::kUsage, say(lang, Word::kDoctorNeedsOption, call.verb, "--data"));
+  const Model model = load_model(call, o.words, Purpose::kSweep);
+  Corpus corpus;
+  if (!choice) corpus = read_corpus(call, model, o.data, most);
   std::optional<KeptPieces> kept;
   if (!o.results.empty()) {
-    const std::string text = read_file(o.data, std::size_t{1} << 30);
-    kept.emplace(
-        o.results,
-        fmt::format(
-            "{}, {} bytes of data, crc32 {:08x}, {} pieces",
-            weights_of(o.words.empty() ? "" : o.words.front()),
-            text.size(),
-            crc32(0, reinterpret_cast<const Bytef*>(text.data()), static_cast<uInt>(text.size())),
-            most));
+    kept.emplace(o.results,
+                 fmt::format("headscope " HEADSCOPE_VERSION
+                             ", {}, {} bytes of data, crc32 {:08x}, {} pieces, {} tokens",
+                             weights_of(o.words.front()),
+                             corpus.text.size(),
+                             crc32(0,
+                                   reinterpret_cast<const Bytef*>(corpus.text.data()),
+                                   static_cast<uInt>(corpus.text.size())),
+                             corpus.pieces.size(),
+                             corpus.tokens),
+                 doctor::heads_of(model).size());
   }
-  const Model model = load_model(call, o.words, Purpose::kSweep);
   Ranking ranking;
   {
     Progress progress{std::string(text(lang, Word::kDoctorAblating))};
     ranking = choice ? rank_choice(call, model, o, progress)
-                     : rank_loss(call,
-                                 model,
-                                 read_corpus(call, model, o.data, most),
-                                 kept ? &*kept : nullptr,
-                                 progress);
+                     : rank_loss(call, model, corpus, kept ? &*kept : nullptr, progress);
   }
   if (!o.save.empty()) {
     Experiment done{call.verb, o.words.front(), {}, "", as_json(model, ranking), {}};
@@ -491,7 +509,7 @@ int doctor_rank(std::span<const std::string> arguments, Lang lang, std::string& 
       done = {call.verb,
               o.words.front(),
               {"--pieces=" + std::to_string(most)},
-              read_file(o.data, std::size_t{1} << 30),
+              corpus.text,
               std::move(done.figures),
               {}};
     save_experiment(o.save, done);

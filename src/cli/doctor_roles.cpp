@@ -130,9 +130,10 @@ std::string as_json(const Model& model,
     for (const doctor::MeasureFacts& facts : doctor::kMeasureFacts) {
       if (head.of(facts.measure).label) json.value(facts.name);
     }
-    const std::size_t place = syntax.edges.empty() ? 0 : syntax.place(head.id.layer, head.id.head);
+    const bool seen = seen_by(syntax, head.id);
+    const std::size_t place = seen ? syntax.place(head.id.layer, head.id.head) : 0;
     for (const doctor::Edges& edges : syntax.edges) {
-      if (edges.named(place)) json.value(key_of(edges));
+      if (seen && edges.named(place)) json.value(key_of(edges));
     }
     json.end_array().key("scores").begin_object();
     for (const doctor::MeasureFacts& facts : doctor::kMeasureFacts) {
@@ -144,7 +145,7 @@ std::string as_json(const Model& model,
       json.end_object();
     }
     for (const doctor::Edges& edges : syntax.edges) {
-      if (edges.n == 0) continue;
+      if (edges.n == 0 || !seen) continue;
       json.key(key_of(edges)).begin_object().field("score", edges.accuracy(place));
       json.field("baseline", edges.baseline()).field("n", edges.n);
       json.field("offset", edges.offset).field("off_offset", edges.accuracy_off_offset(place));
@@ -157,6 +158,10 @@ std::string as_json(const Model& model,
 }
 
 }  // namespace
+
+bool seen_by(const doctor::Syntax& syntax, doctor::HeadId head) {
+  return static_cast<std::size_t>(head.layer) < syntax.heads.size();
+}
 
 std::string relation_name(const doctor::Edges& edges, Lang lang) {
   const bool up = edges.looks == doctor::Looks::kAtHead;

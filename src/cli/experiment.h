@@ -23,9 +23,9 @@ struct Experiment {
   std::string figures;                 ///< what the verb says with --json, or a part of it
   std::optional<Setup> setup;          ///< of run and see
 };
-/// Written whole or not at all, with the size and CRC-32 of the weights. Errors: kIo, kInput (text that is not UTF-8).
 /// "269060552 bytes, crc32 1a2b3c4d" of all files of weights, in the order of their names. Cost: reads them. Errors: kNotFound.
 std::string weights_of(const std::string& model);
+/// Written whole or not at all, with the size and CRC-32 of the weights. Errors: kIo, kInput (text that is not UTF-8).
 void save_experiment(const std::string& file, const Experiment& experiment);
 
 }  // namespace headscope::cli

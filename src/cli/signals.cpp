@@ -6,6 +6,7 @@
 
 #include <mutex>
 #include <string_view>
+#include <system_error>
 #include <thread>
 
 namespace headscope::cli {
@@ -45,7 +46,11 @@ void handle_signals() {
     sigaction(signal, &usual, nullptr);
   }
   pthread_sigmask(SIG_BLOCK, &signals, nullptr);  // of all threads from here on
-  std::thread(wait_for, signals).detach();
+  try {
+    std::thread(wait_for, signals).detach();
+  } catch (const std::system_error&) {  // no thread to be had: the signals end the program at once
+    pthread_sigmask(SIG_UNBLOCK, &signals, nullptr);
+  }
 }
 
 Writing::Writing() {

@@ -227,7 +227,9 @@ Syntax syntax(const Model& model,
     throw Error(ErrorCode::kInput, "[syntax] expected at least one sentence, found none");
   }
   Syntax out;
-  for (int l = 0; l < model.layers(); ++l) out.heads.push_back(model.heads(l));
+  // Of two stacks the one that reads the sentence; the other has a row for every token that it says.
+  const int layers = model.encoder_layers() > 0 ? model.encoder_layers() : model.layers();
+  for (int l = 0; l < layers; ++l) out.heads.push_back(model.heads(l));
   for (const std::string& relation : options.relations) {
     for (const Looks looks : {Looks::kAtHead, Looks::kAtDependent}) {
       Edges edges;

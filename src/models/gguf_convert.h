@@ -3,6 +3,7 @@
 #include <filesystem>
 #include <functional>
 #include <string>
+#include <vector>
 
 #include "headscope/tensor.h"
 
@@ -16,12 +17,13 @@ using Told = std::function<void(const std::string&)>;
 /// A Hugging Face folder (config.json, weights, tokenizer.json and its companions where there are
 /// any) as one GGUF file. `dtype` is f32, f16, bf16, q8_0 or q4_0: of matrices whose rows are whole
 /// blocks; norms, biases and routers stay f32, embeddings are q8_0 where matrices are q4_0.
+/// Returns the tensors that were left out since GGUF has no name for them: BERT's pooler.
 /// Errors: kUnsupported (a family GGUF has no names for here, a tensor the file could not hold),
 /// kNotFound, kFormat, kShape, kIo.
 std::vector<std::string> convert_to_gguf(const std::filesystem::path& folder,
-                     const std::filesystem::path& to,
-                     DType dtype,
-                     const Told& told = {});
+                                         const std::filesystem::path& to,
+                                         DType dtype,
+                                         const Told& told = {});
 
 /// A GGUF file as a Hugging Face folder: config.json, model.safetensors, and tokenizer.json where the
 /// kind of tokenizer has one here. `dtype` is f32, f16 or bf16; norms and biases get it too.

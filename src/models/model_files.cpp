@@ -84,29 +84,11 @@ std::unique_ptr<const Network> encoder_alone(PairBlueprint pair,
   return std::make_unique<Transformer>(std::move(pair.encoder), std::move(weights), architecture);
 }
 
-/// A class whose head nobody reads would run without it. Errors: kUnsupported, naming those that are known.
-void expect_known(const PairBlueprint& pair, const std::string& architecture) {
-  if (architecture.empty() || architecture.ends_with("Model")) return;
-  std::string known = "...Model";
-  for (const Blueprint* stack : {&pair.decoder, &pair.encoder}) {
-    for (const HeadBlueprint& head : stack->heads_on_top) {
-      if (architecture.ends_with(head.architecture)) return;
-      known += ", ..." + head.architecture;
-    }
-  }
-  throw Error(ErrorCode::kUnsupported,
-              fmt::format("[config.json] expected a class of {} among {}, found {}",
-                          pair.decoder.family,
-                          known,
-                          json::quote(architecture)));
-}
-
 }  // namespace
 
 std::unique_ptr<const Network> read_network(ModelFiles& files) {
   const std::string architecture = architecture_of(files.config);
   auto pair = read_pair(files.config);
-  if (pair) expect_known(*pair, architecture);
   if (pair && reads_alone(*pair, architecture))
     return encoder_alone(std::move(*pair), std::move(files.tensors), architecture);
   if (pair)

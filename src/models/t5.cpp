@@ -92,9 +92,9 @@ PairBlueprint t5_of(const json::Value& config, const std::string& family, bool t
   HeadBlueprint old = words;
   old.architecture = "WithLMHeadModel";
   p.decoder.heads_on_top = {words, old};
-  // Of a class that has no decoder.
   p.encoder.heads_on_top = {{.architecture = "ForTokenClassification", .out = "classifier"}};
-  p.encoder.prefixes = {"transformer."};
+  // Of classes that tell sequences or words apart; of the former the network without its head.
+  p.encoder.prefixes = p.decoder.prefixes = {"transformer."};
   p.decoder.causal_head = true;
   return p;
 }

@@ -67,7 +67,7 @@ void finish(const Turned& own, const Work& work, double learning_rate, double de
   const auto x = work.x.span<float>();
   const auto step = static_cast<float>(learning_rate * 0.2 *
                                        std::sqrt(static_cast<double>(std::max(rows, columns))));
-  const auto keep = static_cast<float>(1.0 - decay);
+  const auto keep = static_cast<float>(own.parameter->decays ? 1.0 - decay : 1.0);
   for (std::int64_t i = 0; i < rows; ++i) {
     for (std::int64_t j = 0; j < columns; ++j) {
       const auto at = static_cast<std::size_t>(i * columns + j);
@@ -76,9 +76,7 @@ void finish(const Turned& own, const Work& work, double learning_rate, double de
   }
 }
 
-}  // namespace
-
-void muon(std::span<const Turned> matrices, double learning_rate, double decay, double scale) {
+void step(std::span<const Turned> matrices, double learning_rate, double decay, double scale) {
   const auto count = static_cast<std::int64_t>(matrices.size());
   std::vector<Work> work(matrices.size());
   const auto each = [&](const auto& body) {
@@ -112,6 +110,22 @@ void muon(std::span<const Turned> matrices, double learning_rate, double decay, 
     for (Work& w : work) std::swap(w.x, w.next);
   }
   each([&](const Turned& own, Work& w) { finish(own, w, learning_rate, decay); });
+}
+
+}  // namespace
+
+void muon(std::span<const Turned> matrices, double learning_rate, double decay, double scale) {
+  // Small matrices keep many cores busy together; large ones need no company, and room is theirs one after the other.
+  constexpr std::int64_t kTogether = 1 << 21;  // numbers
+  while (!matrices.empty()) {
+    std::size_t n = 0;
+    for (std::int64_t numbers = 0; n < matrices.size(); ++n) {
+      numbers += matrices[n].parameter->value.size();
+      if (n > 0 && numbers > kTogether) break;
+    }
+    step(matrices.first(n), learning_rate, decay, scale);
+    matrices = matrices.subspan(n);
+  }
 }
 
 }  // namespace headscope::train

@@ -53,6 +53,12 @@ AdamW::AdamW(std::span<const Parameter> parameters, const AdamWOptions& options)
                             options.clip));
   }
   for (const Parameter& p : parameters) {
+    if (options.muon && p.inner && p.value.shape().size() != 2) {
+      throw Error(ErrorCode::kShape,
+                  fmt::format("[adamw] expected inner parameters to be matrices, found {} {}",
+                              p.name,
+                              to_string(p.value.shape())));
+    }
     Moments m{p.name, Tensor::zeros(DType::kF32, p.value.shape()), {}};
     if (!options.muon || !p.inner) m.second = Tensor::zeros(DType::kF32, p.value.shape());
     moments_.push_back(std::move(m));
@@ -157,8 +163,7 @@ void AdamW::restore(const std::map<std::string, AnyView, std::less<>>& state, st
   }
   for (Moments& m : moments_) {
     m.first = Tensor::copy_of(state.find("adamw.first." + m.name)->second);
-    if (!m.second.empty())
-      m.second = Tensor::copy_of(state.find("adamw.second." + m.name)->second);
+    if (!m.second.empty()) m.second = Tensor::copy_of(state.find("adamw.second." + m.name)->second);
   }
   steps_ = steps;
 }

@@ -86,7 +86,10 @@ class TextNetwork final : public Network {
 
   void read_top(Maker& maker, const json::Value& config) {
     const std::int64_t C = b_.width;
-    if (names_.from == From::kPooler) pooler_ = maker.map(b_.pooler, C, C);
+    if (names_.from == From::kPooler) {
+      pooler_ = maker.map(b_.pooler, C, C);
+      pooler_->weight->inner = false;
+    }
     std::int64_t width = C;
     if (!names_.dense.empty()) {
       width = names_.dense_width > 0 ? names_.dense_width : C;

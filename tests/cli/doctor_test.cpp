@@ -134,6 +134,13 @@ TEST(Doctor, ARankThatWasInterruptedGoesOnFromItsResults) {
       say_to({"doctor", "rank", planted(), "--data", data, "--pieces", "1", "--results", results});
   EXPECT_EQ(other.status, 2);
   EXPECT_NE(other.complaint.find("expected"), other.complaint.npos) << other.complaint;
+  std::ofstream(results) << "";  // as mktemp makes one
+  EXPECT_EQ(ranked({"--results", results}), plain);
+  EXPECT_EQ(read_file(results), whole);
+  const std::string precious = "{\"precious\": 1}";  // without an end of line
+  std::ofstream(results) << precious;
+  EXPECT_NE(say_to({"doctor", "rank", planted(), "--data", data, "--results", results}).status, 0);
+  EXPECT_EQ(read_file(results), precious);
   std::ofstream(results) << "no results\n";
   EXPECT_NE(say_to({"doctor", "rank", planted(), "--data", data, "--results", results}).status, 0);
 }
