@@ -253,10 +253,7 @@ void check_together(const Call& call, const Options& o, bool talks) {
     if (given && o.perplexity) refuse("--perplexity", "TEXT", option);
     if (given && o.embed) refuse("--embed", "TEXT", option);
   }
-  if (!o.system.empty() && !o.chat)
-    throw Error(
-        ErrorCode::kUsage,
-        say(call.screen.lang, Word::kExpectedFound, call.verb, "--chat", "--system", "--system"));
+  if (!o.system.empty() && !o.chat) refuse("--system", "--chat", "");
   if (call.json && talks) refuse("--json", "TEXT", "--chat");
   if (!o.save.empty() && talks) refuse("--save", "TEXT", "--chat");
 }
