@@ -522,7 +522,7 @@ std::vector<std::string> convert_to_gguf(const fs::path& folder,
   metadata["general.file_type"] = file_type_of(dtype);
   metadata["general.quantization_version"] = 2;
   metadata[std::string(family.architecture) + ".vocab_size"] = vocabulary;
-  put_gguf_tokenizer(folder, config, vocabulary, metadata);
+  const std::string difference = put_gguf_tokenizer(folder, config, vocabulary, metadata);
   put_pooling(folder, family, metadata);
   const fs::path whole =
       to.parent_path() / fmt::format(".{}.{}", to.filename().string(), ::getpid());
@@ -536,6 +536,7 @@ std::vector<std::string> convert_to_gguf(const fs::path& folder,
   for (const auto& [name, view] : views) {
     if (name.find("pooler.dense.") != name.npos) out.push_back(name);
   }
+  if (!difference.empty()) out.push_back("rules of tokenizer.json (" + difference + ")");
   return out;
 }
 

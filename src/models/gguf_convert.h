@@ -17,7 +17,7 @@ using Told = std::function<void(const std::string&)>;
 /// A Hugging Face folder (config.json, weights, tokenizer.json and its companions where there are
 /// any) as one GGUF file. `dtype` is f32, f16, bf16, q8_0 or q4_0: of matrices whose rows are whole
 /// blocks; norms, biases and routers stay f32, embeddings are q8_0 where matrices are q4_0.
-/// Returns the tensors that were left out since GGUF has no name for them: BERT's pooler.
+/// Returns what was left out since GGUF has no name for it: BERT's pooler, rules of its tokenizer.
 /// Errors: kUnsupported (a family GGUF has no names for here, a tensor the file could not hold),
 /// kNotFound, kFormat, kShape, kIo.
 std::vector<std::string> convert_to_gguf(const std::filesystem::path& folder,

@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <string>
 
 #include "formats/json.h"
 
@@ -13,8 +14,8 @@ namespace headscope::models {
 /// config.json; without a tokenizer.json, says that there is none. The vocabulary is filled up to
 /// `vocabulary` tokens, as the rows of the embeddings. Errors: kFormat, kUnsupported (a kind of
 /// tokenizer that GGUF has not, or rules that it has no key for: probed by texts whose tokens must
-/// stay the same).
-void put_gguf_tokenizer(const std::filesystem::path& folder,
+/// stay the same; of WordPiece, whose rules are BERT's in GGUF, what differs is returned instead).
+std::string put_gguf_tokenizer(const std::filesystem::path& folder,
                         const json::Value& config,
                         std::int64_t vocabulary,
                         json::Value& metadata);
