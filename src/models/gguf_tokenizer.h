@@ -16,8 +16,8 @@ namespace headscope::models {
 /// tokenizer that GGUF has not, or rules that it has no key for: probed by texts whose tokens must
 /// stay the same; of WordPiece, whose rules are BERT's in GGUF, what differs is returned instead).
 std::string put_gguf_tokenizer(const std::filesystem::path& folder,
-                        const json::Value& config,
-                        std::int64_t vocabulary,
-                        json::Value& metadata);
+                               const json::Value& config,
+                               std::int64_t vocabulary,
+                               json::Value& metadata);
 
 }  // namespace headscope::models
