@@ -113,10 +113,10 @@ struct FocusRecord {
   /// Slot of a head. Errors: kRange naming the heads that were recorded.
   [[nodiscard]] std::int64_t slot(int head) const;
   /// Weights of row i, recomputed exactly: exp(scale * q_i . k_j + ... - lse_i), zero where
-  /// invisible. Shapes  out [Tk].  Cost 2*Tk*D flop.  Errors: kRange; kUsage when q and k were not
-  /// kept.
+  /// invisible, and (without sinks) to the sum of 1, since lse is an f32.
+  /// Shapes  out [Tk].  Cost 2*Tk*D flop.  Errors: kRange; kUsage when q and k were not kept.
   void row(std::int64_t b, int head, std::int64_t i, std::span<float> out) const;
-  /// Weights of keys [first, first + out.size()) in row i.
+  /// Weights of keys [first, first + out.size()) in row i; of a part, as good as lse.
   void row(
       std::int64_t b, int head, std::int64_t i, std::int64_t first, std::span<float> out) const;
 };
