@@ -19,10 +19,26 @@ struct Options {
   std::string data, pieces, repeat, seed, html, roles;
 };
 
+constexpr int kName = 29;  // columns, a space behind the longest name
+
+/// A name, the heads that earned it (else the nearest one), and what they are compared with.
+std::string line(const Screen& screen,
+                 std::string_view name,
+                 const std::vector<Scored>& heads,
+                 const Scored& nearest,
+                 const std::string& tail) {
+  const int width = screen.width - kName - 4 - columns(tail);
+  const std::string found =
+      heads.empty()
+          ? say(screen.lang, Word::kRolesNone, nearest.head.name() + ' ' + figure(nearest.score))
+          : heads_line(heads, width);
+  return "  " + left(std::string(name), kName) + left(found, width) + "  " +
+         paint(screen, Paint::kDim, tail) + '\n';
+}
+
 std::string one_measure(const Screen& screen,
                         std::span<const doctor::HeadRoles> roles,
                         const doctor::MeasureFacts& facts) {
-  constexpr int kName = 28;
   const Lang lang = screen.lang;
   std::vector<Scored> labelled, all;
   double baseline = 0.0;
@@ -41,42 +57,25 @@ std::string one_measure(const Screen& screen,
   if (judged && facts.measure != doctor::Measure::kCopying) {
     tail = say(lang, Word::kRolesTail, share(baseline / static_cast<double>(all.size())), n);
   }
-  const int width = screen.width - kName - 4 - columns(tail);
-  std::string heads = heads_line(judged ? labelled : all, width);
-  if (judged && labelled.empty()) {
-    const auto best = std::max_element(
-        all.begin(), all.end(), [](const Scored& a, const Scored& b) { return a.score < b.score; });
-    heads = say(lang, Word::kRolesNone, best->head.name() + ' ' + figure(best->score));
-  }
-  return "  " + left(std::string(text(lang, word_of(facts.measure))), kName) + left(heads, width) +
-         "  " + paint(screen, Paint::kDim, tail) + '\n';
-}
-
-doctor::HeadId head_at(const doctor::Syntax& syntax, std::size_t place) {
-  const auto H = static_cast<std::size_t>(std::max(1, syntax.heads_per_layer()));
-  return {static_cast<int>(place / H), static_cast<int>(place % H)};
+  const auto best = std::max_element(
+      all.begin(), all.end(), [](const Scored& a, const Scored& b) { return a.score < b.score; });
+  return line(screen, text(lang, word_of(facts.measure)), judged ? labelled : all, *best, tail);
 }
 
 std::string one_relation(const Screen& screen,
                          const doctor::Syntax& syntax,
                          const doctor::Edges& edges) {
-  constexpr int kName = 28;
   if (edges.n == 0) return "";
   std::vector<Scored> named;
   for (std::size_t place = 0; place < edges.hits.size(); ++place) {
-    if (edges.named(place)) named.push_back({head_at(syntax, place), edges.accuracy(place)});
+    if (edges.named(place)) named.push_back({syntax.head(place), edges.accuracy(place)});
   }
-  const Lang lang = screen.lang;
-  const std::string tail = say(lang, Word::kRolesTail, share(edges.baseline()), edges.n);
-  const int width = screen.width - kName - 4 - columns(tail);
-  std::string heads = heads_line(named, width);
-  if (named.empty()) {
-    const std::size_t best = edges.best();
-    heads = say(
-        lang, Word::kRolesNone, head_at(syntax, best).name() + ' ' + figure(edges.accuracy(best)));
-  }
-  return "  " + left(relation_name(edges, lang), kName) + left(heads, width) + "  " +
-         paint(screen, Paint::kDim, tail) + '\n';
+  const std::size_t best = edges.best();
+  return line(screen,
+              relation_name(edges, screen.lang),
+              named,
+              {syntax.head(best), edges.accuracy(best)},
+              say(screen.lang, Word::kRolesTail, share(edges.baseline()), edges.n));
 }
 
 std::string render(const Screen& screen,
@@ -111,11 +110,6 @@ std::string render(const Screen& screen,
   return tidy(out);
 }
 
-/// "amod", and the other way round "amod back", as in recipes.
-std::string key_of(const doctor::Edges& edges) {
-  return edges.relation + (edges.looks == doctor::Looks::kAtHead ? "" : " back");
-}
-
 std::string as_json(const Model& model,
                     const Corpus& corpus,
                     std::span<const doctor::HeadRoles> roles,
@@ -133,7 +127,7 @@ std::string as_json(const Model& model,
     const bool seen = seen_by(syntax, head.id);
     const std::size_t place = seen ? syntax.place(head.id.layer, head.id.head) : 0;
     for (const doctor::Edges& edges : syntax.edges) {
-      if (seen && edges.named(place)) json.value(key_of(edges));
+      if (seen && edges.named(place)) json.value(doctor::link_name(edges.relation, edges.looks));
     }
     json.end_array().key("scores").begin_object();
     for (const doctor::MeasureFacts& facts : doctor::kMeasureFacts) {
@@ -146,7 +140,9 @@ std::string as_json(const Model& model,
     }
     for (const doctor::Edges& edges : syntax.edges) {
       if (edges.n == 0 || !seen) continue;
-      json.key(key_of(edges)).begin_object().field("score", edges.accuracy(place));
+      json.key(doctor::link_name(edges.relation, edges.looks))
+          .begin_object()
+          .field("score", edges.accuracy(place));
       json.field("baseline", edges.baseline()).field("n", edges.n);
       json.field("offset", edges.offset).field("off_offset", edges.accuracy_off_offset(place));
       json.end_object();

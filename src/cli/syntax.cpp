@@ -22,11 +22,6 @@ namespace {
 using doctor::Edges;
 using doctor::Looks;
 
-std::string head_name(const doctor::Syntax& found, std::size_t place) {
-  const auto H = static_cast<std::size_t>(std::max(1, found.heads_per_layer()));
-  return fmt::format("{}.{}", place / H, place % H);
-}
-
 void write_json(std::string& out, const std::string& model, const doctor::Syntax& found) {
   JsonWriter json;
   json.begin_object().field("headscope", HEADSCOPE_VERSION).field("verb", "syntax");
@@ -36,7 +31,7 @@ void write_json(std::string& out, const std::string& model, const doctor::Syntax
     json.begin_object().field("relation", edges.relation);
     json.field("looks", edges.looks == Looks::kAtHead ? "at_head" : "at_dependent");
     json.field("n", edges.n).field("offset", edges.offset).field("n_at_offset", edges.n_at_offset);
-    json.field("baseline", edges.baseline()).field("best", head_name(found, edges.best()));
+    json.field("baseline", edges.baseline()).field("best", found.head(edges.best()).name());
     json.array("hits", std::span<const std::int64_t>(edges.hits));
     json.array("hits_off_offset", std::span<const std::int64_t>(edges.hits_off_offset))
         .end_object();
@@ -61,7 +56,7 @@ void write_text(std::string& out, const Call& call, const doctor::Syntax& found)
     const Word looks =
         edges.looks == Looks::kAtHead ? Word::kSyntaxAtHead : Word::kSyntaxAtDependent;
     out += "  " + left(clean(edges.relation), 12) + left(text(lang, looks), 18) +
-           right(std::to_string(edges.n), 6) + "  " + left(head_name(found, best), 8) +
+           right(std::to_string(edges.n), 6) + "  " + left(found.head(best).name(), 8) +
            right(percent(edges.accuracy(best)), 7) + right(percent(edges.baseline()), 7) +
            right(percent(edges.accuracy_off_offset(best)), 7) + '\n';
   }
@@ -76,8 +71,7 @@ void write_text(std::string& out, const Call& call, const doctor::Syntax& found)
 bool was_taught(const json::Value& taught, const Role& role, const doctor::RoleName& name) {
   const auto head = taught.find(HeadId{role.layer, role.head}.name());
   if (head == taught.end() || !head->is_array()) return false;
-  const std::string wanted =
-      std::string(name.relation) + (name.looks == Looks::kAtDependent ? " back" : "");
+  const std::string wanted = doctor::link_name(name.relation, name.looks);
   return std::any_of(head->begin(), head->end(), [&](const json::Value& one) {
     return one.is_string() && one.get<std::string>() == wanted;
   });

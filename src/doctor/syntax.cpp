@@ -177,6 +177,11 @@ std::size_t Syntax::place(int layer, int head) const {
   return static_cast<std::size_t>(layer * heads_per_layer() + head);
 }
 
+HeadId Syntax::head(std::size_t place) const {
+  const auto H = static_cast<std::size_t>(std::max(1, heads_per_layer()));
+  return {static_cast<int>(place / H), static_cast<int>(place % H)};
+}
+
 const Edges* Syntax::find(std::string_view relation, Looks looks) const {
   for (const Edges& e : edges) {
     if (e.relation == relation && e.looks == looks) return &e;
@@ -218,6 +223,10 @@ std::vector<std::int32_t> strongest_words(const View<const float, 2>& map,
     }
   }
   return out;
+}
+
+std::string link_name(std::string_view relation, Looks looks) {
+  return std::string(relation) + (looks == Looks::kAtDependent ? " back" : "");
 }
 
 Syntax syntax(const Model& model,

@@ -8,6 +8,7 @@
 #include <utility>
 #include <vector>
 
+#include "doctor/baseline.h"
 #include "formats/conllu.h"
 #include "headscope/model.h"
 
@@ -55,6 +56,8 @@ struct Syntax {
   [[nodiscard]] int heads_per_layer() const;  ///< H
   /// Place of a head in [L,H]; its layer is place / H. Errors: kRange.
   [[nodiscard]] std::size_t place(int layer, int head) const;
+  /// The other way round.
+  [[nodiscard]] HeadId head(std::size_t place) const;
   /// nullptr when the relation was not asked for.
   [[nodiscard]] const Edges* find(std::string_view relation, Looks looks) const;
 };
@@ -88,6 +91,9 @@ struct SyntaxOptions {
 Syntax syntax(const Model& model,
               std::span<const conllu::Sentence> sentences,
               const SyntaxOptions& options = {});
+
+/// "amod", and the other way round "amod back", as recipes and config.json say it.
+std::string link_name(std::string_view relation, Looks looks);
 
 /// For every token the word of the sentence that it is a piece of, -1 for none.
 std::vector<std::int32_t> align(const conllu::Sentence& sentence, std::span<const Label> labels);

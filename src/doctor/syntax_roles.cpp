@@ -54,8 +54,9 @@ std::vector<Role> syntax_roles(const Syntax& syntax, const std::string& source) 
     const std::size_t best = edges->best();
     if (!edges->named(best)) continue;
     Role role;
-    role.layer = static_cast<int>(best) / syntax.heads_per_layer();
-    role.head = static_cast<int>(best) % syntax.heads_per_layer();
+    const HeadId head = syntax.head(best);
+    role.layer = head.layer;
+    role.head = head.head;
     role.letter = name.letter;
     role.shape = "square";
     role.en = name.en;
