@@ -285,11 +285,14 @@ TEST(Products, NativeTilesEqualTheModelInEveryBit) {
 TEST(Products, NativeFormsAreThereWhereTheMachineHasThem) {
   std::string names;
   for (const Products& form : products()) names += form.name + "; ";
-  EXPECT_EQ(names.find("pairs native") != std::string::npos, has_avx512_bf16()) << names;
-  EXPECT_EQ(names.find("tiles native") != std::string::npos, has_amx_bf16()) << names;
   EXPECT_NE(names.find("pairs model"), std::string::npos);
   EXPECT_NE(names.find("tiles model"), std::string::npos);
+  // Checking builds are made of fewer instruction sets (CMakeLists.txt); the models tell which there are.
+  const bool built = names.find("pairs model AVX3") != std::string::npos;
+  EXPECT_EQ(names.find("pairs native") != std::string::npos, built && has_avx512_bf16()) << names;
+  EXPECT_EQ(names.find("tiles native") != std::string::npos, built && has_amx_bf16()) << names;
   if (!has_avx512_bf16()) GTEST_SKIP() << "this machine has neither AVX-512-BF16 nor AMX bf16";
+  if (!built) GTEST_SKIP() << "this build is without AVX-512";
   if (!has_amx_bf16()) GTEST_SKIP() << "this machine has no AMX bf16";
 }
 
