@@ -180,6 +180,8 @@ class Model {
   [[nodiscard]] std::int64_t parameters() const;
   /// Where its files lie.
   [[nodiscard]] const std::filesystem::path& folder() const;
+  /// What was loaded: the folder, or the one file in it that was named; Model::load takes it.
+  [[nodiscard]] const std::filesystem::path& source() const;
   [[nodiscard]] const std::vector<Role>& roles() const;
   [[nodiscard]] const GenerationConfig& generation() const;
   /// Whether it foretells the next token: what Generator wants.

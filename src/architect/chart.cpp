@@ -50,6 +50,7 @@ class Drawing {
  public:
   Drawing(const Panel& panel, double top) : panel_(panel), top_(top) {
     for (const Line& line : panel.lines) {
+      if (line.base) up_.take(*line.base);
       for (const Mark& mark : line.marks) {
         if (!std::isfinite(mark.y)) continue;
         across_.take(mark.x);
@@ -125,6 +126,25 @@ class Drawing {
         escaped(panel_.y));
   }
 
+  /// Names of lines that end close together stand one below the other.
+  static double label_at(std::vector<double>& labels, double at) {
+    constexpr double kApart = 14.0;
+    const auto close = [&](double other) { return std::abs(other - at) < kApart; };
+    while (std::any_of(labels.begin(), labels.end(), close)) at += 1.0;
+    labels.push_back(at);
+    return at;
+  }
+
+  void base(const Line& line) {
+    out_ += fmt::format("<path class=\"base\" d=\"M{:.1f} {:.1f}H{:.1f}\"/>",
+                        kLeft,
+                        y(*line.base),
+                        kWidth - kRight);
+    // Many marks leave names of lines no room on the left of these.
+    std::vector<double>& labels = places_ > 6 ? labels_ : bases_;
+    text(kWidth - kRight + 6, label_at(labels, y(*line.base) + 4.0), "start", line.base_name);
+  }
+
   void line(const Line& line, std::size_t number) {
     out_ += fmt::format("<g class=\"c{}\">", number % 4);
     std::string path;
@@ -161,23 +181,20 @@ class Drawing {
     const bool bars = panel_.bars && number == 0;
     if (panel_.joined && !bars && !path.empty())
       out_ += fmt::format("<polyline points=\"{}\"/>", path);
-    if (last != nullptr && panel_.names && !bars) {
-      // Names of lines that end close together stand one below the other.
-      constexpr double kApart = 14.0;
-      double at = y(last->y) + 4.0;
-      const auto close = [&](double other) { return std::abs(other - at) < kApart; };
-      while (std::any_of(labels_.begin(), labels_.end(), close)) at += 1.0;
-      labels_.push_back(at);
-      text(last_x + 10, at, "start", line.name);
-    }
+    if (last != nullptr && panel_.names && !bars)
+      text(last_x + 10, label_at(labels_, y(last->y) + 4.0), "start", line.name);
+    // In the colour of its line; over bars, in that of the words.
+    const bool based = line.base && std::isfinite(*line.base);
+    if (based && !bars) base(line);
     out_ += "</g>\n";
+    if (based && bars) base(line);
   }
 
   const Panel& panel_;
   double top_;
   Range across_, up_;
   std::size_t places_ = 1;
-  std::vector<double> labels_;
+  std::vector<double> labels_, bases_;
   std::string out_;
 };
 
@@ -190,7 +207,8 @@ constexpr std::string_view kStyle =
     "}\n"
     "  .c3 { color: #c79be0 } }\n"
     "  text, circle, rect { fill: currentColor } polyline, path { fill: none; stroke: currentColor;"
-    " stroke-width: 1.5 }\n";
+    " stroke-width: 1.5 }\n"
+    "  .base { stroke-dasharray: 6 4; stroke-width: 1 }\n";
 
 }  // namespace
 

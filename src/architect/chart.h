@@ -1,5 +1,6 @@
 #pragma once
 
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -17,6 +18,9 @@ struct Mark {
 struct Line {
   std::string name;
   std::vector<Mark> marks;
+  /// What the marks are to be held against: a dashed line across the panel, under its own name.
+  std::optional<double> base{};
+  std::string base_name{};
 };
 
 struct Panel {

@@ -14,7 +14,6 @@
 #include "headscope/error.h"
 #include "headscope/model.h"
 #include "headscope/train.h"
-#include "models/census.h"
 #include "models/model_files.h"
 #include "models/resized.h"
 #include "models/transformer.h"
@@ -96,9 +95,9 @@ class Probe {
     models::Blueprint b = whole;
     const std::string architecture = models::architecture_of(draft.config);
     b.layers = {kind.facts.front()};
-    const models::Census one = models::census(b, draft.config, architecture);
+    const models::Census one = census_of(b, draft);
     b.layers.clear();
-    const models::Census none = models::census(b, draft.config, architecture);
+    const models::Census none = census_of(b, draft);
     const auto bytes = [&](const models::Census& c) {
       return static_cast<double>(c.bytes(draft.dtype));
     };
@@ -130,7 +129,7 @@ class Probe {
     }
     kind.facts.resize(static_cast<std::size_t>(layers_));
     b.layers = std::move(kind.facts);
-    const models::Census census = models::census(b, draft.config, architecture);
+    const models::Census census = census_of(b, draft);
     models::Tensors tensors = models::drawn(census, draft.dtype, b.matrices);
     tensors.compute = Linear::Compute::kFast;
     model_.emplace(std::move(b), std::move(tensors), architecture);
@@ -293,7 +292,7 @@ Speeds measure(const Draft& draft, const MeasureOptions& options) {
   const Figures f = figures(draft);
   const double start = kernels::now();
   const std::uint64_t memory = options.memory != 0 ? options.memory : free_memory() / 2;
-  const models::Blueprint whole = models::read_blueprint(draft.config);
+  const models::Blueprint whole = blueprint_of(draft);
   const std::int64_t B = draft.batch;
   const std::int64_t block = f.causal ? std::min(kBlock, draft.context) : draft.context;
   const std::int64_t last = draft.context - block;  // tokens before the last block
@@ -305,7 +304,7 @@ Speeds measure(const Draft& draft, const MeasureOptions& options) {
     const std::int64_t rows = probe.rows(block);
     const double blocks = static_cast<double>(block) / static_cast<double>(rows);
     const double on_read = probe.top(1, rows, options.seconds);
-    const double on_decode = f.causal ? probe.top(B, 1, options.seconds) : 0.0;
+    const double on_decode = f.generates ? probe.top(B, 1, options.seconds) : 0.0;
     const auto layers = [&](double seconds, double on_top) {
       return std::max(0.0, seconds - on_top) / static_cast<double>(probe.layers()) *
              static_cast<double>(count);
@@ -315,7 +314,7 @@ Speeds measure(const Draft& draft, const MeasureOptions& options) {
         last > 0 ? layers(probe.run(1, rows, last, options.seconds), on_read) * blocks : at_first;
     sum.first += at_first;
     sum.last += at_last;
-    if (f.causal) {
+    if (f.generates) {
       // The steps that are timed end where the context does.
       const std::int64_t before = std::max<std::int64_t>(0, draft.context - 1);
       sum.decode += layers(probe.run(B, 1, before, options.seconds), on_decode);
@@ -330,7 +329,7 @@ Speeds measure(const Draft& draft, const MeasureOptions& options) {
   Speeds out;
   const auto T = static_cast<double>(draft.context);
   out.read = T / (T / static_cast<double>(block) * (sum.first + sum.last) / 2.0);
-  if (f.causal) out.decode = static_cast<double>(B) / sum.decode;
+  if (f.generates) out.decode = static_cast<double>(B) / sum.decode;
   if (options.train && trains(draft)) out.train = train_speed(draft, options, out.around);
   out.seconds = kernels::now() - start;
   return out;

@@ -6,7 +6,6 @@
 
 #include "headscope/error.h"
 #include "headscope/train.h"
-#include "models/census.h"
 #include "models/model_files.h"
 #include "models/resized.h"
 #include "tensor/quants.h"
@@ -36,6 +35,31 @@ Seen seen(const models::AttentionFacts& a, std::int64_t n) {
   return {left + T + side(a.window_right), reach};
 }
 
+/// The head that a class has, as models::census takes it; nullptr: none.
+const models::HeadBlueprint* head_of(const models::Blueprint& b, const std::string& architecture) {
+  for (const models::HeadBlueprint& head : b.heads_on_top) {
+    const bool unnamed = architecture.empty() && b.causal_head;
+    if (unnamed || architecture.ends_with(head.architecture)) return &head;
+  }
+  return nullptr;
+}
+
+const models::WantedTensor* tensor_of(const models::Census& census, const std::string& name) {
+  const auto found = std::find_if(census.tensors.begin(),
+                                  census.tensors.end(),
+                                  [&](const auto& tensor) { return tensor.name == name; });
+  return found == census.tensors.end() ? nullptr : &*found;
+}
+
+/// Numbers that a head gives for a row: words, or classes.
+std::int64_t classes_of(const models::Blueprint& b,
+                        const models::Census& census,
+                        const models::HeadBlueprint& head) {
+  const models::WantedTensor* out = tensor_of(census, head.out + ".weight");
+  return out == nullptr || out->shape.empty() ? b.vocabulary : out->shape.front();
+}
+
+/// `logits`: numbers of all of them.
 std::uint64_t working_bytes(const models::Blueprint& b, std::int64_t rows, std::int64_t logits) {
   std::int64_t widest = 0;
   for (const models::LayerFacts& layer : b.layers) {
@@ -47,8 +71,7 @@ std::uint64_t working_bytes(const models::Blueprint& b, std::int64_t rows, std::
     const std::int64_t mlp = wide * (m.form == models::MlpFacts::Form::kPlain ? 1 : 2);
     widest = std::max(widest, std::max(attention, mlp));
   }
-  return sizeof(float) *
-         static_cast<std::uint64_t>(rows * (4 * b.width + widest) + logits * b.vocabulary);
+  return sizeof(float) * static_cast<std::uint64_t>(rows * (4 * b.width + widest) + logits);
 }
 
 void check(const Draft& draft, const models::Blueprint& b) {
@@ -82,7 +105,10 @@ bool trains(const Draft& draft) {
   const auto type = json::get_or<std::string>(draft.config, "model_type", "", "config.json");
   constexpr const char* kTypes[] = {
       "bert", "gpt2", "llama", "mistral", "modernbert", "qwen2", "roberta"};
-  return std::find(std::begin(kTypes), std::end(kTypes), type) != std::end(kTypes);
+  if (std::find(std::begin(kTypes), std::end(kTypes), type) == std::end(kTypes)) return false;
+  // Without a head there is no loss.
+  return head_of(models::read_blueprint(draft.config), models::architecture_of(draft.config)) !=
+         nullptr;
 }
 
 std::uint64_t cache_bytes(const models::Blueprint& b, DType dtype, std::int64_t context) {
@@ -99,11 +125,56 @@ std::uint64_t cache_bytes(const models::Blueprint& b, DType dtype, std::int64_t 
   return static_cast<std::uint64_t>(cache) * size_of(dtype);
 }
 
-Figures figures(const Draft& draft) {
+models::Blueprint blueprint_of(const Draft& draft) {
+  models::Blueprint b = models::read_blueprint(draft.config);
+  if (draft.pooler && !*draft.pooler) {
+    b.pooler.clear();
+    std::erase_if(b.heads_on_top, [](const models::HeadBlueprint& head) {
+      return head.from == models::HeadBlueprint::From::kPooler;
+    });
+  }
+  if (draft.headless) b.heads_on_top.clear();
+  return b;
+}
+
+models::Census census_of(const models::Blueprint& b, const Draft& draft) {
+  models::Census out = models::census(b, draft.config, models::architecture_of(draft.config));
+  // A file may have a pooler that its class has no use for: it is read and run all the same.
+  const bool pooled = draft.pooler.value_or(false) && !b.pooler.empty();
+  if (!pooled || tensor_of(out, b.pooler + ".weight") != nullptr) return out;
+  using Kind = models::WantedTensor::Kind;
+  out.tensors.push_back({b.pooler + ".weight", {b.width, b.width}, Kind::kMatrix});
+  if (models::biased(draft.config, b.pooler))
+    out.tensors.push_back({b.pooler + ".bias", {b.width}, Kind::kBias});
+  out.products += static_cast<double>(b.width) * static_cast<double>(b.width);
+  return out;
+}
+
+void look_into(Draft& draft, const std::function<bool(const std::string& name)>& has) {
   const models::Blueprint b = models::read_blueprint(draft.config);
+  if (!b.pooler.empty()) draft.pooler = has(b.pooler + ".weight");
+  if (b.causal_head)
+    return;  // decoders foretell words by their embeddings, where there is nothing else
+  const auto any = [&](const std::string& name) {
+    constexpr const char* kEndings[] = {".weight", ".bias", ".gamma", ".beta"};
+    return !name.empty() && std::any_of(std::begin(kEndings),
+                                        std::end(kEndings),
+                                        [&](const char* ending) { return has(name + ending); });
+  };
+  const std::string architecture = models::architecture_of(draft.config);
+  draft.headless =
+      std::none_of(b.heads_on_top.begin(), b.heads_on_top.end(), [&](const auto& head) {
+        if (!architecture.ends_with(head.architecture)) return false;
+        const bool words_alone = head.tied && head.dense.empty();
+        return words_alone || any(head.dense) || any(head.norm) || any(head.out) ||
+               (!head.out_bias.empty() && has(head.out_bias));
+      });
+}
+
+Figures figures(const Draft& draft) {
+  const models::Blueprint b = blueprint_of(draft);
   check(draft, b);
-  const models::Census census =
-      models::census(b, draft.config, models::architecture_of(draft.config));
+  const models::Census census = census_of(b, draft);
   const models::AttentionFacts& first = b.layers.front().attention;
   Figures out{.family = b.family,
               .layers = static_cast<std::int64_t>(b.layers.size()),
@@ -114,7 +185,8 @@ Figures figures(const Draft& draft) {
               .parameters = census.parameters(),
               .causal = first.causal};
   const bool packed = b.matrices == Linear::Layout::kInOut;
-  out.weight_bytes = census.bytes(packed ? DType::kF32 : draft.dtype);
+  out.kept = packed ? DType::kF32 : draft.dtype;
+  out.weight_bytes = census.bytes(out.kept);
   const auto T = static_cast<double>(draft.context);
   out.read_flop = out.decode_flop = 2.0 * census.products;
   for (const models::LayerFacts& layer : b.layers) {
@@ -131,8 +203,28 @@ Figures figures(const Draft& draft) {
   }
   const std::int64_t rows = out.causal ? std::max(draft.batch, std::min(draft.context, kBlock))
                                        : draft.batch * draft.context;
-  out.working_bytes = working_bytes(b, rows, out.causal ? draft.batch : rows);
+  std::int64_t logits = 0;
+  out.generates = false;
+  if (const auto* head = head_of(b, models::architecture_of(draft.config)); head != nullptr) {
+    const std::int64_t classes = classes_of(b, census, *head);
+    const bool every = head->from == models::HeadBlueprint::From::kEveryToken;
+    out.generates = out.causal && every && classes == b.vocabulary;
+    logits = classes * (every && !out.generates ? rows : draft.batch);
+  }
+  if (!out.generates) out.decode_flop = 0.0;
+  out.working_bytes = working_bytes(b, rows, logits);
   if (trains(draft)) out.training_bytes = 16 * static_cast<std::uint64_t>(out.parameters);
+  return out;
+}
+
+Speeds better(const Speeds& a, const Speeds& b) {
+  Speeds out;
+  out.read = std::max(a.read, b.read);
+  out.decode = std::max(a.decode, b.decode);
+  out.train = std::max(a.train, b.train);
+  out.seconds = a.seconds + b.seconds;
+  out.around = a.around > 0.0 && b.around > 0.0 ? std::min(a.around, b.around)
+                                                : std::max(a.around, b.around);
   return out;
 }
 
@@ -176,10 +268,10 @@ Advice advise(const Draft& draft, std::uint64_t budget) {
   for (const DType dtype : {DType::kBF16, DType::kQ8_0, DType::kQ4_0}) {
     least.dtype = dtype;
     least.cache = DType::kBF16;
-    const std::uint64_t bytes = figures(least).memory();
-    if (out.least != 0 && bytes >= out.least) continue;
-    out.least = bytes;
-    out.dtype = dtype;
+    const Figures f = figures(least);
+    if (out.least != 0 && f.memory() >= out.least) continue;
+    out.least = f.memory();
+    out.dtype = f.kept;
   }
   return out;
 }

@@ -9,6 +9,7 @@
 #include "formats/json.h"
 #include "headscope/tensor.h"
 #include "models/blueprint.h"
+#include "models/census.h"
 
 namespace headscope {
 class KvCache;
@@ -24,6 +25,10 @@ struct Draft {
   DType cache = DType::kF32;   ///< of keys and values: f32 or bf16
   std::int64_t context = 2048;
   std::int64_t batch = 1;  ///< sequences that are decoded, or trained on, at once
+  /// What a file at hand has of parts that files may lack: a dense layer on the first token, and all that
+  /// belongs to the head alone. None: as the class that config.json names wants them.
+  std::optional<bool> pooler{};
+  bool headless = false;
 };
 
 /// What follows from the sizes alone.
@@ -31,12 +36,16 @@ struct Figures {
   std::string family;
   std::int64_t layers = 0, width = 0, heads = 0, groups = 0, head_width = 0;
   std::int64_t parameters = 0;
+  DType kept = DType::kBF16;  ///< of matrices: the draft's, or f32 where a family's are packed
   bool causal = true;
-  /// flop a token: mean over a context that is read, and of the token behind it that is decoded.
+  bool generates = true;  ///< causal, with words on top
+  /// flop a token: mean over a context that is read, and of the token behind it that is decoded (0: it generates
+  /// nothing).
   double read_flop = 0.0, decode_flop = 0.0;
   std::uint64_t weight_bytes = 0;
-  std::uint64_t cache_bytes = 0;    ///< of all sequences at the whole context; 0 for encoders
-  std::uint64_t working_bytes = 0;  ///< activations of a block of rows, logits included; about
+  std::uint64_t cache_bytes = 0;  ///< of all sequences at the whole context; 0 for encoders
+  std::uint64_t working_bytes =
+      0;  ///< activations of a block of rows, logits of a head included; about
   /// Values, gradients, both moments (f32); without activations. 0 where nothing here trains the family.
   std::uint64_t training_bytes = 0;
 
@@ -55,6 +64,13 @@ struct Speeds {
 /// Errors: kUsage for a context beyond the positions, batches below 1; kUnsupported for dtypes that nothing here
 /// writes, and for families that are no stack of texts; those of models::census.
 Figures figures(const Draft& draft);
+
+/// The blueprint of a draft, without what its file lacks. Errors: those of models::read_blueprint.
+models::Blueprint blueprint_of(const Draft& draft);
+/// Its tensors, or those of a part of its layers. Errors: those of models::census.
+models::Census census_of(const models::Blueprint& b, const Draft& draft);
+/// Settles Draft::pooler and Draft::headless by the tensors of a file; `has` is asked for names of the blueprint.
+void look_into(Draft& draft, const std::function<bool(const std::string& name)>& has);
 
 /// Keys and values of one sequence of so many tokens in all layers; a layer with a window has room for it twice.
 std::uint64_t cache_bytes(const models::Blueprint& b, DType dtype, std::int64_t context);
@@ -78,6 +94,9 @@ struct MeasureOptions {
 /// Layers are then counted, and what lies between an empty and a full cache is taken for a straight line.
 /// Cost    a few seconds. Errors: kResources when one layer needs more memory than may be taken.
 Speeds measure(const Draft& draft, const MeasureOptions& options = {});
+
+/// Of two measurements of drafts of equal sizes what was disturbed less: the faster one of each figure.
+Speeds better(const Speeds& a, const Speeds& b);
 
 /// Where in (heads, groups) a budget is kept.
 struct Advice {

@@ -33,18 +33,36 @@ std::string base_recipe(const SweepOptions& options) {
   return train::changed(text, change);
 }
 
+/// Whether the folder is a sweep's own in which nothing was trained: a record without a step, and no checkpoint.
+bool begun_in_vain(const SweepOptions& options) {
+  std::error_code ignored;
+  if (!fs::exists(record_of(options), ignored)) return false;
+  for (const fs::directory_entry& run : fs::directory_iterator(options.folder)) {
+    if (!run.is_directory()) continue;
+    for (const fs::directory_entry& entry : fs::directory_iterator(run.path())) {
+      if (entry.path().filename().string().starts_with("checkpoint-")) return false;
+    }
+  }
+  const std::vector<train::RunRecord> records = RunStore(record_of(options), true).runs();
+  return std::none_of(
+      records.begin(), records.end(), [](const auto& record) { return record.step > 0; });
+}
+
+/// Another recipe is refused, but where the one before could not begin: that is forgotten.
 void settle_folder(const SweepOptions& options, const std::string& base) {
   fs::create_directories(options.folder);
   const fs::path kept = options.folder / "recipe.toml";
   std::error_code ignored;
-  if (!fs::exists(kept, ignored)) {
+  const bool there = fs::exists(kept, ignored);
+  if (there && read_file(kept, std::size_t{1} << 20) == base) return;
+  const bool named = there && fs::equivalent(options.recipe, kept, ignored);
+  if (!there || (!named && begun_in_vain(options))) {
     write_file(kept, std::string_view(base));
     return;
   }
-  if (read_file(kept, std::size_t{1} << 20) == base) return;
   throw Error(ErrorCode::kUsage,
-              fmt::format("[{}] expected a sweep of this recipe and this many tokens, found one of "
-                          "another",
+              fmt::format("[{}] expected a folder of its own or a sweep of this recipe and this "
+                          "many tokens, found another recipe.toml",
                           options.folder.string()));
 }
 

@@ -41,8 +41,9 @@ struct SweepRun {
 
 /// All runs that were asked for, seed by seed, in the order in which they are made: every head count first gets its
 /// first seed. What the folder knows of them is read. Makes the folder and puts the recipe into it.
+/// Whoever makes runs holds the folder meanwhile (train::FolderHold).
 /// Errors: kUsage for heads and groups that do not fit the width (names them) and for a folder that holds a sweep of
-/// another recipe; those of load_recipe.
+/// another recipe of which something was trained; those of load_recipe.
 std::vector<SweepRun> plan_sweep(const SweepOptions& options);
 
 struct SweepReport {

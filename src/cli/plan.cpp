@@ -167,8 +167,11 @@ Draft draft_of_model(const Call& call, const Asked& asked, std::optional<PlanFil
     draft.dtype = main_dtype(files.tensors);
     file.emplace();
     for (const auto& [key, view] : files.tensors.by_name) file->bytes += view.bytes();
-    models::Weights weights(files.tensors, {}, Linear::Layout::kOutIn);
+    const models::Weights weights(
+        files.tensors, models::read_blueprint(draft.config).prefixes, Linear::Layout::kOutIn);
     file->parameters = weights.parameters();
+    architect::look_into(draft,
+                         [&](const std::string& name) { return weights.find(name) != nullptr; });
   } else {
     draft.config = json::parse(read_file(place.config, std::size_t{16} << 20), "config.json");
     for (const char* key : {"dtype", "torch_dtype"}) {
@@ -279,9 +282,12 @@ std::vector<PlanRow> rows_of(const Call& call, const Asked& asked, const Draft& 
   return rows;
 }
 
+/// Twice, in opposite orders, and the better of both counts: what else a machine does rarely meets the same row again.
 void measure(const Call& call, std::vector<PlanRow>& rows) {
-  Progress progress(std::string(text(call.screen.lang, Word::kPlanMeasuring)));
+  const Lang lang = call.screen.lang;
+  Progress progress(std::string(text(lang, Word::kPlanMeasuring)));
   architect::MeasureOptions options;
+  options.seconds /= 2.0;
   // The model itself first: what stands around its layers is the same in the others.
   std::vector<PlanRow*> order;
   for (PlanRow& row : rows) {
@@ -290,16 +296,20 @@ void measure(const Call& call, std::vector<PlanRow>& rows) {
     else
       order.push_back(&row);
   }
-  for (std::size_t n = 0; n < order.size(); ++n) {
-    PlanRow& row = *order[n];
-    progress.now(say(call.screen.lang,
-                     Word::kPlanMeasuringOf,
-                     n + 1,
-                     order.size(),
-                     row.figures.heads,
-                     row.figures.groups));
-    row.speeds = architect::measure(row.draft, options);
-    options.around = row.speeds->around;
+  std::size_t runs = 0;
+  for (int round = 0; round < 2; ++round) {
+    for (PlanRow* row : order) {
+      progress.now(say(lang,
+                       Word::kPlanMeasuringOf,
+                       ++runs,
+                       2 * order.size(),
+                       counted(lang, Word::kHeads, row->figures.heads),
+                       counted(lang, Word::kGroups, row->figures.groups)));
+      options.around = row->own ? 0.0 : order.front()->speeds->around;
+      const architect::Speeds now = architect::measure(row->draft, options);
+      row->speeds = row->speeds ? architect::better(*row->speeds, now) : now;
+    }
+    std::reverse(order.begin() + 1, order.end());
   }
 }
 

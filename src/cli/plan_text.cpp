@@ -17,6 +17,9 @@ namespace fs = std::filesystem;
 using architect::Figures;
 using architect::Speeds;
 
+/// Columns of a table before those that are measured.
+constexpr std::ptrdiff_t kFigures = 6;
+
 std::string per_second(double x) { return x > 0.0 ? figure(x) : "-"; }
 
 std::string advice_line(const Call& call, const Plan& plan) {
@@ -51,8 +54,8 @@ void write_head(std::string& out, const Call& call, const Plan& plan) {
                say(lang,
                    Word::kPlanTitle,
                    clean(f.family),
-                   f.layers,
-                   f.heads,
+                   counted(lang, Word::kLayers, f.layers),
+                   counted(lang, Word::kHeads, f.heads),
                    f.groups,
                    f.head_width,
                    f.width)) +
@@ -61,19 +64,18 @@ void write_head(std::string& out, const Call& call, const Plan& plan) {
     out += "  " + left(text(lang, word), 22) + value + '\n';
   };
   line(Word::kPlanParameters, fmt::format("{} ({})", large(f.parameters), f.parameters));
+  const std::string read = large(std::llround(f.read_flop));
   line(Word::kPlanFlop,
-       say(lang,
-           Word::kPlanFlopValue,
-           large(std::llround(f.read_flop)),
-           large(std::llround(f.decode_flop))));
-  line(Word::kPlanWeights, fmt::format("{}, {}", bytes(f.weight_bytes), name(own.draft.dtype)));
+       f.generates ? say(lang, Word::kPlanFlopValue, read, large(std::llround(f.decode_flop)))
+                   : say(lang, Word::kPlanFlopRead, read));
+  line(Word::kPlanWeights, fmt::format("{}, {}", bytes(f.weight_bytes), name(f.kept)));
   if (f.causal) {
     line(Word::kPlanCache,
          say(lang,
              Word::kPlanCacheValue,
              bytes(f.cache_bytes),
              name(own.draft.cache),
-             own.draft.context,
+             counted(lang, Word::kTokens, own.draft.context),
              own.draft.batch));
   }
   line(Word::kPlanWorking, bytes(f.working_bytes));
@@ -83,6 +85,20 @@ void write_head(std::string& out, const Call& call, const Plan& plan) {
          say(lang, Word::kPlanFileValue, plan.file->parameters, bytes(plan.file->bytes)));
 }
 
+const char* fit_sign(const Plan& plan, const PlanRow& row) {
+  return row.figures.memory() <= plan.budget ? "✓" : "✗";
+}
+
+/// What the table's words mean.
+std::string note_of(const Call& call, const Plan& plan) {
+  const Lang lang = call.screen.lang;
+  std::string out =
+      say(lang, Word::kPlanNote, counted(lang, Word::kTokens, plan.own().draft.context));
+  if (plan.budget > 0) out += "; " + say(lang, Word::kPlanFits, bytes(plan.budget));
+  return out;
+}
+
+/// With a budget, a sign stands behind the memory, in a column of its own.
 std::vector<std::vector<std::string>> table_of(const Call& call, const Plan& plan) {
   const Lang lang = call.screen.lang;
   std::vector<std::vector<std::string>> out;
@@ -97,21 +113,35 @@ std::vector<std::vector<std::string>> table_of(const Call& call, const Plan& pla
                           Word::kPlanColumnDecode,
                           Word::kPlanColumnTrain})
     head.emplace_back(text(lang, word));
+  if (plan.budget > 0) head.insert(head.begin() + kFigures, "");
   out.push_back(std::move(head));
   for (const PlanRow& row : plan.rows) {
     const Figures& f = row.figures;
     const Speeds s = row.speeds.value_or(Speeds());
-    out.push_back({fmt::format("{}{}", f.heads, row.own ? "*" : ""),
-                   std::to_string(f.groups),
-                   std::to_string(f.head_width),
-                   large(f.parameters),
-                   f.causal ? bytes(f.cache_bytes) : "-",
-                   bytes(f.memory()),
-                   per_second(s.read),
-                   per_second(s.decode),
-                   per_second(s.train)});
+    std::vector<std::string> cells = {fmt::format("{}{}", f.heads, row.own ? "*" : ""),
+                                      std::to_string(f.groups),
+                                      std::to_string(f.head_width),
+                                      large(f.parameters),
+                                      f.causal ? bytes(f.cache_bytes) : "-",
+                                      bytes(f.memory()),
+                                      per_second(s.read),
+                                      per_second(s.decode),
+                                      per_second(s.train)};
+    if (plan.budget > 0) cells.insert(cells.begin() + kFigures, fit_sign(plan, row));
+    out.push_back(std::move(cells));
   }
   return out;
+}
+
+/// A budget far above all bars would leave nothing of them: there the signs below them do.
+void budget_line(const Call& call, const Plan& plan, architect::Line& line) {
+  constexpr double kFar = 4.0;
+  double most = 0.0;
+  for (const architect::Mark& mark : line.marks) most = std::max(most, mark.y);
+  const auto budget = static_cast<double>(plan.budget);
+  if (budget > kFar * most) return;
+  line.base = budget;
+  line.base_name = say(call.screen.lang, Word::kPlanBudget, bytes(plan.budget));
 }
 
 }  // namespace
@@ -127,12 +157,13 @@ void write_plan_text(std::string& out, const Call& call, const Plan& plan) {
     return s.decode > 0.0 ? s.decode : s.read;
   };
   for (const PlanRow& row : plan.rows) most = std::max(most, speed(row));
-  constexpr int kCells[] = {6, 7, 8, 9, 9, 9, 8, 8, 8};
+  std::vector<int> widths = {6, 7, 8, 9, 9, 9, 8, 8, 8};
+  if (plan.budget > 0) widths.insert(widths.begin() + kFigures, 2);
+  if (!measured) widths.resize(widths.size() - 3);
   out += '\n';
   for (std::size_t n = 0; n < table.size(); ++n) {
     std::string line = " ";
-    const std::size_t cells = measured ? table[n].size() : 6;
-    for (std::size_t c = 0; c < cells; ++c) line += right(table[n][c], kCells[c]);
+    for (std::size_t c = 0; c < widths.size(); ++c) line += right(table[n][c], widths[c]);
     if (n > 0) {
       const PlanRow& row = plan.rows[n - 1];
       const int room = call.screen.width - columns(line) - 2;
@@ -143,15 +174,15 @@ void write_plan_text(std::string& out, const Call& call, const Plan& plan) {
     }
     out += trimmed(line) + '\n';
   }
-  std::string note = say(lang, Word::kPlanNote, plan.own().draft.context);
+  std::string note = note_of(call, plan);
   if (measured) {
     double seconds = 0.0;
     for (const PlanRow& row : plan.rows) seconds += row.speeds->seconds;
     note += "; " + say(lang,
                        Word::kPlanMeasured,
-                       threads(),
+                       counted(lang, Word::kBenchThreads, threads()),
                        plan.own().draft.batch,
-                       architect::train_length(plan.own().draft),
+                       counted(lang, Word::kTokens, architect::train_length(plan.own().draft)),
                        seconds);
   }
   out += "  " + wrap(note, call.screen.width, 2) + '\n';
@@ -171,7 +202,7 @@ void write_plan_json(std::string& out, const Plan& plan) {
   json.field("family", own.figures.family).field("threads", threads());
   json.field("layers", own.figures.layers).field("width", own.figures.width);
   json.field("context", own.draft.context).field("batch", own.draft.batch);
-  json.field("dtype", name(own.draft.dtype)).field("cache", name(own.draft.cache));
+  json.field("dtype", name(own.figures.kept)).field("cache", name(own.draft.cache));
   if (plan.file)
     json.field("file_parameters", plan.file->parameters)
         .field("file_bytes", static_cast<std::int64_t>(plan.file->bytes));
@@ -211,8 +242,10 @@ void write_plan_chart(const Call& call, const Plan& plan, const fs::path& path) 
   const Lang lang = call.screen.lang;
   std::vector<architect::Panel> panels;
   const auto panel = [&](Word title, Word unit, auto&& value) {
+    const bool budget = title == Word::kPlanColumnMemory && plan.budget > 0;
     architect::Panel p;
     p.title = text(lang, title);
+    if (budget) p.title += ": " + say(lang, Word::kPlanFits, bytes(plan.budget));
     p.x = text(lang, Word::kPlanAxis);
     p.y = text(lang, unit);
     p.bars = true;
@@ -220,12 +253,14 @@ void write_plan_chart(const Call& call, const Plan& plan, const fs::path& path) 
     for (const PlanRow& row : plan.rows) {
       architect::Mark mark;
       mark.label = fmt::format("{}/{}", row.figures.heads, row.figures.groups);
+      if (budget) mark.label += fmt::format(" {}", fit_sign(plan, row));
       mark.y = mark.low = mark.high = value(row);
       line.marks.push_back(std::move(mark));
     }
     const bool empty =
         std::none_of(line.marks.begin(), line.marks.end(), [](const auto& m) { return m.y > 0.0; });
     if (empty) return;
+    if (budget) budget_line(call, plan, line);
     p.lines = {std::move(line)};
     panels.push_back(std::move(p));
   };
@@ -240,9 +275,15 @@ void write_plan_chart(const Call& call, const Plan& plan, const fs::path& path) 
   panel(Word::kPlanTrains, Word::kPlanUnitSpeed, speed(&Speeds::train));
   const std::string svg = architect::chart_svg(panels);
   const Figures& f = plan.own().figures;
-  const std::string title =
-      say(lang, Word::kPlanTitle, f.family, f.layers, f.heads, f.groups, f.head_width, f.width);
-  std::string note = say(lang, Word::kPlanNote, plan.own().draft.context);
+  const std::string title = say(lang,
+                                Word::kPlanTitle,
+                                f.family,
+                                counted(lang, Word::kLayers, f.layers),
+                                counted(lang, Word::kHeads, f.heads),
+                                f.groups,
+                                f.head_width,
+                                f.width);
+  std::string note = note_of(call, plan);
   if (plan.advice) note += "; " + advice_line(call, plan);
   write_file(path,
              std::string_view(

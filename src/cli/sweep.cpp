@@ -16,6 +16,7 @@
 #include "doctor/syntax.h"
 #include "headscope/error.h"
 #include "headscope/safetensors.h"
+#include "train/hold.h"
 
 /// `headscope sweep`: one recipe with other heads, groups and widths, quality against cost.
 namespace headscope::cli {
@@ -84,6 +85,11 @@ std::string within(const Spread& s, int digits) {
   return fmt::format("{:.{}f} ±{:.{}f}", s.mean, digits, s.high - s.mean, digits);
 }
 
+/// "41.2" for .412.
+std::string percent(double part) {
+  return std::isfinite(part) ? fmt::format("{:.1f}", 100.0 * part) : "-";
+}
+
 /// Relations that there are enough edges of.
 std::vector<std::string> relations(const std::vector<SweepGroup>& all) {
   std::vector<std::string> out;
@@ -103,6 +109,14 @@ const SweepGroup::Score* find(const SweepGroup& group, const std::string& name) 
   return nullptr;
 }
 
+/// Hits of the best fixed distance of a relation, 0..1.
+double base_of(const std::vector<SweepGroup>& all, const std::string& name) {
+  for (const SweepGroup& group : all) {
+    if (const auto* score = find(group, name); score != nullptr) return score->baseline;
+  }
+  return NAN;
+}
+
 /// Mean over the relations, what one figure can say of all of them; no number where some are missing.
 Spread all_relations(const SweepGroup& group, const std::vector<std::string>& names) {
   Spread out;
@@ -111,6 +125,14 @@ Spread all_relations(const SweepGroup& group, const std::vector<std::string>& na
     out.mean += (score == nullptr ? NAN : score->value.mean) / static_cast<double>(names.size());
   }
   out.low = out.high = out.mean;
+  return out;
+}
+
+/// The same of the best fixed distances: what all of them reach without a head.
+double all_bases(const std::vector<SweepGroup>& all, const std::vector<std::string>& names) {
+  double out = 0.0;
+  for (const std::string& name : names)
+    out += base_of(all, name) / static_cast<double>(names.size());
   return out;
 }
 
@@ -129,19 +151,16 @@ std::vector<std::vector<std::string>> table_of(Lang lang, const std::vector<Swee
   if (!names.empty()) head.emplace_back(text(lang, Word::kSweepColumnSyntax));
   out.push_back(std::move(head));
   for (const SweepGroup& g : all) {
-    Spread percent = g.accuracy;
-    for (double* x : {&percent.mean, &percent.low, &percent.high}) *x *= 100.0;
+    Spread correct = g.accuracy;
+    for (double* x : {&correct.mean, &correct.low, &correct.high}) *x *= 100.0;
     std::vector<std::string> row = {std::to_string(g.heads),
                                     std::to_string(g.groups),
                                     std::to_string(g.width),
                                     large(g.parameters),
                                     within(g.loss, 4),
-                                    within(percent, 1),
+                                    within(correct, 1),
                                     fmt::format("{:.0f}", g.speed.mean)};
-    if (!names.empty()) {
-      const double mean = 100.0 * all_relations(g, names).mean;
-      row.push_back(std::isfinite(mean) ? fmt::format("{:.1f}", mean) : "-");
-    }
+    if (!names.empty()) row.push_back(percent(all_relations(g, names).mean));
     out.push_back(std::move(row));
   }
   return out;
@@ -154,7 +173,8 @@ std::vector<std::vector<std::string>> syntax_table(Lang lang, const std::vector<
   head.emplace_back(text(lang, Word::kSyntaxBaseline));
   for (const SweepGroup& g : all) head.push_back(sizes_of(g, v.widths, v.groups));
   out.push_back(std::move(head));
-  for (const std::string& name : relations(all)) {
+  const std::vector<std::string> names = relations(all);
+  for (const std::string& name : names) {
     const SweepGroup::Score* first = nullptr;
     for (const SweepGroup& g : all) first = first == nullptr ? find(g, name) : first;
     const std::size_t gap = name.find(' ');
@@ -164,10 +184,15 @@ std::vector<std::vector<std::string>> syntax_table(Lang lang, const std::vector<
                                     fmt::format("{:.1f}", 100.0 * first->baseline)};
     for (const SweepGroup& g : all) {
       const auto* score = find(g, name);
-      row.push_back(score == nullptr ? "-" : fmt::format("{:.1f}", 100.0 * score->value.mean));
+      row.push_back(score == nullptr ? "-" : percent(score->value.mean));
     }
     out.push_back(std::move(row));
   }
+  if (names.size() < 2) return out;
+  std::vector<std::string> mean = {
+      std::string(text(lang, Word::kSweepMean)), "", percent(all_bases(all, names))};
+  for (const SweepGroup& g : all) mean.push_back(percent(all_relations(g, names).mean));
+  out.push_back(std::move(mean));
   return out;
 }
 
@@ -247,6 +272,8 @@ std::vector<architect::Panel> panels_of(Lang lang, const std::vector<SweepGroup>
     if (std::find(names.begin(), names.end(), name) == names.end()) continue;
     architect::Line line;
     line.name = std::string(name, std::string_view(name).find(' '));
+    line.base = 100.0 * base_of(all, name);
+    line.base_name = say(lang, Word::kSweepBaseOf, line.name);
     for (const SweepGroup& g : all) {
       const auto* score = find(g, name);
       Spread s = score == nullptr ? Spread{NAN, 0.0, 0.0} : score->value;
@@ -256,7 +283,9 @@ std::vector<architect::Panel> panels_of(Lang lang, const std::vector<SweepGroup>
     syntax.lines.push_back(std::move(line));
   }
   architect::Line mean;
-  mean.name = text(lang, Word::kSweepColumnSyntax);
+  mean.name = text(lang, Word::kSweepMean);
+  mean.base = 100.0 * all_bases(all, names);
+  mean.base_name = say(lang, Word::kSweepBaseOf, mean.name);
   for (const SweepGroup& g : all) {
     const double x = 100.0 * all_relations(g, names).mean;
     mean.marks.push_back(mark(g, 0.0, {x, x, x}));
@@ -347,7 +376,9 @@ SweepOptions options_of(const Call& call, const Asked& asked) {
     throw Error(ErrorCode::kUsage,
                 say(call.screen.lang,
                     Word::kSweepNeeds,
-                    asked.recipe.size(),
+                    counted(call.screen.lang,
+                            Word::kSweepWords,
+                            static_cast<std::int64_t>(asked.recipe.size())),
                     asked.output.empty() ? "-" : clean(asked.output)));
   }
   SweepOptions out;
@@ -395,7 +426,7 @@ bool make_all(const Call& call,
         watch.show(r.now, say(lang, Word::kSweepAlso, run.key, r.run + 1, r.runs, left_of_all));
       };
       if (!architect::make_run(options, runs, n, report, [] { return signal_waits(); })) {
-        watch.stopped(step, run.recipe.schedule.steps);
+        watch.stopped(step, run.recipe.schedule.steps, Word::kSweepStopped);
         return false;
       }
     }
@@ -429,6 +460,7 @@ int sweep(std::span<const std::string> arguments, Lang lang, std::string& out) {
   }
   const SweepOptions options = options_of(call, asked);
   const std::vector<conllu::Sentence> sentences = sentences_of(asked.treebanks);
+  const train::FolderHold hold(options.folder, "sweep");
   std::vector<SweepRun> runs = architect::plan_sweep(options);
   if (!make_all(call, options, runs, sentences)) return 130;
   const std::vector<SweepGroup> all = architect::groups_of(runs);

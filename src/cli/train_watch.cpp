@@ -36,8 +36,8 @@ void TrainWatch::show(const RunReport& r, const std::string& also) {
   }
 }
 
-void TrainWatch::stopped(std::int64_t step, std::int64_t steps) {
-  fmt::print(stderr, "\r\x1b[K{}\n", say(lang_, Word::kTrainStopped, step, steps));
+void TrainWatch::stopped(std::int64_t step, std::int64_t steps, Word how) {
+  fmt::print(stderr, "\r\x1b[K{}\n", say(lang_, how, step, steps));
   std::fflush(stderr);
   writing_.reset();
 }

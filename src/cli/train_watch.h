@@ -25,8 +25,8 @@ class TrainWatch {
 
   /// `also`: what stands behind the line.
   void show(const train::RunReport& r, const std::string& also);
-  /// Ends the line; after an interruption the program ends here, too.
-  void stopped(std::int64_t step, std::int64_t steps);
+  /// Ends the line by `how`, which says how to go on; after an interruption the program ends here, too.
+  void stopped(std::int64_t step, std::int64_t steps, Word how = Word::kTrainStopped);
 
  private:
   [[nodiscard]] std::string line(const train::RunReport& r) const;

@@ -124,9 +124,9 @@ Place find(const std::string& name) {
                         name.front() != '.' && name.back() != '/' && !is_folder(path.parent_path());
   throw Error(ErrorCode::kNotFound,
               fmt::format("[model] expected a folder, a file or a built-in model, found no {} "
-                          "(looked here and in {}){}",
+                          "(looked here{}){}",
                           name,
-                          looked,
+                          looked.empty() ? "" : " and in " + looked,
                           of_a_hub ? "; headscope pull " + name + " brings one" : ""));
 }
 

@@ -101,6 +101,7 @@ std::int64_t Model::answer_positions() const { return parts_->network->blueprint
 std::int64_t Model::vocabulary() const { return parts_->network->blueprint().vocabulary; }
 std::int64_t Model::parameters() const { return parts_->network->parameters(); }
 const std::filesystem::path& Model::folder() const { return parts_->place.folder; }
+const std::filesystem::path& Model::source() const { return parts_->place.weights; }
 const std::vector<Role>& Model::roles() const { return parts_->roles; }
 const GenerationConfig& Model::generation() const { return parts_->generation; }
 bool Model::generates() const { return parts_->network->generates(); }
@@ -166,10 +167,7 @@ Tokens Model::tokens(std::string_view text, std::vector<Label>* labels, bool tru
     throw Error(
         ErrorCode::kInput,
         fmt::format(
-            "[tokens] expected at most {} tokens, found {}: {} too many; --truncate cuts the text",
-            most,
-            n,
-            n - most));
+            "[tokens] expected at most {} tokens, found {}: {} too many", most, n, n - most));
   }
   // Too long: the last tokens of the text go, what the template adds stays.
   std::vector<std::uint8_t> drop(n, 0);

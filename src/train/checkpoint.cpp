@@ -182,7 +182,7 @@ std::optional<fs::path> newest_checkpoint(const fs::path& folder) {
   return newest;
 }
 
-RunState load_state(const fs::path& checkpoint, AdamW& optimizer) {
+RunState load_state(const fs::path& checkpoint) {
   const Safetensors file = Safetensors::open(checkpoint / "state.safetensors");
   if (number<std::uint64_t>(file, "model") != checksum(checkpoint / "model.safetensors")) {
     throw Error(
@@ -204,8 +204,12 @@ RunState load_state(const fs::path& checkpoint, AdamW& optimizer) {
   state.running = number<double>(file, "running");
   state.train = points_of(file.at("points.train"));
   state.valid = points_of(file.at("points.valid"));
-  optimizer.restore(file.tensors(), number<std::int64_t>(file, "optimizer_steps"));
   return state;
+}
+
+void restore_moments(const fs::path& checkpoint, AdamW& optimizer) {
+  const Safetensors file = Safetensors::open(checkpoint / "state.safetensors");
+  optimizer.restore(file.tensors(), number<std::int64_t>(file, "optimizer_steps"));
 }
 
 }  // namespace headscope::train

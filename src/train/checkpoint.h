@@ -51,8 +51,10 @@ void save_checkpoint(const std::filesystem::path& folder,
 /// The newest checkpoint of a folder. What a killed run left half-written is removed.
 std::optional<std::filesystem::path> newest_checkpoint(const std::filesystem::path& folder);
 
-/// Reads state and moments; parameters are read by Trainee::load(checkpoint).
-/// Errors: kFormat (also when model and state are not of one checkpoint), those of AdamW::restore.
-RunState load_state(const std::filesystem::path& checkpoint, AdamW& optimizer);
+/// Parameters are read by Trainee::load(checkpoint), moments by restore_moments.
+/// Errors: kFormat (also when model and state are not of one checkpoint).
+RunState load_state(const std::filesystem::path& checkpoint);
+/// Errors: those of AdamW::restore: of a recipe's own checkpoint none, so check RunState::recipe first.
+void restore_moments(const std::filesystem::path& checkpoint, AdamW& optimizer);
 
 }  // namespace headscope::train

@@ -16,6 +16,7 @@
 #include "headscope/error.h"
 #include "headscope/safetensors.h"
 #include "headscope/threads.h"
+#include "train/hold.h"
 #include "train/material.h"
 #include "train/runs.h"
 
@@ -61,6 +62,7 @@ std::uint64_t checksum(const Recipe& recipe, const std::string& key) {
                                 h.replaced);
   if (t.compute != DType::kF32) all += " " + std::string(name(t.compute));
   if (t.muon) all += " muon";
+  if (h.gaps > 0) all += fmt::format(" gaps {}", h.gaps);
   if (h.english != h.words) {
     const HiddenWords& e = h.english;
     all +=
@@ -114,7 +116,8 @@ Material material_of(const Recipe& recipe,
 /// What a run is made of, from the tokenizer to the optimizer.
 class Runner {
  public:
-  Runner(const Recipe& recipe, const RunOptions& options) : recipe_(recipe), options_(options) {
+  Runner(const Recipe& recipe, const RunOptions& options)
+      : recipe_(recipe), options_(options), hold_(options.folder, "train") {
     prepare_folder();
     prepare_model();
   }
@@ -171,7 +174,6 @@ class Runner {
 
   void prepare_folder() {
     const fs::path& folder = options_.folder;
-    fs::create_directories(folder);
     checkpoint_ = newest_checkpoint(folder);
     if (checkpoint_ && !options_.resume) {
       throw Error(
@@ -204,6 +206,14 @@ class Runner {
     trainee_.emplace(checkpoint_            ? Trainee::load(*checkpoint_)
                      : recipe_.from.empty() ? Trainee::fresh(material_.config, training.seed)
                                             : started_from(recipe_.from));
+    if (recipe_.hiding.gaps > 0 && 2 * recipe_.data.window > trainee_->positions()) {
+      throw Error(
+          ErrorCode::kUsage,
+          fmt::format("[hiding] expected a model of at least {} positions, twice the window, "
+                      "for gaps, found {}",
+                      2 * recipe_.data.window,
+                      trainee_->positions()));
+    }
     optimizer_.emplace(trainee_->parameters(),
                        AdamWOptions{.beta1 = training.beta1,
                                     .beta2 = training.beta2,
@@ -211,7 +221,7 @@ class Runner {
                                     .clip = training.clip,
                                     .muon = training.muon});
     if (checkpoint_) {
-      state_ = load_state(*checkpoint_, *optimizer_);
+      state_ = load_state(*checkpoint_);
       if (state_.recipe != sum) {
         throw Error(
             ErrorCode::kUsage,
@@ -219,6 +229,7 @@ class Runner {
                         "[checkpoint] may change), found another",
                         options_.folder.string()));
       }
+      restore_moments(*checkpoint_, *optimizer_);
     }
     state_.recipe = sum;
     first_step_ = state_.step;
@@ -399,6 +410,7 @@ class Runner {
 
   const Recipe& recipe_;
   const RunOptions& options_;
+  FolderHold hold_;
   std::optional<fs::path> checkpoint_;
   Material material_;
   std::optional<Trainee> trainee_;

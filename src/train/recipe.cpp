@@ -374,6 +374,7 @@ void read_hiding(Table table, Recipe& recipe) {
   }
   table.number("masked", hiding.masked, 0.0, 1.0);
   table.number("replaced", hiding.replaced, 0.0, 1.0);
+  table.number("gaps", hiding.gaps, 0.0, 1.0);
   table.finish();
   if (hiding.masked + hiding.replaced > 1.0 + 1e-9)
     throw wrong(table.place(), "masked + replaced of at most 1", "more");

@@ -99,6 +99,7 @@ class Masked : public TextSource {
         rows.add(hidden ? shown(ids, kinds, i, how, draw(seed, i, 77)) : ids[i],
                  hidden ? ids[i] : kNoLabel);
       }
+      if (last < ids.size() && unit(draw(seed, first, 78)) < hiding_.gaps) rows.add(kMask);
       first = last;
     }
     rows.add(kSeparator);

@@ -42,6 +42,9 @@ struct Hiding {
   /// Of what is hidden: shown as [MASK]; as another token of its kind; the rest as it is.
   double masked = 0.8;
   double replaced = 0.1;
+  /// Of the places between words: where a [MASK] stands for no word and is not asked for, so that no word lies at a
+  /// fixed distance from another.
+  double gaps = 0.0;
   double patches = 0.5;  ///< of moving pictures: patches, each by itself
   double halves = 0.0;   ///< of moving pictures: patches of which a half is hidden
 };

@@ -83,20 +83,28 @@ Trainee Trainee::fresh(std::string_view config, std::uint64_t seed) {
   return Trainee(std::make_unique<Parts>(config, nullptr, seed));
 }
 
-Trainee Trainee::load(const std::filesystem::path& folder) {
+namespace {
+// `weights`: a folder or one file.
+std::unique_ptr<Trainee::Parts> read_parts(const std::filesystem::path& folder,
+                                           const std::filesystem::path& file) {
   const std::string text = read_file(folder / "config.json", kMostConfig);
   const json::Value config = json::parse(text, "config.json", {.bytes = kMostConfig});
-  models::Tensors tensors = models::Tensors::of(Safetensors::open(folder));
+  models::Tensors tensors = models::Tensors::of(Safetensors::open(file));
   models::check_finite(tensors);
   const auto vision = models::read_vision(config, models::architecture_of(config));
   const models::Blueprint b = vision ? vision->body : models::read_blueprint(config);
   const models::Weights weights(std::move(tensors), b.prefixes, b.matrices);
-  return Trainee(std::make_unique<Parts>(text, config, &weights, 0));
+  return std::make_unique<Trainee::Parts>(text, config, &weights, 0);
+}
+}  // namespace
+
+Trainee Trainee::load(const std::filesystem::path& folder) {
+  return Trainee(read_parts(folder, folder));
 }
 
 Trainee Trainee::of(const Model& model) {
-  const models::Place place = models::find(model.folder().string());
-  if (place.weights.extension() != ".gguf") return load(place.folder);
+  const models::Place place = models::find(model.source().string());
+  if (place.weights.extension() != ".gguf") return Trainee(read_parts(place.folder, place.weights));
   models::ModelFiles files = models::open_model(place);
   const models::Blueprint b = models::read_blueprint(files.config, files.stored);
   const models::Weights weights(std::move(files.tensors), b.prefixes, b.matrices);

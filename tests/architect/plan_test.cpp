@@ -51,6 +51,78 @@ TEST(Plan, FiguresAreThoseOfPaperAndPencil) {
   EXPECT_EQ(f.training_bytes, 16U * static_cast<std::uint64_t>(f.parameters));
 }
 
+/// An encoder whose class may have a pooler.
+Draft bert(const char* architecture) {
+  Draft draft;
+  draft.config = {{"model_type", "bert"},
+                  {"architectures", {architecture}},
+                  {"hidden_size", 64},
+                  {"num_hidden_layers", 1},
+                  {"num_attention_heads", 4},
+                  {"intermediate_size", 96},
+                  {"vocab_size", 4000},
+                  {"max_position_embeddings", 64}};
+  draft.context = 50;
+  return draft;
+}
+
+TEST(Plan, CountsThePoolerThatTheFileHas) {
+  const std::int64_t pooler = 64 * 64 + 64;
+  const auto numbers = [](const Draft& draft) { return figures(draft).parameters; };
+  const Draft bare = bert("BertModel");
+  Draft without = bare;
+  look_into(without, [](const std::string& name) { return name != "pooler.dense.weight"; });
+  EXPECT_EQ(numbers(bare) - numbers(without), pooler);
+  EXPECT_EQ(numbers(with_heads(bare, 8, {})) - numbers(with_heads(without, 8, {})), pooler);
+  const Draft words = bert("BertForMaskedLM");
+  Draft pooled = words;
+  look_into(pooled, [](const std::string&) { return true; });
+  EXPECT_EQ(numbers(pooled) - numbers(words), pooler);
+  Draft headless = words;
+  look_into(headless, [](const std::string& name) { return name.find("cls.") != 0; });
+  EXPECT_TRUE(headless.headless);
+  EXPECT_EQ(numbers(headless), numbers(bare));
+}
+
+TEST(Plan, LogitsAreWorkOfModelsWithAHeadAlone) {
+  const Figures none = figures(bert("BertModel"));
+  const Figures words = figures(bert("BertForMaskedLM"));
+  const Figures classes = figures(bert("BertForSequenceClassification"));
+  EXPECT_EQ(words.working_bytes - none.working_bytes, 4U * 50 * 4000);
+  EXPECT_EQ(classes.working_bytes - none.working_bytes, 4U * 2);
+  EXPECT_FALSE(words.generates);
+  EXPECT_EQ(words.decode_flop, 0.0);
+  EXPECT_TRUE(figures(llama(8, 8)).generates);
+}
+
+TEST(Plan, SaysWhatMatricesAreKeptIn) {
+  EXPECT_EQ(figures(llama(8, 8)).kept, DType::kBF16);
+  Draft gpt2;
+  gpt2.config = {{"model_type", "gpt2"},
+                 {"architectures", {"GPT2LMHeadModel"}},
+                 {"n_embd", 64},
+                 {"n_layer", 1},
+                 {"n_head", 4},
+                 {"n_positions", 64},
+                 {"vocab_size", 128}};
+  gpt2.context = 32;
+  const Figures f = figures(gpt2);
+  EXPECT_EQ(f.kept, DType::kF32);
+  EXPECT_EQ(f.weight_bytes, 4U * static_cast<std::uint64_t>(f.parameters));
+  EXPECT_EQ(advise(gpt2, 1000).dtype, DType::kF32);
+}
+
+TEST(Plan, OfTwoMeasurementsTheFasterFigureCounts) {
+  const Speeds disturbed{.read = 10.0, .decode = 5.0, .train = 0.0, .seconds = 1.0, .around = 2.0};
+  const Speeds other{.read = 8.0, .decode = 6.0, .train = 0.0, .seconds = 2.0, .around = 0.0};
+  const Speeds s = better(disturbed, other);
+  EXPECT_EQ(s.read, 10.0);
+  EXPECT_EQ(s.decode, 6.0);
+  EXPECT_EQ(s.train, 0.0);
+  EXPECT_EQ(s.seconds, 3.0);
+  EXPECT_EQ(s.around, 2.0);
+}
+
 TEST(Plan, HeadsAtEqualWidthChangeGroupsAlone) {
   const Figures eight = figures(llama(8, 8));
   for (const std::int64_t H : {1, 2, 4, 16}) {
@@ -110,15 +182,9 @@ TEST(Plan, BadSizesAreRefusedInOneLine) {
   draft.dtype = DType::kBF16;
   draft.batch = 0;
   EXPECT_NE(complaint([&] { (void)figures(draft); }).find("[batch]"), std::string::npos);
-  Draft bert;
-  bert.config = {{"model_type", "bert"},
-                 {"hidden_size", 64},
-                 {"num_hidden_layers", 1},
-                 {"num_attention_heads", 4},
-                 {"intermediate_size", 64},
-                 {"vocab_size", 64}};
-  EXPECT_NE(complaint([&] { (void)with_heads(bert, 4, 2); }).find("groups can be chosen"),
-            std::string::npos);
+  EXPECT_NE(
+      complaint([&] { (void)with_heads(bert("BertModel"), 4, 2); }).find("groups can be chosen"),
+      std::string::npos);
 }
 
 TEST(Plan, LayersOfResizedConfigsKeepTheirKinds) {
@@ -146,6 +212,22 @@ TEST(Plan, MeasuresEveryKindOfRun) {
     EXPECT_GT(s.train, 0.0);
     EXPECT_LT(s.read, 1e9);
   }
+  // A body without a head reads, and has no loss to train by.
+  Draft body;
+  body.config = {{"model_type", "bert"},
+                 {"architectures", {"BertModel"}},
+                 {"hidden_size", 32},
+                 {"num_hidden_layers", 2},
+                 {"num_attention_heads", 4},
+                 {"intermediate_size", 64},
+                 {"vocab_size", 100},
+                 {"max_position_embeddings", 32},
+                 {"type_vocab_size", 2}};
+  body.context = 32;
+  MeasureOptions quick;
+  quick.seconds = 0.01;
+  EXPECT_FALSE(trains(body));
+  EXPECT_GT(measure(body, quick).read, 0.0);
   MeasureOptions little;
   little.memory = 1000;
   EXPECT_NE(complaint([&] { (void)measure(llama(4, 2), little); }).find("[measure]"),

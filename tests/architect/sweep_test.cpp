@@ -163,9 +163,35 @@ TEST_F(Sweep, ImpossibleOnesAreRefusedInOneLine) {
   how.groups = {3};
   EXPECT_NE(complaint(how).find("[groups]"), std::string::npos);
   how = options("a");
-  (void)plan_sweep(how);
+  how.heads = {4};
+  how.seeds = 1;
+  (void)make(how, 0);
   how.tokens = 4096;
-  EXPECT_NE(complaint(how).find("found one of another"), std::string::npos) << complaint(how);
+  EXPECT_NE(complaint(how).find("found another recipe.toml"), std::string::npos) << complaint(how);
+}
+
+TEST_F(Sweep, WhatCouldNotBeginTakesAnotherRecipe) {
+  SweepOptions how = options("a");
+  std::string recipe = kRecipe;
+  recipe.replace(recipe.find("size = 200"), 10, "size = 32");  // fewer than there are letters
+  write_file(scratch_ / "r.toml", std::string_view(recipe));
+  std::vector<SweepRun> runs = plan_sweep(how);
+  EXPECT_THROW((void)make_run(how, runs, 0, {}, {}), Error);
+  write_file(scratch_ / "r.toml", std::string_view(kRecipe));
+  EXPECT_EQ(make(how, 0).size(), 4U);
+  EXPECT_NE(read_file(how.folder / "recipe.toml").find("size = 200"), std::string::npos);
+}
+
+TEST_F(Sweep, ARecipeThatIsSomebodysStays) {
+  const SweepOptions how = options("a");
+  fs::create_directories(how.folder);
+  const std::string own = "# mine\n" + std::string(kRecipe);
+  write_file(how.folder / "recipe.toml", std::string_view(own));
+  EXPECT_NE(complaint(how).find("found another recipe.toml"), std::string::npos);
+  SweepOptions itself = how;  // the very recipe that is named lies in the folder
+  itself.recipe = how.folder / "recipe.toml";
+  EXPECT_NE(complaint(itself).find("found another recipe.toml"), std::string::npos);
+  EXPECT_EQ(read_file(how.folder / "recipe.toml"), own);
 }
 
 TEST_F(Sweep, ScoresLieInTheRecord) {
@@ -214,6 +240,23 @@ TEST(Charts, AreWellFormedAndEscaped) {
   EXPECT_EQ(std::count(svg.begin(), svg.end(), '<'), std::count(svg.begin(), svg.end(), '>'));
   const std::string page = chart_page("t", "en", svg, {{"h"}, {"<x>"}}, "note");
   EXPECT_NE(page.find("&lt;x&gt;"), std::string::npos);
+}
+
+TEST(Charts, DrawTheBaseOfALineUnderItsName) {
+  Panel panel;
+  panel.lines = {{"obj", {{0.0, 18.0, 18.0, 18.0, "8"}}}};
+  const auto bases = [&] {
+    const std::string svg = chart_svg(std::vector{panel});
+    EXPECT_EQ(svg.find("nan"), std::string::npos);
+    return svg.find("<path class=\"base\"") != std::string::npos &&
+           svg.find(">base, obj<") != std::string::npos;
+  };
+  EXPECT_FALSE(bases());
+  panel.lines.front().base = 33.0;
+  panel.lines.front().base_name = "base, obj";
+  EXPECT_TRUE(bases());
+  panel.bars = true;
+  EXPECT_TRUE(bases());
 }
 
 }  // namespace

@@ -9,6 +9,7 @@
 #include "formats/json.h"
 #include "formats/scratch.h"
 #include "headscope/safetensors.h"
+#include "train/hold.h"
 #include "train/texts.h"
 
 namespace headscope::cli {
@@ -89,6 +90,42 @@ TEST(PlanVerb, KeepsKeysAndValuesAsRunDoes) {
   EXPECT_EQ(call(wrong).status, 2);
 }
 
+TEST(PlanVerb, MarksWhatFitsWithoutColour) {
+  const Scratch scratch;
+  // Four in one share a key: the cache, and so the memory, grows with the groups.
+  const std::vector<std::string> words = {
+      "plan",    "--layers",     "2",        "--model-width",
+      "64",      "--heads",      "8",        "--vocabulary",
+      "64",      "--batch",      "16",       "--context",
+      "2k",      "--no-measure", "--memory", "20MB",
+      "--color", "never",        "-o",       (scratch / "p.svg").string()};
+  const Answer answer = call(words);
+  ASSERT_LE(answer.status, 1) << answer.complaint;
+  const auto count = [](const std::string& text, const std::string& sign) {
+    int n = 0;
+    for (std::size_t at = text.find(sign); at != std::string::npos; at = text.find(sign, at + 1))
+      ++n;
+    return n;
+  };
+  // One of each is in the legend.
+  EXPECT_GT(count(answer.out, "✓"), 1) << answer.out;
+  EXPECT_GT(count(answer.out, "✗"), 1) << answer.out;
+  const std::string svg = read_file(scratch / "p.svg");
+  EXPECT_EQ(count(svg, "✓"), count(answer.out, "✓"));
+  EXPECT_EQ(count(svg, "✗"), count(answer.out, "✗"));
+  EXPECT_NE(svg.find("class=\"base\""), std::string::npos);
+}
+
+TEST(PlanVerb, CountsWhatTheFileHas) {
+  const Answer answer = call({"plan", "planted", "--no-measure", "--json"});
+  ASSERT_EQ(answer.status, 0) << answer.complaint;
+  const json::Value all = json::parse(answer.out, "plan");
+  for (const auto& row : all["rows"]) EXPECT_EQ(row["parameters"], all["file_parameters"]);
+  const std::string text = call({"plan", "planted", "--no-measure", "--lang", "en"}).out;
+  EXPECT_NE(text.find("1 layer x 8 heads"), std::string::npos) << text;
+  EXPECT_EQ(text.find("answering"), std::string::npos) << text;
+}
+
 TEST(PlanVerb, DrawsTheTable) {
   const Scratch scratch;
   for (const char* name : {"plan.svg", "plan.html"}) {
@@ -156,6 +193,13 @@ steps = 10
   EXPECT_EQ(all["groups"][0]["parameters"], all["groups"][1]["parameters"]);
   EXPECT_NE(read_file(scratch / "out" / "sweep.svg").find("<svg"), std::string::npos);
   EXPECT_EQ(call(words).out, first.out);
+  {
+    const train::FolderHold hold(scratch / "out", "sweep");
+    const Answer second = call(words);
+    EXPECT_EQ(second.status, 4);
+    EXPECT_NE(second.complaint.find("another headscope that"), std::string::npos)
+        << second.complaint;
+  }
   const Answer wrong = call({"sweep", words[1], "-o", words[3], "--heads", "3"});
   EXPECT_EQ(wrong.status, 2);
   EXPECT_NE(wrong.complaint.find("found 3"), std::string::npos);

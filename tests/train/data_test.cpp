@@ -334,6 +334,41 @@ TEST_F(Texts, EnglishWordsAreHiddenAsTheirOwnSharesSay) {
   EXPECT_GT(hidden, 100);
 }
 
+TEST_F(Texts, GapsStandBetweenWordsAndAreNotAskedFor) {
+  auto data = std::make_shared<const TextData>(read(options(true, 30)));
+  Hiding hiding;
+  hiding.masked = 1.0;
+  hiding.replaced = 0.0;
+  const auto plain = masked_source({{data, 8}}, hiding, 11, tokenizer_.vocabulary_size());
+  hiding.gaps = 0.25;
+  const auto gapped = masked_source({{data, 8}}, hiding, 11, tokenizer_.vocabulary_size());
+  double words = 0.0, gaps = 0.0;
+  for (std::uint64_t n = 0; n < 20; ++n) {
+    const Batch a = plain->batch(n), b = gapped->batch(n);
+    const auto ids = b.ids.span<std::int32_t>(), labels = b.labels.span<std::int32_t>();
+    std::vector<std::int32_t> left_ids, left_labels;
+    for (std::size_t i = 0; i < ids.size(); ++i) {
+      if (ids[i] == kMask && labels[i] < 0) {
+        ++gaps;
+        ASSERT_LT(i + 1, ids.size());
+        EXPECT_NE(ids[i + 1], kSeparator) << "behind the last word";
+        EXPECT_TRUE(labels[i + 1] >= 0 || !tokenizer_.token_of(ids[i + 1]).starts_with("##"))
+            << "within a word";
+        continue;
+      }
+      left_ids.push_back(ids[i]);
+      left_labels.push_back(labels[i]);
+      words += ids[i] >= kSpecialCount && !tokenizer_.token_of(ids[i]).starts_with("##") ? 1 : 0;
+    }
+    // Without them the batch is what it was.
+    const auto was_ids = a.ids.span<std::int32_t>(), was = a.labels.span<std::int32_t>();
+    EXPECT_EQ(left_ids, std::vector<std::int32_t>(was_ids.begin(), was_ids.end()));
+    EXPECT_EQ(left_labels, std::vector<std::int32_t>(was.begin(), was.end()));
+  }
+  EXPECT_GT(gaps / words, 0.2);
+  EXPECT_LT(gaps / words, 0.4);  // hidden words are not among `words`
+}
+
 // "Мастеру" and "мастера" are two tokens each here; the king gives, the master receives.
 constexpr const char* kTrees = R"(# sent_id = one
 1	Король	король	NOUN	_	_	2	nsubj	_	_
