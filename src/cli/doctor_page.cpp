@@ -33,13 +33,13 @@ function show(){
   c.textContent=s===null?'':s[0].toFixed(2);
   const x=s===null?0:(s[0]-low)/(high-low||1);
   c.style.background=s===null?'none':`hsl(215 80% ${96-58*Math.sqrt(x)}%)`;c.style.color=x>.35?'#fff':'#1b1b1f';
-  c.title=s===null?c.dataset.h:`${c.dataset.h}: ${s[0].toFixed(4)} (${note.dataset.base} ${s[1].toFixed(4)}, n ${s[2]})`;});
+  c.title=s===null?c.dataset.h:`${c.dataset.h}: ${s[0].toFixed(4)} (${s[1]===null?'':`${note.dataset.base} ${s[1].toFixed(4)}, `}n ${s[2]})`;});
 }
 pick.onchange=show;show();
 </script>
 )";
 
-// [[score, baseline, n, label], null, ...] in the order of measures, then of relations.
+// [[score, baseline or null, n, label], null, ...] in the order of measures, then of relations.
 std::string scores_of(const doctor::HeadRoles& head, const doctor::Syntax& syntax) {
   std::string out = "[";
   for (const doctor::MeasureFacts& facts : doctor::kMeasureFacts) {
@@ -47,7 +47,12 @@ std::string scores_of(const doctor::HeadRoles& head, const doctor::Syntax& synta
     if (out.size() > 1) out += ',';
     out += std::isnan(s.score)
                ? std::string("null")
-               : fmt::format("[{:.5g},{:.5g},{},{}]", s.score, s.baseline, s.n, s.label ? 1 : 0);
+               : fmt::format("[{:.5g},{},{},{}]",
+                             s.score,
+                             doctor::has_baseline(facts.measure) ? fmt::format("{:.5g}", s.baseline)
+                                                                 : std::string("null"),
+                             s.n,
+                             s.label ? 1 : 0);
   }
   for (const doctor::Edges& edges : syntax.edges) {
     const bool seen = edges.n > 0 && seen_by(syntax, head.id);

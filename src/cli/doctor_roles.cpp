@@ -48,14 +48,16 @@ std::string one_measure(const Screen& screen,
     if (std::isnan(score.score)) continue;
     all.push_back({head.id, score.score});
     if (score.label) labelled.push_back(all.back());
-    baseline += score.baseline;
+    if (doctor::has_baseline(facts.measure)) baseline += score.baseline;
     n = std::max(n, score.n);
   }
   if (all.empty()) return "";
   const bool judged = std::isfinite(facts.least);
   std::string tail;
   if (judged && facts.measure != doctor::Measure::kCopying) {
-    tail = say(lang, Word::kRolesTail, share(baseline / static_cast<double>(all.size())), n);
+    tail = doctor::has_baseline(facts.measure)
+               ? say(lang, Word::kRolesTail, share(baseline / static_cast<double>(all.size())), n)
+               : fmt::format("n {}", n);
   }
   const auto best = std::max_element(
       all.begin(), all.end(), [](const Scored& a, const Scored& b) { return a.score < b.score; });
@@ -134,7 +136,8 @@ std::string as_json(const Model& model,
       const doctor::Score& score = head.of(facts.measure);
       if (std::isnan(score.score)) continue;
       json.key(facts.name).begin_object().field("score", score.score);
-      json.field("baseline", score.baseline).field("n", score.n);
+      if (doctor::has_baseline(facts.measure)) json.field("baseline", score.baseline);
+      json.field("n", score.n);
       if (facts.measure == doctor::Measure::kPosition) json.field("offset", head.offset);
       json.end_object();
     }
@@ -164,6 +167,16 @@ std::string relation_name(const doctor::Edges& edges, Lang lang) {
   return fmt::format("{}, {}",
                      clean(edges.relation),
                      text(lang, up ? Word::kSyntaxAtHead : Word::kSyntaxAtDependent));
+}
+
+doctor::Syntax follow_trees(const Call& call, const Model& model, const Corpus& corpus) {
+  if (corpus.trees.empty()) return {};
+  Progress progress(clean(model.name()));
+  doctor::SyntaxOptions how;
+  how.progress = [&](std::int64_t done, std::int64_t count) {
+    progress.now(say(call.screen.lang, Word::kSyntaxProgress, done, count));
+  };
+  return doctor::syntax(model, corpus.trees, how);
 }
 
 Word word_of(doctor::Measure measure) {
@@ -234,15 +247,7 @@ int doctor_roles(std::span<const std::string> arguments, Lang lang, std::string&
     roles =
         doctor::roles(model, corpus.pieces, options, telling(progress, call, Word::kDoctorLooking));
   }
-  doctor::Syntax syntax;
-  if (!corpus.trees.empty()) {
-    Progress progress(clean(o.words.front()));
-    doctor::SyntaxOptions how;
-    how.progress = [&](std::int64_t done, std::int64_t count) {
-      progress.now(say(lang, Word::kSyntaxProgress, done, count));
-    };
-    syntax = doctor::syntax(model, corpus.trees, how);
-  }
+  const doctor::Syntax syntax = follow_trees(call, model, corpus);
   if (!o.html.empty()) {
     const Writing writing;
     write_file(o.html, roles_page(model, corpus, roles, syntax, lang));

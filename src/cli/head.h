@@ -1,5 +1,6 @@
 #pragma once
 
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -19,28 +20,55 @@ struct LinkShown {
 };
 
 struct PairShown {
-  std::string from, to;
+  std::int32_t from_id = 0, to_id = 0;
+  std::string from, to;  ///< visible
   double score = 0.0;
+};
+
+/// What the head does along one relation of trees.
+struct TreeShown {
+  std::string key;   ///< "nsubj back": in JSON
+  std::string name;  ///< "nsubj, to its dependent"
+  double score = 0.0, baseline = 0.0, off_offset = 0.0;
+  std::int64_t n = 0;
+  std::int32_t offset = 0;
+  bool label = false;
 };
 
 struct Portrait {
   doctor::HeadId id;
   std::string model, about;  ///< about: the data
+  std::vector<Role> known;   ///< what the model's files say of this head
   doctor::HeadRoles roles;
+  std::vector<TreeShown> trees;  ///< empty unless the data is a treebank
+  std::string about_trees;
   double first_mass = 0.0;
   std::vector<LinkShown> links;
   std::vector<PairShown> writes, seeks;
-  std::int64_t words = 0;                      ///< in circuits
-  std::string no_circuits;                     ///< why there are none
-  std::optional<doctor::Interval> zero, mean;  ///< harm without it: nats, or 1 - cosine
+  doctor::Circuits::Silence silence = doctor::Circuits::Silence::kNone;  ///< why it writes nothing
+  bool rotary = false, by_distance = false;                              ///< left out of circuits
+  std::int64_t words = 0;                                                ///< in circuits
+  std::string no_circuits;                                               ///< why there are none
+  bool foretells = false;                      ///< harm is nats of the loss; else 1 - cosine
+  std::optional<doctor::Interval> zero, mean;  ///< harm without it
   std::string no_removal;
 };
 
 /// The words of a link in the order of the text, its two as they are to look.
 std::string in_order(const LinkShown& link, const std::string& row, const std::string& key);
+/// ".873 (evenly spread .0135, n 503)"; without the baseline where there is none.
+std::string score_line(const Portrait& head, doctor::Measure measure, Lang lang);
+/// ".61 (baseline .34, n 276)"
+std::string score_line(const TreeShown& tree, Lang lang);
+/// What is to be known of the circuits; more than one line.
+std::vector<std::string> circuit_notes(const Portrait& head, Lang lang);
+/// "what is lost without it, nats of the loss: ..."; "" : it was not taken away.
+std::string removal_line(const Portrait& head, Lang lang);
 
-/// One self-contained page.
-std::string portrait_page(const Portrait& head, Lang lang);
+/// What the terminal shows, one self-contained page, and everything.
+std::string portrait_text(const Portrait& head, const Screen& screen);
+std::string portrait_page(const Portrait& head, const Screen& screen);
+std::string portrait_json(const Portrait& head);
 
 int head_verb(std::span<const std::string> arguments, Lang lang, std::string& out);
 

@@ -1,7 +1,10 @@
 // One head on one page: one file, nothing fetched.
 #include <fmt/format.h>
 
+#include <cmath>
+
 #include "cli/head.h"
+#include "cli/see_parts.h"
 
 namespace headscope::cli {
 
@@ -35,27 +38,42 @@ std::string context_of(LinkShown link) {
                   "<mark class=\"key\">" + html(link.key) + "</mark>");
 }
 
+std::string row_of(const std::string& name, bool label, const std::string& figures) {
+  return fmt::format("<tr><td>{}</td><td>{}</td></tr>\n",
+                     label ? "<b>" + html(name) + "</b>" : html(name),
+                     html(figures));
+}
+
+std::string known_of(const Portrait& head, const Screen& screen) {
+  std::string out = "<table>";
+  for (const Role& role : head.known)
+    out += row_of(role_name(role, screen.lang), true, role_line(screen, role));
+  return out + "</table>\n";
+}
+
 std::string scores_of(const Portrait& head, Lang lang) {
   std::string out = "<table>";
   for (const doctor::MeasureFacts& facts : doctor::kMeasureFacts) {
     const doctor::Score& score = head.roles.of(facts.measure);
     if (std::isnan(score.score)) continue;
-    const std::string name = html(text(lang, word_of(facts.measure)));
-    out += fmt::format(
-        "<tr><td>{}</td><td>{}</td></tr>\n",
-        score.label ? "<b>" + name + "</b>" : name,
-        html(say(lang, Word::kPageScore, figure(score.score), figure(score.baseline), score.n)));
+    out += row_of(std::string(text(lang, word_of(facts.measure))),
+                  score.label,
+                  score_line(head, facts.measure, lang));
   }
   return out + "</table>\n";
 }
 
-std::string figures_of(const doctor::Interval& x) {
-  return fmt::format("{:+.4f} [{:+.4f} {:+.4f}]", x.mean, x.low, x.high);
+std::string trees_of(const Portrait& head, Lang lang) {
+  std::string out = "<table>";
+  for (const TreeShown& tree : head.trees)
+    out += row_of(tree.name, tree.label, score_line(tree, lang));
+  return out + "</table>\n";
 }
 
 }  // namespace
 
-std::string portrait_page(const Portrait& head, Lang lang) {
+std::string portrait_page(const Portrait& head, const Screen& screen) {
+  const Lang lang = screen.lang;
   const std::string title = html(say(lang, Word::kPageTitle, head.id.name(), head.model));
   std::string out = fmt::format(
       "<!doctype html>\n<html lang=\"{}\"><meta charset=\"utf-8\"><meta name=\"viewport\" "
@@ -65,16 +83,25 @@ std::string portrait_page(const Portrait& head, Lang lang) {
       kStyle,
       title);
   const auto heading = [&](const std::string& what) { out += "<h2>" + html(what) + "</h2>\n"; };
-  const auto note = [&](const std::string& what) { out += "<p>" + html(what) + "</p>\n"; };
+  const auto remark = [&](const std::string& what) { out += "<p>" + html(what) + "</p>\n"; };
+  if (!head.known.empty()) {
+    heading(std::string(text(lang, Word::kPageKnown)));
+    out += known_of(head, screen);
+  }
   heading(say(lang, Word::kPageRoles, head.about));
   out += scores_of(head, lang);
+  if (!head.trees.empty()) {
+    heading(std::string(text(lang, Word::kPageTrees)));
+    out += trees_of(head, lang);
+    remark(head.about_trees);
+  }
   heading(std::string(text(lang, Word::kPageLinks)));
   out += "<table>";
   for (const LinkShown& link : head.links)
     out += fmt::format(
         "<tr><td class=\"n\">{}</td><td>{}</td></tr>\n", share(link.weight), context_of(link));
   out += "</table>\n";
-  note(say(lang, Word::kPageLinksNote, share(head.first_mass)));
+  remark(say(lang, Word::kPageLinksNote, share(head.first_mass)));
   if (!head.writes.empty()) {
     heading(std::string(text(lang, Word::kPageWrites)));
     out += rows_of(head.writes);
@@ -83,10 +110,8 @@ std::string portrait_page(const Portrait& head, Lang lang) {
     heading(std::string(text(lang, Word::kPageSeeks)));
     out += rows_of(head.seeks);
   }
-  note(head.no_circuits.empty() ? say(lang, Word::kPageCircuitNote, head.words)
-                                : say(lang, Word::kPageNoCircuit, head.no_circuits));
-  if (head.zero)
-    heading(say(lang, Word::kPageRemoval, figures_of(*head.zero), figures_of(*head.mean)));
+  for (const std::string& line : circuit_notes(head, lang)) remark(line);
+  if (const std::string line = removal_line(head, lang); !line.empty()) heading(line);
   return out + "</html>\n";
 }
 

@@ -52,63 +52,118 @@ Tensor gathered(const Tensor& from, std::span<const std::size_t> rows) {
 constexpr std::size_t kRows = 256;      // of a at once
 constexpr std::size_t kColumns = 4096;  // of b at once
 
-// Keeps the best partner of every row.
-void raise(const Tensor& scores, std::span<const std::size_t> partners, std::span<WordPair> best) {
+// A total order: strongest first, of equals the lower rows.
+bool before(const WordPair& x, const WordPair& y) {
+  return x.score != y.score ? x.score > y.score : std::pair(x.from, x.to) < std::pair(y.from, y.to);
+}
+
+// Takes the first pair whose two words are both still there, and so on: each word once on either side.
+class Taken {
+ public:
+  // Whether this pair, the next one in order, is taken.
+  bool take(const WordPair& pair) {
+    if (from_.contains(pair.from) || to_.contains(pair.to)) return false;
+    from_.insert(pair.from);
+    to_.insert(pair.to);
+    return true;
+  }
+  [[nodiscard]] std::size_t size() const { return from_.size(); }
+
+ private:
+  std::set<std::int32_t> from_, to_;
+};
+
+// The pairs among which the `most` that are taken must be. When one is taken, fewer than `most` of its row's and of its
+// column's partners are gone, so it is among the first `most` of both. And once 2 most - 1 pairs are found that share no
+// word, no weaker one matters: whoever takes the strongest first ends with at least half as many as there could be.
+class Candidates {
+ public:
+  explicit Candidates(std::size_t most) : most_(most) {}
+  // No weaker pair is taken.
+  [[nodiscard]] double least() const { return least_; }
+
+  void add(std::span<const std::vector<WordPair>> rows) {
+    for (const std::vector<WordPair>& row : rows)
+      pairs_.insert(pairs_.end(), row.begin(), row.end());
+    std::sort(pairs_.begin(), pairs_.end(), before);
+    Taken taken;
+    std::map<std::int32_t, std::size_t> in_column;
+    std::vector<WordPair> kept;
+    for (const WordPair& pair : pairs_) {
+      if (in_column[pair.to]++ < most_) kept.push_back(pair);
+      if (!taken.take(pair) || taken.size() + 1 < 2 * most_) continue;
+      least_ = std::max(least_, pair.score);
+      break;
+    }
+    pairs_ = std::move(kept);
+  }
+  [[nodiscard]] std::vector<WordPair> strongest() const {
+    Taken taken;
+    std::vector<WordPair> out;
+    for (const WordPair& pair : pairs_) {
+      if (out.size() < most_ && taken.take(pair)) out.push_back(pair);
+    }
+    return out;
+  }
+
+ private:
+  std::size_t most_;
+  double least_ = -std::numeric_limits<double>::infinity();
+  std::vector<WordPair> pairs_;  // in order
+};
+
+// Keeps the `most` best partners of every row, none weaker than `least`; the worst of them stands in front.
+void raise(const Tensor& scores,
+           std::span<const std::size_t> rows,
+           std::span<const std::size_t> partners,
+           std::size_t most,
+           double least,
+           std::span<std::vector<WordPair>> best) {
   const auto s = scores.view<float, 2>();
   parallel_for(s.shape[0], [&](std::int64_t i) {
-    const float* row = &s(i, 0);
-    const auto at = static_cast<std::size_t>(std::max_element(row, row + s.shape[1]) - row);
-    WordPair& own = best[static_cast<std::size_t>(i)];
-    if (static_cast<double>(row[at]) <= own.score) return;
-    own.score = static_cast<double>(row[at]);
-    own.to = static_cast<std::int32_t>(partners[at]);
+    std::vector<WordPair>& own = best[static_cast<std::size_t>(i)];
+    const auto row = static_cast<std::int32_t>(rows[static_cast<std::size_t>(i)]);
+    for (std::int64_t j = 0; j < s.shape[1]; ++j) {
+      const double score = static_cast<double>(s(i, j));
+      if (!(score >= least)) continue;
+      const WordPair pair{
+          row, static_cast<std::int32_t>(partners[static_cast<std::size_t>(j)]), score};
+      if (own.size() == most) {
+        if (!before(pair, own.front())) continue;
+        std::pop_heap(own.begin(), own.end(), before);
+        own.pop_back();
+      }
+      own.push_back(pair);
+      std::push_heap(own.begin(), own.end(), before);
+    }
   });
 }
 
 }  // namespace
 
 std::vector<WordPair> strongest_products(const Tensor& a, const Tensor& b, std::size_t most) {
+  if (most == 0 || a.dim(0) == 0 || b.dim(0) == 0) return {};
   const ByLength left(a), right(b);
-  const std::size_t wanted = 64 * most;
-  std::vector<WordPair> found;
-  double threshold = -std::numeric_limits<double>::infinity();
+  Candidates found(most);
   const auto reaches = [&](std::size_t i, std::size_t j) {
-    return left.lengths[left.order[i]] * right.lengths[right.order[j]] > threshold;
+    return left.lengths[left.order[i]] * right.lengths[right.order[j]] >= found.least();
   };
-  const auto falling = [](const WordPair& x, const WordPair& y) { return x.score > y.score; };
   std::vector<Linear> columns;
   for (std::size_t i = 0; i < left.order.size() && reaches(i, 0); i += kRows) {
     const auto own = std::span(left.order).subspan(i, std::min(kRows, left.order.size() - i));
     const Tensor rows = gathered(a, own);
-    std::vector<WordPair> best;
-    for (const std::size_t row : own)
-      best.push_back({static_cast<std::int32_t>(row), 0, -std::numeric_limits<double>::infinity()});
+    std::vector<std::vector<WordPair>> best(own.size());
     for (std::size_t j = 0; j < right.order.size() && reaches(i, j); j += kColumns) {
       const auto partners =
           std::span(right.order).subspan(j, std::min(kColumns, right.order.size() - j));
       if (j / kColumns == columns.size()) columns.emplace_back(gathered(b, partners).any());
       Tensor scores(DType::kF32, {rows.dim(0), static_cast<std::int64_t>(partners.size())});
       columns[j / kColumns](rows.view<float, 2>(), scores.view<float, 2>());
-      raise(scores, partners, best);
+      raise(scores, own, partners, most, found.least(), best);
     }
-    found.insert(found.end(), best.begin(), best.end());
-    if (found.size() <= wanted) continue;
-    const auto last = found.begin() + static_cast<std::ptrdiff_t>(wanted);
-    std::nth_element(found.begin(), last - 1, found.end(), falling);
-    found.erase(last, found.end());
-    threshold = found.back().score;
-    for (const WordPair& pair : found) threshold = std::min(threshold, pair.score);
+    found.add(best);
   }
-  std::stable_sort(found.begin(), found.end(), [](const WordPair& x, const WordPair& y) {
-    return x.score != y.score ? x.score > y.score : x.from < y.from;
-  });
-  // Each partner once first; where there are not enough of them, the strongest of the others.
-  std::set<std::int32_t> taken;
-  std::vector<WordPair> out, again;
-  for (const WordPair& pair : found) (taken.insert(pair.to).second ? out : again).push_back(pair);
-  out.insert(out.end(), again.begin(), again.end());
-  out.resize(std::min(out.size(), most));
-  return out;
+  return found.strongest();
 }
 
 namespace {
@@ -179,11 +234,10 @@ Words read_words(const Model& model, HeadId head, const CircuitOptions& options)
   return out;
 }
 
-// What a head's findings [Dv] add to each word's logit above the mean word: [N,Dv], or empty. The final norm is there as
-// a linear map: without the length that it divides by.
+// What a head's findings [Dv] add to each word's logit above the mean word: [N,Dv]. The final norm is there as a linear
+// map: without the length that it divides by.
 Tensor written(const Model& model, HeadId head, const Words& words) {
   const models::Network& network = model.network();
-  if (network.readout(words.ids.front(), words.ids.front()).empty()) return {};
   const AttentionWeights& w = model.attention(head.layer);
   const models::Blueprint& b = network.blueprint();
   const bool centred = !b.final_norm.empty() && b.norm.kind == HeadNorm::Kind::kLayer;
@@ -224,6 +278,28 @@ Tensor written(const Model& model, HeadId head, const Words& words) {
   return out;
 }
 
+// Why nothing is written that logits could tell. Only a run tells what stands on top.
+Circuits::Silence silence_of(const Model& model, const Words& words) {
+  Tokens one;
+  one.ids = Tensor(DType::kI32, {1, 1});
+  one.ids.span<std::int32_t>()[0] = words.ids.front();
+  const Tensor logits = model.run(one).logits;
+  const bool foretells =
+      !logits.empty() && logits.shape().size() == 3 && logits.shape().back() == model.vocabulary();
+  if (!foretells) return Circuits::Silence::kNoWords;
+  const models::Network& network = model.network();
+  if (!network.readout(words.ids.front(), words.ids.front()).empty())
+    return Circuits::Silence::kNone;
+  const models::Blueprint& b = network.blueprint();
+  const auto normed = [](const models::LayerFacts& layer) {
+    return !layer.attention_norms.after.empty() || !layer.attention_norms.over.empty() ||
+           !layer.mlp_norms.over.empty();
+  };
+  const bool added = b.logit_softcap <= 0.0F && !b.residual_normed && b.final_projection.empty() &&
+                     !b.convolution && std::none_of(b.layers.begin(), b.layers.end(), normed);
+  return added ? Circuits::Silence::kNotLinear : Circuits::Silence::kNotAdded;
+}
+
 std::vector<WordPair> named(std::vector<WordPair> pairs, const Words& words, double scale) {
   for (WordPair& pair : pairs) {
     pair.from = words.ids[static_cast<std::size_t>(pair.from)];
@@ -245,9 +321,14 @@ Circuits circuits(const Model& model, HeadId head, const CircuitOptions& options
   const Words words = read_words(model, head, options);
   Circuits out;
   out.words = static_cast<std::int64_t>(words.ids.size());
-  if (const Tensor writes = written(model, head, words); !writes.empty())
-    out.writes = named(strongest_products(words.v, writes, options.most), words, 1.0);
+  out.silence = silence_of(model, words);
+  if (out.silence == Circuits::Silence::kNone) {
+    out.writes =
+        named(strongest_products(words.v, written(model, head, words), options.most), words, 1.0);
+  }
   const models::AttentionFacts& facts = model.network().facts(static_cast<std::size_t>(head.layer));
+  out.rotary = facts.rope.style != Rotary::Style::kNone;
+  out.by_distance = !facts.slopes.empty() || !facts.relative.table.empty() || facts.disentangled;
   const double scale = facts.scale ? static_cast<double>(*facts.scale)
                                    : 1.0 / std::sqrt(static_cast<double>(facts.width));
   out.seeks = named(strongest_products(words.q, words.k, options.most), words, scale);

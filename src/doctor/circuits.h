@@ -36,23 +36,34 @@ struct CircuitOptions {
   Told told{};
 };
 struct Circuits {
+  /// Why `writes` is empty.
+  enum class Silence : std::uint8_t {
+    kNone,
+    kNoWords,  ///< the model's output is no logits of words
+    kNotAdded,  ///< norms stand behind attention, say: heads do not add to the stream that logits are read from
+    kNotLinear,  ///< a layer of its own stands between that stream and the logits
+  };
   std::int64_t words = 0;
   /// Where `from` is attended to, the logit of `to` rises above that of the mean word, by so much times what the final
-  /// norm divides by. Empty where heads do not add to the stream that logits are read from (Network::readout).
+  /// norm divides by.
   std::vector<WordPair> writes;
-  /// Score in nats of query `from` on key `to` without biases by distance.
+  Silence silence = Silence::kNone;
+  /// Score in nats of query `from` on key `to` without what depends on the distance.
   std::vector<WordPair> seeks;
+  bool rotary = false;       ///< rotary positions are left out
+  bool by_distance = false;  ///< biases by distance are left out
 };
-/// The strongest pairs of both circuits, each word once on either side. Words are their embeddings at position 0, normed
-/// as the layer norms them, as if no layer were below; rotary positions do not turn there, so what they add is left out.
+/// The strongest pairs of both circuits, falling, each word once on either side: the strongest pair of all, then the
+/// strongest of words that are not there yet, and so on. Words are their embeddings at position 0, normed as the layer
+/// norms them, as if no layer were below; rotary positions do not turn there, so what they add is left out.
 /// Cost  one layer over all words; 2 V^2 D flop a circuit at most, in blocks: those whose norms cannot reach the pairs
 /// found so far are skipped (|a.b| <= |a||b|). Memory  O(V D).
 /// Errors: kUnsupported for a model of more than one stack.  Source  Elhage 2021.
 Circuits circuits(const Model& model, HeadId head, const CircuitOptions& options = {});
 
-/// The strongest products of a row of `a` with a row of `b`, both [N,D]: `most` rows of `a` with their best partners in
-/// falling order, each partner once; where the 64 * most strongest rows have not so many, partners come again behind
-/// them. `from` and `to` are rows. What `circuits` is made of.
+/// The strongest products of a row of `a` with a row of `b`, both [N,D]: the strongest of all, then the strongest whose
+/// rows are both not taken yet, until there are `most` or no row is left. Exact; of equals the lower rows. `from` and
+/// `to` are rows. What `circuits` is made of.
 std::vector<WordPair> strongest_products(const Tensor& a, const Tensor& b, std::size_t most);
 
 }  // namespace headscope::doctor

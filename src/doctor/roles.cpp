@@ -139,9 +139,11 @@ Score score_of(Measure m, const Tally& t) {
   out.n = t.n;
   if (t.n == 0) return out;
   out.score = t.sum / static_cast<double>(t.n);
-  out.baseline = t.even / static_cast<double>(t.n);
   const MeasureFacts& facts = kMeasureFacts[index(m)];
-  out.label = out.score >= facts.least && out.score >= out.baseline + facts.above;
+  out.label = out.n >= kFewRows && out.score >= facts.least;
+  if (!has_baseline(m)) return out;
+  out.baseline = t.even / static_cast<double>(t.n);
+  out.label = out.label && out.score >= out.baseline + facts.above;
   return out;
 }
 
@@ -161,7 +163,7 @@ Score favourite(const Sums& s, std::int64_t rows, std::int64_t& offset) {
     out.score = 0.0;
   }
   const MeasureFacts& facts = kMeasureFacts[index(Measure::kPosition)];
-  out.label = out.score >= facts.least;
+  out.label = out.n >= kFewRows && out.score >= facts.least;
   return out;
 }
 
@@ -188,7 +190,7 @@ const std::array<MeasureFacts, kMeasures> kMeasureFacts = {{
     {Measure::kSelf, "self", 0.5, 0.1},
     {Measure::kFirst, "first", 0.5, 0.1},
     {Measure::kLast, "last", 0.5, 0.1},
-    {Measure::kPosition, "position", 0.9, 0.1},
+    {Measure::kPosition, "position", 0.9, 0.0},
     {Measure::kDuplicate, "duplicate", 0.5, 0.1},
     {Measure::kInduction, "induction", 0.5, 0.1},
     {Measure::kRare, "rare", 0.5, 0.25},

@@ -33,16 +33,24 @@ struct MeasureFacts {
   Measure measure;
   std::string_view name;  ///< in JSON
   double least;           ///< a label needs so much; infinite: there is no label
-  double above;           ///< and so much more than the baseline
+  double above;           ///< and so much more than the baseline, where there is one
 };
 /// In the order of Measure. Why those limits: half of a row's weight is more than all else together; largest weights at
 /// one offset in 90 % of rows (Voita 2019); entropy above 3.8 nats (Clark 2019).
 extern const std::array<MeasureFacts, kMeasures> kMeasureFacts;
+/// A label needs so many rows. Of `copying`, which is read off the weights, n is 1 and none are needed.
+inline constexpr std::int64_t kFewRows = 10;
+/// Whether evenly spread weights are something to compare with: masses, and largest weights on marked tokens.
+constexpr bool has_baseline(Measure m) {
+  return m != Measure::kPosition && m != Measure::kBroad && m != Measure::kSure &&
+         m != Measure::kDistance && m != Measure::kCopying;
+}
 
 struct Score {
   double score = std::numeric_limits<double>::quiet_NaN();  ///< NaN: there was nothing to measure
-  double baseline = 0.0;  ///< what evenly spread weights would get
-  std::int64_t n = 0;     ///< rows
+  /// What evenly spread weights would get; NaN: that says nothing (has_baseline).
+  double baseline = std::numeric_limits<double>::quiet_NaN();
+  std::int64_t n = 0;  ///< rows
   bool label = false;
 };
 

@@ -37,7 +37,8 @@ TEST(Roles, PlantedHeadsGetTheirLabelsAndNoOthers) {
   const std::vector<std::vector<std::string>> corpora = {
       {"The old king gave the young prince a sharp sword.",
        "The king saw the sword and the prince saw the king."},
-      {"Старый король дал молодому принцу острый меч, и принц взял меч."}};
+      {"Старый король дал молодому принцу острый меч, и принц взял меч. Король взял меч, и принц "
+       "взял меч, и король дал меч."}};
   for (const auto& corpus : corpora) {
     const auto texts = read(corpus);
     const auto found = roles(council(), texts);
@@ -60,6 +61,30 @@ TEST(Roles, PlantedHeadsGetTheirLabelsAndNoOthers) {
     EXPECT_EQ(found[1].offset, 1);
     EXPECT_GT(found[4].of(Measure::kDuplicate).score, 0.95);
     EXPECT_LT(found[4].of(Measure::kDuplicate).baseline, 0.3);
+  }
+}
+
+// Two rows of one word are no habit.
+TEST(Roles, LabelsNeedRows) {
+  RolesOptions options;
+  options.repeated = 0;
+  options.circuits = false;
+  const auto few = roles(council(), read({"The old king."}), options);
+  EXPECT_GT(few[0].of(Measure::kPrevious).score, 0.95);
+  EXPECT_LT(few[0].of(Measure::kPrevious).n, kFewRows);
+  for (const HeadRoles& head : few) EXPECT_TRUE(labels(head).empty()) << head.id.name();
+}
+
+// Evenly spread weights have no favourite offset; how broad they are is no bar to pass.
+TEST(Roles, BaselinesAreThereWhereTheySaySomething) {
+  const auto found =
+      roles(council(), read({"The king saw the sword and the prince saw the king."}));
+  for (const HeadRoles& head : found) {
+    for (const MeasureFacts& facts : kMeasureFacts) {
+      const Score& score = head.of(facts.measure);
+      if (std::isnan(score.score)) continue;
+      EXPECT_EQ(!std::isnan(score.baseline), has_baseline(facts.measure)) << facts.name;
+    }
   }
 }
 
