@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cerrno>
 #include <charconv>
 #include <cmath>
 #include <iostream>
@@ -267,6 +268,29 @@ void check_writable(const Call& call, const std::filesystem::path& path) {
                     path.string(),
                     std::generic_category().message(errno)));
   }
+}
+
+std::string new_folder(const Call& call, std::string name) {
+  name = std::filesystem::path(name).lexically_normal().string();
+  while (name.size() > 1 && name.back() == '/') name.pop_back();
+  std::error_code ignored;
+  if (std::filesystem::exists(name, ignored))
+    throw Error(ErrorCode::kUsage,
+                say(call.screen.lang, Word::kFolderExists, call.verb, clean(name)));
+  // The nearest folder above it that is there.
+  std::filesystem::path above = std::filesystem::absolute(name, ignored).parent_path();
+  while (above.has_relative_path() && !std::filesystem::exists(above, ignored))
+    above = above.parent_path();
+  errno = ENOTDIR;
+  if (!std::filesystem::is_directory(above, ignored) || ::access(above.c_str(), W_OK) != 0) {
+    throw Error(ErrorCode::kIo,
+                say(call.screen.lang,
+                    Word::kCannotWrite,
+                    call.verb,
+                    clean(name),
+                    std::generic_category().message(errno)));
+  }
+  return name;
 }
 
 }  // namespace headscope::cli

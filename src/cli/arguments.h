@@ -94,5 +94,8 @@ void check_input(const Call& call, std::span<const std::string> words);
 
 /// That a file could be written there. Errors: kIo naming the path, kUsage for a folder.
 void check_writable(const Call& call, const std::filesystem::path& path);
+/// The name of a folder that is to be made, without slashes at its end. Errors: kUsage when something is there already,
+/// kIo when it cannot be made there.
+std::string new_folder(const Call& call, std::string name);
 
 }  // namespace headscope::cli

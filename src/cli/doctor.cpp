@@ -7,6 +7,7 @@
 #include <memory>
 
 #include "cli/app.h"
+#include "cli/signals.h"
 #include "headscope/error.h"
 #include "headscope/safetensors.h"
 #include "models/widen.h"
@@ -188,6 +189,8 @@ doctor::Told telling(Progress& progress, const Call& call, Word what) {
   const auto start = Clock::now();
   const Lang lang = call.screen.lang;
   return [&progress, start, lang, what](std::int64_t done, std::int64_t of) {
+    // Only while something is being written does a signal wait; what is half done is then removed on the way out.
+    if (signal_waits()) throw Error(ErrorCode::kResources, "[doctor] interrupted");
     const double seconds = std::chrono::duration<double>(Clock::now() - start).count();
     if (seconds < 1.0 || done < 1) return;
     const double left = seconds * static_cast<double>(of - done) / static_cast<double>(done);

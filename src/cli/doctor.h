@@ -48,13 +48,34 @@ Model load_model(const Call& call, std::span<const std::string> words, Purpose p
 struct HealWish {
   std::string file, steps;
 };
-/// Trains the folder that was just written on that text, and gives its loss on `texts` afterwards.
-/// Errors: kUsage, those of read_file and doctor::heal.
-double heal_folder(const Call& call,
+/// The text as tokens, before anything long is begun. Errors: those of read_file, of the tokenizer and of
+/// doctor::check_healable; kInput for fewer than two tokens.
+std::vector<std::int32_t> read_heal(const Call& call, const Model& model, const HealWish& wish);
+struct Healed {
+  std::int64_t steps = 0;
+  std::string text;   ///< the file's name
+  double loss = 0.0;  ///< afterwards
+};
+/// Trains the folder that was just written on that text, and judges it by `texts` afterwards.
+/// Errors: those of doctor::heal.
+Healed heal_folder(const Call& call,
                    const std::string& folder,
                    const HealWish& wish,
+                   std::span<const std::int32_t> ids,
                    std::span<const Tokens> texts);
-/// Before anything is computed. Errors: kUsage (--steps without --heal), kNotFound.
+/// A folder that a call makes: gone again unless it is kept.
+class MadeFolder {
+ public:
+  explicit MadeFolder(std::string path) : path_(std::move(path)) {}
+  MadeFolder(const MadeFolder&) = delete;
+  MadeFolder& operator=(const MadeFolder&) = delete;
+  ~MadeFolder();
+  void keep() { path_.clear(); }
+
+ private:
+  std::string path_;
+};
+/// Before the model is loaded. Errors: kUsage (--steps without --heal), kNotFound.
 void check_heal(const Call& call, const HealWish& wish);
 std::int64_t heal_steps(const Call& call, const HealWish& wish);
 
@@ -82,6 +103,8 @@ std::string roles_page(const Model& model,
                        std::span<const doctor::HeadRoles> roles,
                        const doctor::Syntax& syntax,
                        Lang lang);
+/// What every head does along the trees of a treebank; nothing of another corpus. Shows progress.
+doctor::Syntax follow_trees(const Call& call, const Model& model, const Corpus& corpus);
 /// Whether trees were followed by this head: of two stacks those of the one that writes are left out.
 bool seen_by(const doctor::Syntax& syntax, doctor::HeadId head);
 /// "amod, to its head"

@@ -30,32 +30,55 @@ void check_heal(const Call& call, const HealWish& wish) {
   }
 }
 
-double heal_folder(const Call& call,
-                   const std::string& folder,
-                   const HealWish& wish,
-                   std::span<const Tokens> texts) {
+std::vector<std::int32_t> read_heal(const Call& call, const Model& model, const HealWish& wish) {
+  doctor::check_healable(model);
   // So much of the text as the steps can read, and no more is tokenised.
-  doctor::HealOptions options;
-  options.steps = heal_steps(call, wish);
+  const doctor::HealOptions usual;
   std::string whole = read_file(wish.file, std::size_t{1} << 30);
-  const auto most = static_cast<std::size_t>(options.steps * options.tokens * 8);
+  const auto most = static_cast<std::size_t>(heal_steps(call, wish) * usual.tokens * 8);
   if (whole.size() > most) {
     std::size_t end = most;
     while (end > 0 && (static_cast<unsigned char>(whole[end]) & 0xC0U) == 0x80U) --end;
     whole.resize(end);
   }
-  const std::vector<std::int32_t> ids = Model::load(folder).tokenizer().encode(whole, false).ids;
-  {
-    Progress progress{std::string(text(call.screen.lang, Word::kHealing))};
-    options.told = telling(progress, call, Word::kHealing);
-    const Writing writing;
-    doctor::heal(folder, ids, options);
+  std::vector<std::int32_t> ids = model.tokenizer().encode(whole, false).ids;
+  if (ids.size() < 2) {
+    throw Error(ErrorCode::kInput,
+                say(call.screen.lang,
+                    Word::kExpectedFound,
+                    call.verb,
+                    "--heal",
+                    say(call.screen.lang, Word::kAText),
+                    clean(wish.file)));
   }
+  return ids;
+}
+
+Healed heal_folder(const Call& call,
+                   const std::string& folder,
+                   const HealWish& wish,
+                   std::span<const std::int32_t> ids,
+                   std::span<const Tokens> texts) {
+  Progress progress{std::string(text(call.screen.lang, Word::kHealing))};
+  doctor::HealOptions options;
+  options.steps = heal_steps(call, wish);
+  options.told = telling(progress, call, Word::kHealing);
+  doctor::heal(folder, ids, options);
+  Healed out;
+  out.steps = options.steps;
+  out.text = std::filesystem::path(wish.file).filename().string();
   const Model healed = Model::load(folder);
-  double sum = 0.0;
-  for (const Tokens& piece : texts)
-    sum += doctor::judge(doctor::Baseline(healed, doctor::copy_of(piece)), doctor::Judge());
-  return sum / static_cast<double>(texts.size());
+  for (const Tokens& piece : texts) {
+    options.told(options.steps, options.steps);  // may end it
+    out.loss += doctor::judge(doctor::Baseline(healed, doctor::copy_of(piece)), doctor::Judge()) /
+                static_cast<double>(texts.size());
+  }
+  return out;
+}
+
+MadeFolder::~MadeFolder() {
+  std::error_code ignored;
+  if (!path_.empty()) std::filesystem::remove_all(path_, ignored);
 }
 
 }  // namespace headscope::cli

@@ -34,6 +34,7 @@ struct Found {
   std::vector<std::size_t> which;       ///< which of kParts
   std::optional<doctor::HeadId> to;
   std::string no_gradients;  ///< why nothing was foretold
+  std::string no_parts;      ///< why there are findings alone
 };
 
 // Of the heads that were patched exactly.
@@ -85,7 +86,13 @@ Found run_patches(const Call& call,
     options.told = [&](std::int64_t done, std::int64_t of) {
       told(static_cast<std::int64_t>(i) * of + done, 4 * of);
     };
-    out.parts.push_back(doctor::patch(clean_run, corrupt, kParts[i], by, options));
+    try {
+      out.parts.push_back(doctor::patch(clean_run, corrupt, kParts[i], by, options));
+    } catch (const Error& error) {
+      if (error.code() != ErrorCode::kUnsupported || kParts[i] == doctor::Patch::kFindings) throw;
+      out.no_parts = error.what();
+      continue;
+    }
     out.which.push_back(i);
   }
   return out;
@@ -146,6 +153,7 @@ std::string render(const Screen& screen, const Found& found, const Options& o, s
     }
   }
   if (!found.no_gradients.empty()) note(say(lang, Word::kRankNoGradients, found.no_gradients));
+  if (!found.no_parts.empty()) note(say(lang, Word::kPatchNoParts, found.no_parts));
   return tidy(out);
 }
 
@@ -154,12 +162,15 @@ void put(JsonWriter& json, std::string_view name, double share) {
   if (!std::isnan(share)) json.field(name, share);
 }
 
-std::string as_json(const Model& model, const Found& found) {
+std::string as_json(const Model& model, const Found& found, const Options& o) {
   JsonWriter json;
   const doctor::Patching& first = found.parts.front();
   json.begin_object().field("headscope", HEADSCOPE_VERSION).field("verb", "doctor patch");
   json.field("model", model.name()).field("clean", first.clean).field("corrupt", first.corrupt);
-  if (found.to) json.field("to", found.to->name());
+  json.field("clean_text", o.clean_text).field("corrupt_text", o.corrupt);
+  json.field("right", o.right).field("wrong", o.wrong);
+  if (found.to) json.field("to", found.to->name()).field("by", kNames[found.which.front()]);
+  if (!found.no_parts.empty()) json.field("left_out", found.no_parts);
   json.key("heads").begin_array();
   for (std::size_t i = 0; i < first.heads.size(); ++i) {
     json.begin_object().field("layer", first.heads[i].head.layer);
@@ -219,7 +230,7 @@ void check(const Call& call, const Options& o) {
 }
 
 void save(const Call& call, const Options& o, const Model& model, const Found& found) {
-  Experiment done{call.verb, o.words.front(), {}, "", as_json(model, found), {}};
+  Experiment done{call.verb, o.words.front(), {}, "", as_json(model, found, o), {}};
   for (const auto& [name, value] : {std::pair{"--clean", &o.clean_text},
                                     std::pair{"--corrupt", &o.corrupt},
                                     std::pair{"--right", &o.right},
@@ -262,7 +273,7 @@ int doctor_patch(std::span<const std::string> arguments, Lang lang, std::string&
   const doctor::Baseline corrupt(model, doctor::copy_of(bad));
   const Found found = run_patches(call, clean_run, corrupt, by, o, exact);
   if (!o.save.empty()) save(call, o, model, found);
-  out += call.json ? as_json(model, found) : render(call.screen, found, o, top);
+  out += call.json ? as_json(model, found, o) : render(call.screen, found, o, top);
   return 0;
 }
 

@@ -52,18 +52,16 @@ Wish read_wish(const Call& call, const Options& o) {
   };
   if (!o.share.empty()) out.share = number("--share", o.share, 1.0);
   if (!o.loss.empty()) out.loss = number("--loss", o.loss, 1e6);
+  if (o.output.empty() && (said > 0 || !o.heal.file.empty()))
+    throw Error(ErrorCode::kUsage,
+                say(call.screen.lang, Word::kDoctorNeedsOption, call.verb, "-o"));
   return out;
 }
 
-std::size_t gone_by(const Call& call,
-                    const Model& model,
-                    const Corpus& corpus,
-                    const doctor::Curve& curve,
-                    const Wish& wish,
-                    doctor::Instead instead) {
-  const auto H = static_cast<std::int64_t>(curve.order.size());
-  std::int64_t keep = H;
-  if (wish.keep) keep = *wish.keep;
+// How many heads stay, of H; nothing when the loss decides.
+std::optional<std::int64_t> kept_of(const Call& call, const Wish& wish, std::int64_t H) {
+  if (wish.loss) return std::nullopt;
+  std::int64_t keep = wish.keep.value_or(H);
   if (wish.share) keep = static_cast<std::int64_t>(*wish.share * static_cast<double>(H) + 0.5);
   if (keep > H) {
     throw Error(ErrorCode::kRange,
@@ -74,21 +72,19 @@ std::size_t gone_by(const Call& call,
                     say(call.screen.lang, Word::kNumberFromTo, 0, H),
                     keep));
   }
-  if (wish.loss) return doctor::gone_within(model, corpus.pieces, curve, *wish.loss, instead);
-  return static_cast<std::size_t>(H - keep);
+  return keep;
 }
 
 struct Outcome {
   std::size_t gone = 0;
   double harm = 0.0;
-  std::string written;           ///< folder, or ""
-  std::optional<double> healed;  ///< the loss then
-  std::int64_t steps = 0;
-  std::string heal_text;
+  std::string written;  ///< folder, or ""
+  std::optional<Healed> healed;
 };
 
 std::string render(const Screen& screen,
                    const Corpus& corpus,
+                   bool embeds,
                    const doctor::Curve& curve,
                    const Outcome& done) {
   const Lang lang = screen.lang;
@@ -101,15 +97,10 @@ std::string render(const Screen& screen,
            "  " + bar(std::max(0.0, point.harm / most), 30) + ' ' +
            fmt::format("{:+.4f}", point.harm) + '\n';
   }
-  out += paint(screen,
-               Paint::kDim,
-               "  " + wrap(say(lang,
-                               Word::kPruneNote,
-                               fmt::format("{:.4f}", curve.base),
-                               corpus.about(lang)),
-                           screen.width,
-                           2)) +
-         '\n';
+  const std::string about =
+      embeds ? say(lang, Word::kPruneNoteEmbeds, corpus.about(lang))
+             : say(lang, Word::kPruneNote, fmt::format("{:.4f}", curve.base), corpus.about(lang));
+  out += paint(screen, Paint::kDim, "  " + wrap(about, screen.width, 2)) + '\n';
   if (!done.written.empty()) {
     out += "  " +
            say(lang,
@@ -124,10 +115,10 @@ std::string render(const Screen& screen,
     out += "  " +
            say(lang,
                Word::kHealed,
-               done.steps,
-               clean(done.heal_text),
+               done.healed->steps,
+               clean(done.healed->text),
                fmt::format("{:.4f}", curve.base + done.harm),
-               fmt::format("{:.4f}", *done.healed)) +
+               fmt::format("{:.4f}", done.healed->loss)) +
            '\n';
   }
   return tidy(out);
@@ -139,7 +130,8 @@ std::string as_json(const Model& model,
                     const Outcome& done) {
   JsonWriter json;
   json.begin_object().field("headscope", HEADSCOPE_VERSION).field("verb", "doctor prune");
-  json.field("model", model.name()).field("base", curve.base).key("curve").begin_array();
+  json.field("model", model.name()).field("judge", model.generates() ? "loss" : "embedding");
+  json.field("base", curve.base).key("curve").begin_array();
   for (const auto& point : curve.points)
     json.begin_object().field("kept", point.kept).field("harm", point.harm).end_object();
   json.end_array().field("order_by", kOrders[order]).key("order").begin_array();
@@ -152,7 +144,7 @@ std::string as_json(const Model& model,
   json.end_array();
   if (!done.written.empty())
     json.field("written", done.written).field("gone", done.gone).field("harm", done.harm);
-  if (done.healed) json.field("steps", done.steps).field("loss_healed", *done.healed);
+  if (done.healed) json.field("steps", done.healed->steps).field("loss_healed", done.healed->loss);
   json.end_object();
   return std::move(json).take();
 }
@@ -180,16 +172,16 @@ int doctor_prune(std::span<const std::string> arguments, Lang lang, std::string&
   }
   const Wish wish = read_wish(call, o);
   check_heal(call, o.heal);
-  if (!o.heal.file.empty() && o.output.empty())
-    throw Error(ErrorCode::kUsage, say(lang, Word::kDoctorNeedsOption, call.verb, "-o"));
   const auto instead = static_cast<doctor::Instead>(parse_choice(call, "--by", o.by, kInsteads));
   const std::size_t order = parse_choice(call, "--order", o.order, kOrders);
   const std::int64_t most =
       o.pieces.empty() ? 4 : parse_integer(call, "--pieces", o.pieces, 1, 1'000'000);
-  std::error_code ignored;
-  if (!o.output.empty() && std::filesystem::exists(o.output, ignored))
-    throw Error(ErrorCode::kUsage, say(lang, Word::kPruneExists, call.verb, clean(o.output)));
+  if (!o.output.empty()) o.output = new_folder(call, o.output);
   const Model model = load_model(call, o.words, Purpose::kSweep);
+  const auto keep = kept_of(call, wish, static_cast<std::int64_t>(doctor::heads_of(model).size()));
+  std::vector<std::int32_t> heal_ids;
+  if (!o.output.empty()) doctor::check_prunable(model, instead);
+  if (!o.heal.file.empty()) heal_ids = read_heal(call, model, o.heal);
   const Corpus corpus = read_corpus(call, model, o.data, most);
   doctor::Curve curve;
   Outcome done;
@@ -200,20 +192,24 @@ int doctor_prune(std::span<const std::string> arguments, Lang lang, std::string&
                                 instead,
                                 {.order = static_cast<doctor::Order>(order),
                                  .told = telling(progress, call, kRanking[order])});
-    done.gone = gone_by(call, model, corpus, curve, wish, instead);
     if (!o.output.empty()) {
+      done.gone =
+          keep ? curve.order.size() - static_cast<std::size_t>(*keep)
+               : doctor::gone_within(model, corpus.pieces, curve, wish.loss.value(), instead);
       done.harm = doctor::harm_without(model, corpus.pieces, curve, done.gone, instead);
-      const Writing writing;
-      doctor::write_pruned(model, curve, done.gone, instead, o.output);
-      done.written = o.output;
     }
   }
-  if (!o.heal.file.empty()) {
-    done.steps = heal_steps(call, o.heal);
-    done.heal_text = std::filesystem::path(o.heal.file).filename().string();
-    done.healed = heal_folder(call, o.output, o.heal, corpus.pieces);
+  if (!o.output.empty()) {
+    const Writing writing;
+    doctor::write_pruned(model, curve, done.gone, instead, o.output);
+    MadeFolder made(o.output);
+    if (!o.heal.file.empty())
+      done.healed = heal_folder(call, o.output, o.heal, heal_ids, corpus.pieces);
+    made.keep();
+    done.written = o.output;
   }
-  out += call.json ? as_json(model, curve, order, done) : render(call.screen, corpus, curve, done);
+  out += call.json ? as_json(model, curve, order, done)
+                   : render(call.screen, corpus, !model.generates(), curve, done);
   return 0;
 }
 

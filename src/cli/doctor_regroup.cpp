@@ -70,9 +70,7 @@ struct Outcome {
   std::int64_t groups = 0;
   std::uint64_t bytes_before = 0, bytes_after = 0;  ///< of a token's keys and values
   std::vector<Speed> speeds;
-  std::optional<double> healed;  ///< the loss then
-  std::int64_t steps = 0;
-  std::string heal_text;
+  std::optional<Healed> healed;
   doctor::Merging how = doctor::Merging::kFitted;
 };
 
@@ -105,15 +103,15 @@ std::string render(const Screen& screen,
            fmt::format("{:.2f}", std::exp(r.loss_before)),
            fmt::format("{:.2f}", std::exp(r.loss_after)),
            r.judged.size() == corpus.pieces.size()
-               ? corpus.about(lang)
+               ? say(lang, Word::kRegroupSame, corpus.about(lang))
                : say(lang, Word::kRegroupHeldOut, corpus.about(lang), r.judged.size())));
   if (done.healed) {
     line(say(lang,
              Word::kHealed,
-             done.steps,
-             clean(done.heal_text),
+             done.healed->steps,
+             clean(done.healed->text),
              fmt::format("{:.4f}", r.loss_after),
-             fmt::format("{:.4f}", *done.healed)));
+             fmt::format("{:.4f}", done.healed->loss)));
   }
   line(say(lang, Word::kRegroupCache, done.bytes_before, done.bytes_after));
   for (const Speed& speed : done.speeds)
@@ -136,7 +134,7 @@ std::string as_json(const Model& model,
   json.field("values_kept", r.values_kept).field("keys_kept", r.keys_kept);
   json.field("loss_before", r.loss_before).field("loss", r.loss_after);
   json.field("texts", corpus.pieces.size()).array("judged", std::span(r.judged));
-  if (done.healed) json.field("steps", done.steps).field("loss_healed", *done.healed);
+  if (done.healed) json.field("steps", done.healed->steps).field("loss_healed", done.healed->loss);
   json.field("perplexity_before", std::exp(r.loss_before));
   json.field("perplexity", std::exp(r.loss_after));
   json.field("cache_bytes_a_token_before", done.bytes_before);
@@ -190,29 +188,31 @@ int doctor_regroup(std::span<const std::string> arguments, Lang lang, std::strin
   const std::int64_t most =
       o.pieces.empty() ? 8 : parse_integer(call, "--pieces", o.pieces, 1, 1'000'000);
   check_heal(call, o.heal);
-  std::error_code ignored;
-  if (std::filesystem::exists(o.output, ignored))
-    throw Error(ErrorCode::kUsage, say(lang, Word::kPruneExists, call.verb, clean(o.output)));
+  o.output = new_folder(call, o.output);
   const Model model = load_model(call, o.words, Purpose::kSweep);
+  std::vector<std::int32_t> heal_ids;
+  if (!o.heal.file.empty()) heal_ids = read_heal(call, model, o.heal);
   Corpus corpus = read_corpus(call, model, o.data, most);
   std::erase_if(corpus.pieces, [](const Tokens& piece) { return piece.ids.dim(1) < 2; });
   {
-    Progress progress{std::string(text(lang, Word::kRegroupWriting))};
     const Writing writing;
-    done.figures = doctor::regroup(model,
-                                   corpus.pieces,
-                                   done.groups,
-                                   done.how,
-                                   o.output,
-                                   telling(progress, call, Word::kRegroupWriting));
-  }
-  if (!o.heal.file.empty()) {
-    done.steps = heal_steps(call, o.heal);
-    done.heal_text = std::filesystem::path(o.heal.file).filename().string();
-    std::vector<Tokens> judged;
-    for (const std::size_t n : done.figures.judged)
-      judged.push_back(doctor::copy_of(corpus.pieces[n]));
-    done.healed = heal_folder(call, o.output, o.heal, judged);
+    {
+      Progress progress{std::string(text(lang, Word::kRegroupWriting))};
+      done.figures = doctor::regroup(model,
+                                     corpus.pieces,
+                                     done.groups,
+                                     done.how,
+                                     o.output,
+                                     telling(progress, call, Word::kRegroupWriting));
+    }
+    MadeFolder made(o.output);
+    if (!o.heal.file.empty()) {
+      std::vector<Tokens> judged;
+      for (const std::size_t n : done.figures.judged)
+        judged.push_back(doctor::copy_of(corpus.pieces[n]));
+      done.healed = heal_folder(call, o.output, o.heal, heal_ids, judged);
+    }
+    made.keep();
   }
   LoadOptions wide;  // as the model before was loaded
   wide.change = models::widen;

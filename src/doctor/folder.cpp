@@ -1,5 +1,8 @@
 #include "doctor/folder.h"
 
+#include <fmt/format.h>
+
+#include "headscope/error.h"
 #include "models/find.h"
 #include "models/gguf_convert.h"
 
@@ -15,8 +18,19 @@ std::string stored_name(const Views& tensors, const models::Blueprint& b, const 
   return "";
 }
 
-NewFolder::NewFolder(const fs::path& source, fs::path folder)
-    : folder_(std::move(folder)), partial_(folder_) {
+namespace {
+[[noreturn]] void refused(const fs::filesystem_error& error) {
+  throw Error(ErrorCode::kIo,
+              fmt::format("[model] expected to read and write {}, found: {}",
+                          error.path1().string(),
+                          error.code().message()));
+}
+}  // namespace
+
+NewFolder::NewFolder(const fs::path& source, fs::path folder) : folder_(std::move(folder)) {
+  folder_ = folder_.lexically_normal();
+  if (folder_.filename().empty()) folder_ = folder_.parent_path();  // "name/"
+  partial_ = folder_;
   partial_ += ".partial";
   const models::Place place = models::find(source.string());
   std::error_code ignored;
@@ -35,8 +49,21 @@ NewFolder::NewFolder(const fs::path& source, fs::path folder)
       if (ending == ".safetensors" || ending == ".bin" || ending == ".gguf" ||
           name.ends_with(".index.json"))
         continue;
+      // The new folder may lie within the old one, but not in a part of it that is copied.
+      const std::string old = fs::weakly_canonical(entry.path()).string();
+      const std::string made = fs::weakly_canonical(partial_).string();
+      if (made == old) continue;
+      if (made.starts_with(old + '/')) {
+        throw Error(ErrorCode::kUsage,
+                    fmt::format("[model] expected a new folder outside of {}, found {}",
+                                entry.path().string(),
+                                folder_.string()));
+      }
       fs::copy(entry.path(), partial_ / name, fs::copy_options::recursive);
     }
+  } catch (const fs::filesystem_error& error) {
+    fs::remove_all(partial_, ignored);
+    refused(error);
   } catch (...) {
     fs::remove_all(partial_, ignored);
     throw;
@@ -51,7 +78,11 @@ NewFolder::~NewFolder() {
 Safetensors NewFolder::weights() const { return Safetensors::open(weights_); }
 
 void NewFolder::finish() {
-  fs::rename(partial_, folder_);
+  try {
+    fs::rename(partial_, folder_);
+  } catch (const fs::filesystem_error& error) {
+    refused(error);
+  }
   partial_.clear();
 }
 

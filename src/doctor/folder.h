@@ -19,7 +19,7 @@ std::string stored_name(const Views& tensors, const models::Blueprint& b, const 
 /// and all. Removed again unless `finish` gave it its name.
 class NewFolder {
  public:
-  /// `source` is a model's folder (Model::folder). Errors: kIo, those of conversion.
+  /// `source` is Model::source. Errors: kIo, those of conversion.
   NewFolder(const std::filesystem::path& source, std::filesystem::path folder);
   NewFolder(const NewFolder&) = delete;
   NewFolder& operator=(const NewFolder&) = delete;

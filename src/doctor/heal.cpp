@@ -89,7 +89,18 @@ DType dtype_of(const std::filesystem::path& folder) {
   return DType::kF32;
 }
 
+void check_foretells(const Model& model) {
+  if (model.generates()) return;
+  throw Error(ErrorCode::kUnsupported,
+              "[heal] expected a model that foretells the next token, found " + model.family());
+}
+
 }  // namespace
+
+void check_healable(const Model& model) {
+  check_foretells(model);
+  (void)train::Trainee::of(model);
+}
 
 void heal(const std::filesystem::path& folder,
           std::span<const std::int32_t> ids,
@@ -98,10 +109,7 @@ void heal(const std::filesystem::path& folder,
   models::Blueprint b;
   {
     const Model model = Model::load(folder.string());
-    if (!model.generates()) {
-      throw Error(ErrorCode::kUnsupported,
-                  "[heal] expected a model that foretells the next token, found " + model.family());
-    }
+    check_foretells(model);
     b = model.network().blueprint();
   }
   train::Trainee trainee = train::Trainee::load(folder);

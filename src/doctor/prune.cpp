@@ -138,12 +138,8 @@ class Rewriter {
   void remove(HeadId id, const Tensor& mean, Instead instead) {
     const models::LayerFacts& facts = b_.layers.at(static_cast<std::size_t>(id.layer));
     const std::string name = facts.prefix + facts.attention.output;
-    const std::string weight = stored_name(views_, b_, name + ".weight");
-    if (weight.empty()) {
-      throw Error(ErrorCode::kUnsupported,
-                  fmt::format("[prune] expected {}.weight in the file, found none", name));
-    }
     if (instead == Instead::kMean) add_mean(id, mean, name);
+    const std::string weight = stored_name(views_, b_, name + ".weight");
     Tensor& own = taken(weight);
     const auto size = static_cast<std::size_t>(bytes_of(own.dtype(), 1));
     const OutputPart part =
@@ -158,13 +154,6 @@ class Rewriter {
   // What the head says on average goes into the bias, which is kept in f32 from then on.
   void add_mean(HeadId id, const Tensor& mean, const std::string& name) {
     const std::string bias = stored_name(views_, b_, name + ".bias");
-    if (bias.empty()) {
-      throw Error(ErrorCode::kUnsupported,
-                  fmt::format("[prune] expected {}.bias to hold the means, found none: this family "
-                              "has no bias there; "
-                              "use --by zero",
-                              name));
-    }
     if (!made_.contains(bias)) {
       made_.emplace(bias, Tensor::f32_from(views_.at(bias)));
       views_[bias] = made_.at(bias).any();
@@ -194,7 +183,59 @@ class Rewriter {
   std::map<std::string, Tensor> made_;
 };
 
+// Of every layer the weights of `output`, of its own, and a bias where there are means to keep.
+void check_names(const Model& model, const Views& views, Instead instead) {
+  const models::Blueprint& b = model.network().blueprint();
+  std::map<std::string, std::size_t> owners;
+  for (std::size_t l = 0; l < b.layers.size(); ++l) {
+    const std::string name = b.layers[l].prefix + b.layers[l].attention.output;
+    const std::string weight = stored_name(views, b, name + ".weight");
+    if (weight.empty()) {
+      throw Error(ErrorCode::kUnsupported,
+                  fmt::format("[prune] expected {}.weight in the file, found none", name));
+    }
+    const auto [owner, own] = owners.emplace(weight, l);
+    if (!own) {
+      throw Error(
+          ErrorCode::kUnsupported,
+          fmt::format("[prune] expected layers with weights of their own, found {} in layers "
+                      "{} and {}: a head would be gone from both; try --zero of "
+                      "headscope run",
+                      weight,
+                      owner->second,
+                      l));
+    }
+    if (instead == Instead::kMean && stored_name(views, b, name + ".bias").empty()) {
+      throw Error(
+          ErrorCode::kUnsupported,
+          fmt::format("[prune] expected a bias of output ({}.bias) to hold the means, found "
+                      "none: {} has no such bias; use --by zero",
+                      name,
+                      model.family()));
+    }
+  }
+}
+
 }  // namespace
+
+void check_prunable(const Model& model, Instead instead) {
+  if (model.source().extension() == ".gguf") {  // names are those of the folder that is written
+    const models::Blueprint& b = model.network().blueprint();
+    Views views;
+    for (std::size_t l = 0; l < b.layers.size(); ++l) {
+      const std::string name = b.layers[l].prefix + b.layers[l].attention.output;
+      views[name + ".weight"];
+      const auto bias = model.output_bias(static_cast<int>(l));
+      const auto numbers = bias.span<float>();
+      if (std::any_of(numbers.begin(), numbers.end(), [](float x) { return x != 0.0F; }))
+        views[name + ".bias"];
+    }
+    check_names(model, views, instead);
+    return;
+  }
+  const Safetensors file = Safetensors::open(model.source());
+  check_names(model, Views(file.tensors().begin(), file.tensors().end()), instead);
+}
 
 Curve prune_curve(const Model& model,
                   std::span<const Tokens> texts,
@@ -285,10 +326,12 @@ void write_pruned(const Model& model,
                   std::size_t gone,
                   Instead instead,
                   const fs::path& folder) {
-  NewFolder made(model.folder(), folder);
+  check_prunable(model, instead);
+  NewFolder made(model.source(), folder);
   {
     const Safetensors file = made.weights();
     Views views(file.tensors().begin(), file.tensors().end());
+    check_names(model, views, instead);
     Rewriter rewriter(model, views);
     for (std::size_t i = 0; i < gone; ++i) rewriter.remove(curve.order[i], curve.means[i], instead);
     write_safetensors(made.path() / "model.safetensors", views, {{"format", "pt"}});

@@ -62,11 +62,15 @@ std::size_t gone_within(const Model& model,
                         double budget,
                         Instead instead);
 
+/// That write_pruned can write this model. Reads names alone.
+/// Errors: kUnsupported (layers that share their weights: a head cannot leave one of them; kMean where the file has no
+/// bias of `output`; layouts without a name for it).
+void check_prunable(const Model& model, Instead instead);
+
 /// The model of `name` as a folder in Hugging Face layout in which the first `gone` heads add nothing but their mean:
 /// their columns of `output` are 0. Shapes stay, so that every program that reads the family reads it. A GGUF file becomes
 /// a folder of f32. Written whole or not at all.
-/// Errors: kUnsupported (kMean where the family's file has no bias of `output`; GGUF and layouts without a name for it),
-/// kIo, those of Model::load.
+/// Errors: those of check_prunable, kIo, those of Model::load.
 void write_pruned(const Model& model,
                   const Curve& curve,
                   std::size_t gone,

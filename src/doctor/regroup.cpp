@@ -147,9 +147,14 @@ double loss_of(const Model& model, std::span<const Tokens* const> texts) {
   return sum / static_cast<double>(texts.size());
 }
 
-std::vector<Baseline> runs_of(const Model& model, std::span<const Tokens* const> texts) {
+std::vector<Baseline> runs_of(const Model& model,
+                              std::span<const Tokens* const> texts,
+                              const Told& told) {
   std::vector<Baseline> out;
-  for (const Tokens* text : texts) out.emplace_back(model, copy_of(*text));
+  for (const Tokens* text : texts) {
+    if (told) told(0, model.layers());  // a run may take long, and telling may end it
+    out.emplace_back(model, copy_of(*text));
+  }
   return out;
 }
 
@@ -174,8 +179,14 @@ Regrouped regroup(const Model& model,
                   const Told& told) {
   if (texts.empty()) throw Error(ErrorCode::kInput, "[regroup] expected a text, found none");
   refuse(!model.generates(), "a model that foretells the next token", model.family());
+  for (int l = 0; l < model.layers(); ++l) {
+    const HeadNorm& norm = model.attention(l).norm;
+    const bool own = norm.over == HeadNorm::Over::kHead && norm.k_weight.data != nullptr &&
+                     norm.k_weight.shape[0] != model.attention(l).width;
+    refuse(own, "one norm for the keys of all groups", model.family());
+  }
   check(model.network().blueprint(), groups, how);
-  NewFolder made(model.folder(), folder);
+  NewFolder made(model.source(), folder);
   const json::Value config = changed_config(made.path() / "config.json", groups);
   // A GGUF file lays rotary pairs otherwise than the folder that is written.
   std::optional<Model> own;
@@ -183,7 +194,7 @@ Regrouped regroup(const Model& model,
   const Model& source = own ? *own : model;
   const models::Blueprint& b = source.network().blueprint();
   const Texts split(texts);
-  const std::vector<Baseline> runs = runs_of(source, split.read);
+  const std::vector<Baseline> runs = runs_of(source, split.read, told);
   const Safetensors weights = made.weights();
   File file(b, Views(weights.tensors().begin(), weights.tensors().end()));
   Regrouped out;

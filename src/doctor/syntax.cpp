@@ -158,6 +158,15 @@ std::size_t Edges::best() const {
   return best;
 }
 
+std::size_t Edges::best_off_offset() const {
+  std::size_t best = 0;
+  for (std::size_t i = 1; i < hits.size(); ++i) {
+    if (std::pair(hits_off_offset[i], hits[i]) > std::pair(hits_off_offset[best], hits[best]))
+      best = i;
+  }
+  return best;
+}
+
 int Syntax::heads_per_layer() const {
   return heads.empty() ? 0 : *std::max_element(heads.begin(), heads.end());
 }
@@ -221,6 +230,26 @@ std::vector<std::int32_t> strongest_words(const View<const float, 2>& map,
       most = sums[w * W + to];
       out[w] = static_cast<std::int32_t>(to);
     }
+  }
+  return out;
+}
+
+std::vector<Followed> follow(const conllu::Sentence& sentence,
+                             std::string_view relation,
+                             Looks looks,
+                             const View<const float, 2>& map,
+                             std::span<const std::int32_t> word_of) {
+  const auto words = static_cast<std::int32_t>(sentence.words.size());
+  const std::vector<std::int32_t> strongest = strongest_words(map, word_of, words);
+  const auto has_token = [&](std::int32_t word) {
+    return std::find(word_of.begin(), word_of.end(), word) != word_of.end();
+  };
+  std::vector<Followed> out;
+  for (const auto& [dependent, head] : conllu::edges(sentence, relation)) {
+    if (!has_token(dependent) || !has_token(head)) continue;
+    const bool at_head = looks == Looks::kAtHead;
+    const std::int32_t from = at_head ? dependent : head;
+    out.push_back({from, at_head ? head : dependent, strongest[static_cast<std::size_t>(from)]});
   }
   return out;
 }

@@ -38,6 +38,8 @@ struct Edges {
   [[nodiscard]] double accuracy_off_offset(std::size_t head) const;
   /// Place in [L,H] of the head with the most hits; of equals the one with more off the offset, then the lower one.
   [[nodiscard]] std::size_t best() const;
+  /// Of the head with the most hits off the offset; of equals the one with more in all, then the lower one.
+  [[nodiscard]] std::size_t best_off_offset() const;
   /// Whether this head does it well enough to be named by it: ten points of a hundred above the best fixed distance, or
   /// no fewer than the hits of that distance and half of at least 50 edges that lie elsewhere (where nine in ten
   /// adjectives stand right before their noun, ten points are not there to be had); of at least 50 edges.
@@ -104,6 +106,18 @@ std::vector<std::int32_t> strongest_words(const View<const float, 2>& map,
                                           std::span<const std::int32_t> word_of,
                                           std::int32_t words);
 
+/// A link that a tree names, and where a head looks from its beginning.
+struct Followed {
+  std::int32_t from = 0, to = 0;  ///< words
+  std::int32_t looks_at = -1;     ///< strongest_words; -1: at no other word
+};
+/// All links of a relation in one sentence whose words have tokens. Shapes  map [T,T] of one head, word_of [T].
+std::vector<Followed> follow(const conllu::Sentence& sentence,
+                             std::string_view relation,
+                             Looks looks,
+                             const View<const float, 2>& map,
+                             std::span<const std::int32_t> word_of);
+
 /// How a role is called that follows a relation.
 struct RoleName {
   const char* relation;
@@ -112,8 +126,10 @@ struct RoleName {
   const char* en;
   const char* ru;
 };
-/// The one with this English name; nullptr: none.
+/// The one with this English name, behind "taught: " as well; nullptr: none.
 const RoleName* role_name(std::string_view en);
+/// What stands before the names of roles that were taught.
+inline constexpr std::string_view kTaught = "taught: ";
 
 /// What heads do well enough to be named by it: for each kind of link the head with the most hits, if Edges::named.
 /// `source` names the data.

@@ -31,6 +31,7 @@ constexpr RoleName kNames[] = {
 }  // namespace
 
 const RoleName* role_name(std::string_view en) {
+  if (en.starts_with(kTaught)) en.remove_prefix(kTaught.size());
   const auto* found =
       std::ranges::find_if(kNames, [&](const RoleName& name) { return en == name.en; });
   return found == std::end(kNames) ? nullptr : found;

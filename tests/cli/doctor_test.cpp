@@ -4,10 +4,13 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <filesystem>
 #include <fstream>
 #include <nlohmann/json.hpp>
+#include <set>
 
 #include "cli/app.h"
+#include "cli/token_words.h"
 #include "formats/scratch.h"
 #include "headscope/safetensors.h"
 
@@ -202,6 +205,105 @@ TEST(Head, OnePageSaysWhatTheHeadDoes) {
   EXPECT_TRUE(all.at("zero").contains("mean"));
 }
 
+TEST(Head, ShowsBaselinesUnitsAndReasons) {
+  const Scratch scratch;
+  const std::string page = (scratch / "head.html").string();
+  const Said said = say_to({"head", planted(), "0.3", "-o", page});
+  ASSERT_EQ(said.status, 0) << said.complaint;
+  const std::string html = read_file(page);
+  for (const std::string& shown : {said.out, html}) {
+    EXPECT_EQ(shown.find("evenly spread 0,"), shown.npos) << shown;
+    EXPECT_NE(shown.find("1 - cosine of the embedding"), shown.npos) << shown;
+    EXPECT_NE(shown.find("no logits of words"), shown.npos) << shown;
+    EXPECT_EQ(shown.find("rotary"), shown.npos) << shown;
+    EXPECT_EQ(shown.find("writing:"), shown.npos) << shown;
+  }
+  const json all = json::parse(say_to({"head", planted(), "0.3", "--json"}).out);
+  EXPECT_EQ(all.at("judged_by"), "embedding_cosine");
+  EXPECT_TRUE(all.at("writes").empty());
+  EXPECT_NE(all.at("no_writes").get<std::string>().find("no logits of words"), std::string::npos);
+  for (const char* name : {"position", "entropy", "confidence", "distance"})
+    EXPECT_FALSE(all.at("scores").at(name).contains("baseline")) << name;
+  EXPECT_GT(all["scores"]["self"].at("baseline"), 0.0);
+  double before = 1e30;
+  std::set<std::int64_t> from, to;
+  for (const json& pair : all.at("seeks")) {
+    EXPECT_LE(pair.at("score").get<double>(), before);
+    before = pair["score"].get<double>();
+    EXPECT_TRUE(from.insert(pair.at("from_id").get<std::int64_t>()).second);
+    EXPECT_TRUE(to.insert(pair.at("to_id").get<std::int64_t>()).second);
+  }
+  EXPECT_EQ(all["seeks"].size(), 12U);
+}
+
+TEST(Head, SaysFirstWhatTheModelsFilesSayOfIt) {
+  const std::string tale = HEADSCOPE_SOURCE_DIR "/models/tale";
+  const Scratch scratch;
+  const std::string page = (scratch / "head.html").string();
+  const Said said = say_to({"head", tale, "5.7", "--words", "300", "-o", page});
+  ASSERT_EQ(said.status, 0) << said.complaint;
+  const std::size_t known = said.out.find("subject to its verb");
+  ASSERT_NE(known, said.out.npos) << said.out;
+  EXPECT_LT(known, said.out.find("what it does on"));
+  EXPECT_EQ(said.out.find("nothing stands out"), said.out.npos);
+  EXPECT_NE(said.out.find("not linear"), said.out.npos);
+  EXPECT_NE(said.out.find("rotary"), said.out.npos);
+  EXPECT_NE(read_file(page).find("subject to its verb"), std::string::npos);
+  const json all = json::parse(say_to({"head", tale, "5.7", "--words", "300", "--json"}).out);
+  ASSERT_FALSE(all.at("roles").empty());
+  for (const json& role : all["roles"]) {
+    EXPECT_GT(role.at("score"), role.at("baseline"));
+    EXPECT_GE(role.at("n"), 50);
+    EXPECT_FALSE(role.at("source").get<std::string>().empty());
+  }
+}
+
+TEST(Head, OfATreebankAlsoFollowsItsTrees) {
+  const Scratch scratch;
+  const std::string trees = (scratch / "trees.conllu").string();
+  std::ofstream(trees) << treebank(60);
+  const std::string page = (scratch / "head.html").string();
+  const std::vector<std::string> asked = {
+      "head", planted(), "0.5", "--data", trees, "--words", "100"};
+  std::vector<std::string> as_page = asked, as_json = asked;
+  as_page.insert(as_page.end(), {"-o", page});
+  as_json.emplace_back("--json");
+  const json all = json::parse(say_to(as_json).out);
+  const json roles =
+      json::parse(say_to({"doctor", "roles", planted(), "--data", trees, "--json"}).out);
+  for (const char* relation : {"nsubj", "amod back", "obj"})
+    EXPECT_EQ(all.at("scores").at(relation), roles["heads"][5]["scores"].at(relation)) << relation;
+  const Said said = say_to(as_page);
+  EXPECT_NE(said.out.find("along the edges of trees"), said.out.npos) << said.out;
+  EXPECT_NE(said.out.find("60 sentences, 0 skipped"), said.out.npos);
+  EXPECT_NE(read_file(page).find("nsubj, to its head"), std::string::npos);
+}
+
+TEST(Head, WordsOfTokensCanBeToldApart) {
+  EXPECT_EQ(visible(" his"), "␣his");
+  EXPECT_EQ(visible("his"), "his");
+  EXPECT_EQ(visible("\xE2\x80"), "<0xE2><0x80>");
+  EXPECT_EQ(visible(" \xF0"), "␣<0xF0>");
+  EXPECT_EQ(visible("\n"), "<0x0A>");
+  EXPECT_EQ(visible("\u200F"), "<U+200F>");
+  EXPECT_EQ(visible("меч"), "меч");
+  EXPECT_EQ(visible("<0xE2>"), "<0xE2>");
+  // A byte-level vocabulary: a space is U+0120, the byte 0xE2 is U+00E2.
+  const Tokenizer bytes = Tokenizer::parse(
+      R"({"version":"1.0","truncation":null,"padding":null,"added_tokens":[],"normalizer":null,
+          "pre_tokenizer":{"type":"ByteLevel","add_prefix_space":false,"trim_offsets":true,"use_regex":true},
+          "post_processor":null,
+          "decoder":{"type":"ByteLevel","add_prefix_space":false,"trim_offsets":true,"use_regex":true},
+          "model":{"type":"BPE","dropout":null,"unk_token":null,"continuing_subword_prefix":null,
+                   "end_of_word_suffix":null,"fuse_unk":false,"byte_fallback":false,
+                   "vocab":{"a":0,"\u0120":1,"\u0120a":2,"\u00e2":3,"\u0120\u00e2":4},
+                   "merges":["\u0120 a","\u0120 \u00e2"]}})",
+      "bytes");
+  const std::vector<std::string> want = {"a", "␣", "␣a", "<0xE2>", "␣<0xE2>"};
+  for (std::size_t id = 0; id < want.size(); ++id)
+    EXPECT_EQ(visible(token_bytes(bytes, static_cast<std::int32_t>(id))), want[id]);
+}
+
 TEST(Doctor, CheckNamesTheHeadThatWasExchangedForNoise) {
   const Said same = say_to({"doctor", "check", planted(), "--against", planted(), "--json"});
   ASSERT_EQ(same.status, 0) << same.complaint;
@@ -246,6 +348,53 @@ TEST(Doctor, PruneWritesAModelThatLoads) {
   EXPECT_EQ(scratch.files(), 1);  // nothing half written lies beside it
   const Said again = say_to({"doctor", "roles", out, "--json"});
   EXPECT_EQ(again.status, 0) << again.complaint;
+}
+
+TEST(Doctor, PruneWritesTheFileThatWasNamed) {
+  const Scratch scratch;
+  const std::filesystem::path two = scratch / "two";
+  std::filesystem::copy(planted(), two);
+  std::filesystem::copy(two / "model.safetensors", two / "other.safetensors");
+  const Safetensors file = Safetensors::open(two / "other.safetensors");
+  const std::string name = "encoder.layer.0.attention.self.query.weight";
+  {  // What lies there under the usual name is another model.
+    std::map<std::string, AnyView, std::less<>> views(file.tensors().begin(), file.tensors().end());
+    Tensor query = Tensor::copy_of(views.at(name));
+    std::fill(query.span<f16>().begin(), query.span<f16>().end(), to_f16(0.0F));
+    views[name] = query.any();
+    std::filesystem::remove(two / "model.safetensors");
+    write_safetensors(two / "model.safetensors", views);
+  }
+  // The new folder lies within the old one, and its name ends in a slash.
+  const std::string out = (two / "smaller").string();
+  const Said said = say_to({"doctor",
+                            "prune",
+                            (two / "other.safetensors").string(),
+                            "-o",
+                            out + '/',
+                            "--heads",
+                            "8",
+                            "--json"});
+  ASSERT_EQ(said.status, 0) << said.complaint;
+  EXPECT_EQ(json::parse(said.out).at("judge"), "embedding");
+  const Safetensors written = Safetensors::open(out);
+  const Tensor was = Tensor::copy_of(file.at(name)), is = Tensor::copy_of(written.at(name));
+  EXPECT_TRUE(std::equal(was.raw(), was.raw() + was.bytes(), is.raw(), is.raw() + is.bytes()));
+  // A text that cannot heal is found before anything is written.
+  write_file(scratch / "text", std::string_view("The king."));
+  const std::string healed = (scratch / "healed").string();
+  EXPECT_NE(say_to({"doctor",
+                    "prune",
+                    planted(),
+                    "-o",
+                    healed,
+                    "--heads",
+                    "5",
+                    "--heal",
+                    (scratch / "text").string()})
+                .complaint.find("next token"),
+            std::string::npos);
+  EXPECT_FALSE(std::filesystem::exists(healed));
 }
 
 TEST(Doctor, RefusesInOneLine) {
@@ -296,6 +445,9 @@ TEST(Doctor, RefusesInOneLine) {
       {{"head", planted()}, "a head such as 3.5"},
       {{"head", planted(), "0.8"}, "0.8"},
       {{"head", planted(), "0.1", "--top", "0"}, "--top"},
+      {{"head", planted(), "0.1", "-o", "x.pdf"}, "FILE.html, found x.pdf"},
+      {{"head", HEADSCOPE_SOURCE_DIR "/models/glimpse", "0.0"}, "one stack of layers over words"},
+      {{"head", HEADSCOPE_SOURCE_DIR "/models/series", "0.0"}, "one stack of layers over words"},
       {{"doctor",
         "patch",
         planted(),
@@ -312,7 +464,9 @@ TEST(Doctor, RefusesInOneLine) {
       {{"doctor", "check", planted(), "--top", "x"}, "--top"},
       {{"doctor", "prune", planted(), "-o", "out"}, "one of --heads, --share and --loss, found 0"},
       {{"doctor", "prune", planted(), "--heads", "1", "--loss", "1"}, "found 2"},
-      {{"doctor", "prune", planted(), "--heads", "9"}, "from 0 to 8"},
+      {{"doctor", "prune", planted(), "--heads", "9", "-o", "out"}, "from 0 to 8"},
+      {{"doctor", "prune", planted(), "--heads", "4"}, "expected -o, found none"},
+      {{"doctor", "prune", planted(), "--heads", "4", "-o", "/proc/x/y"}, "/proc/x/y"},
       {{"doctor", "prune", planted(), "--share", "2"}, "--share"},
       {{"doctor", "prune", planted(), "--order", "x"}, "harm | gradient | gates"},
       {{"doctor", "prune", planted(), "--order", "gates"}, "foretells the next token"},

@@ -56,6 +56,19 @@ TEST(GoldenRun, RoundedActivationsCostLittle) {
   EXPECT_NEAR(b / a, 1.0, 0.005) << a << ' ' << b;
 }
 
+TEST(GoldenRun, APageAboutAHeadIsForOneStack) {
+  HEADSCOPE_REQUIRE_GOLDEN("families");
+  for (const char* family : {"t5", "bart", "marian"}) {
+    const std::filesystem::path folder = golden::golden_dir() / "families" / family;
+    const std::vector<std::string> words = {"head", folder.string(), "0.0", "--lang", "en"};
+    std::string out, complaint;
+    EXPECT_NE(run(words, out, complaint), 0) << family;
+    EXPECT_NE(complaint.find("[head] expected a model of one stack of layers over words, found"),
+              complaint.npos)
+        << complaint;
+  }
+}
+
 // A text beside no picture: the vector of the tower that reads. What ends texts is nothing to such a model.
 TEST(GoldenRun, TwoTowersGiveTheVectorOfAText) {
   HEADSCOPE_REQUIRE_GOLDEN("families");

@@ -330,34 +330,76 @@ TEST(Circuits, StrongestProductsAreThoseOfAllPairs) {
     const Tensor a = rows_of(n), b = rows_of(m);
     const std::size_t most = 7;
     const auto found = strongest_products(a, b, most);
-    std::vector<WordPair> best;
+    std::vector<WordPair> all;
     for (std::int64_t i = 0; i < n; ++i) {
-      WordPair own{static_cast<std::int32_t>(i), 0, -1e9};
       for (std::int64_t j = 0; j < m; ++j) {
         double sum = 0.0;
         for (std::int64_t d = 0; d < 5; ++d)
           sum += double{a.view<float, 2>()(i, d)} * double{b.view<float, 2>()(j, d)};
-        if (sum > own.score) own.to = static_cast<std::int32_t>(j), own.score = sum;
+        all.push_back({static_cast<std::int32_t>(i), static_cast<std::int32_t>(j), sum});
       }
-      best.push_back(own);
     }
-    std::stable_sort(best.begin(), best.end(), [](const WordPair& x, const WordPair& y) {
-      return x.score > y.score;
-    });
-    std::set<std::int32_t> taken;
+    const auto enough = std::min(all.size(), std::size_t{5000});
+    std::partial_sort(all.begin(),
+                      all.begin() + static_cast<std::ptrdiff_t>(enough),
+                      all.end(),
+                      [](const WordPair& x, const WordPair& y) { return x.score > y.score; });
+    all.resize(enough);
+    std::set<std::int32_t> from, to;
     std::vector<WordPair> want;
-    for (const WordPair& pair : best) {
-      if (want.size() < most && taken.insert(pair.to).second) want.push_back(pair);
+    for (const WordPair& pair : all) {
+      if (want.size() == most || from.contains(pair.from) || to.contains(pair.to)) continue;
+      from.insert(pair.from), to.insert(pair.to);
+      want.push_back(pair);
     }
-    ASSERT_EQ(found.size(), std::min(most, static_cast<std::size_t>(n)));
-    std::set<std::int32_t> from;
-    for (const WordPair& pair : found) EXPECT_TRUE(from.insert(pair.from).second);
+    ASSERT_EQ(found.size(), std::min(most, static_cast<std::size_t>(std::min(n, m))));
+    ASSERT_EQ(want.size(), found.size());
     for (std::size_t i = 0; i < want.size(); ++i) {
       EXPECT_EQ(found[i].from, want[i].from) << n << ' ' << i;
       EXPECT_EQ(found[i].to, want[i].to) << n << ' ' << i;
       EXPECT_NEAR(found[i].score, want[i].score, 1e-4);
     }
   }
+}
+
+// A column that every row likes best is taken once; the rows behind are then worth what is left to them.
+TEST(Circuits, AWordThatAllPreferIsTakenOnce) {
+  Tensor a(DType::kF32, {600, 2}), b(DType::kF32, {600, 2});
+  for (std::int64_t i = 0; i < 600; ++i) {
+    a.view<float, 2>()(i, 0) = 10.0F;
+    a.view<float, 2>()(i, 1) = static_cast<float>(i);
+    b.view<float, 2>()(i, 0) = i == 300 ? 1000.0F : 0.0F;
+    b.view<float, 2>()(i, 1) = 1.0F;
+  }
+  const auto found = strongest_products(a, b, 4);
+  ASSERT_EQ(found.size(), 4U);
+  EXPECT_EQ(found[0].to, 300);
+  for (std::size_t i = 0; i < found.size(); ++i) {
+    EXPECT_EQ(found[i].from, 599 - static_cast<std::int32_t>(i));
+    EXPECT_NEAR(found[i].score, (i == 0 ? 10000.0 : 0.0) + 599.0 - static_cast<double>(i), 1e-2);
+    if (i == 0) continue;
+    EXPECT_EQ(found[i].to, static_cast<std::int32_t>(i) - 1);  // of equals the lower ones
+  }
+}
+
+TEST(Circuits, SayWhyNothingIsWritten) {
+  const Model planted = Model::load(std::string(HEADSCOPE_BINARY_DIR) + "/models/planted");
+  const Circuits found = circuits(planted, {0, 3}, {.words = 300, .most = 12});
+  EXPECT_TRUE(found.writes.empty());
+  EXPECT_EQ(found.silence, Circuits::Silence::kNoWords);
+  EXPECT_FALSE(found.rotary);
+  std::set<std::int32_t> from, to;
+  for (const WordPair& pair : found.seeks) {
+    EXPECT_TRUE(from.insert(pair.from).second);
+    EXPECT_TRUE(to.insert(pair.to).second);
+  }
+  EXPECT_EQ(found.seeks.size(), 12U);
+  // Between its layers and the words stands a dense layer with GELU.
+  const Model tale = Model::load(HEADSCOPE_SOURCE_DIR "/models/tale");
+  const Circuits masked = circuits(tale, {5, 7}, {.words = 300, .most = 3});
+  EXPECT_TRUE(masked.writes.empty());
+  EXPECT_EQ(masked.silence, Circuits::Silence::kNotLinear);
+  EXPECT_TRUE(masked.rotary);
 }
 
 // A pair's score is what focus scores two words that stand alone.

@@ -57,6 +57,7 @@ TEST(Syntax, PlantedHeadsGetTheScoresTheyWereMadeFor) {
   EXPECT_DOUBLE_EQ(amod.accuracy_off_offset(found.place(0, kNext)), 0.0);
   EXPECT_DOUBLE_EQ(amod.accuracy(found.place(0, kPrevious)), 0.0);
   EXPECT_EQ(amod.best(), found.place(0, kAdjective));
+  EXPECT_EQ(amod.best_off_offset(), found.place(0, kAdjective));
   const Edges& back = *found.find("amod", Looks::kAtDependent);
   EXPECT_EQ(back.offset, -1);
   EXPECT_DOUBLE_EQ(back.accuracy(found.place(0, kPrevious)), 0.75);
