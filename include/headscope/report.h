@@ -1,5 +1,6 @@
 #pragma once
 
+#include <array>
 #include <filesystem>
 #include <string>
 #include <vector>
@@ -15,6 +16,8 @@ struct Report {
       nullptr;                    ///< recorded with keep_qk: the page recomputes any weight exactly
   std::vector<int> trace_layers;  ///< layers whose five steps the page can walk through
   const std::vector<AttentionTrace>* traces = nullptr;
+  /// Beside the model's roles, one each: what this input shows of them, in English and Russian; may be empty.
+  std::vector<std::array<std::string, 2>> remarks;
   int layer = 0;  ///< what is selected when the page opens
   int head = 0;
   std::string view = "head";    ///< "head" or "walk"; of pictures, music and tables also "media"

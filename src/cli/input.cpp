@@ -65,15 +65,6 @@ Word word_of(MediaKind kind) {
   return Word::kSomeText;
 }
 
-bool reads_text(const Model& model) {
-  try {
-    (void)model.tokenizer();
-    return true;
-  } catch (const Error&) {
-    return false;
-  }
-}
-
 [[noreturn]] void wrong_kind(const Call& call,
                              Word wanted,
                              const std::string& name,
@@ -221,6 +212,15 @@ void read_pictures(const Source& source, MediaKind kind, const InputWishes& wish
 }
 
 }  // namespace
+
+bool reads_text(const Model& model) {
+  try {
+    (void)model.tokenizer();
+    return true;
+  } catch (const Error&) {
+    return false;
+  }
+}
 
 void label_layers(const Model& model, const Tokens& tokens, Sighting& sighting) {
   std::vector<std::vector<Label>> all(sighting.layers.size());

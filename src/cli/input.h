@@ -16,6 +16,9 @@ bool prepare_other(const Call& call,
                    const InputWishes& wishes,
                    Subject& out);
 
+/// Whether it reads words: it has a tokenizer.
+bool reads_text(const Model& model);
+
 /// After a run: what the keys of layers are that look at parts of the pictures, or at a coarser grid.
 void label_layers(const Model& model, const Tokens& tokens, Sighting& sighting);
 

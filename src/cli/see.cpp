@@ -222,6 +222,7 @@ Seen facts_of(const Subject& subject, const Wanted& wanted, const Options& o, co
   seen.table = o.table;
   seen.model_argument = subject.model_argument;
   seen.input_argument = subject.input_argument;
+  if (subject.tree) seen.tree = &*subject.tree;
   if (!o.top.empty())
     seen.links = static_cast<std::size_t>(parse_integer(call, "--top", o.top, 1, 32));
   return seen;
@@ -229,6 +230,7 @@ Seen facts_of(const Subject& subject, const Wanted& wanted, const Options& o, co
 
 void write_files(const Call& call,
                  const Subject& subject,
+                 const Seen& seen,
                  const Run& run,
                  const RunOptions& options,
                  const Wanted& wanted) {
@@ -252,6 +254,13 @@ void write_files(const Call& call,
   if (!wanted.heads.empty()) selected = wanted.heads.front();
   report.layer = selected.layer;
   report.head = selected.head;
+  for (const Role& role : seen.roles) {
+    const auto here = shown_here(seen, role);
+    report.remarks.emplace_back();
+    if (!here) continue;
+    report.remarks.back() = {say_here(Lang::kEn, *seen.tree, *here),
+                             say_here(Lang::kRu, *seen.tree, *here)};
+  }
   const Scene::Kind kind = run.sighting.scene.kind;
   if (kind != Scene::Kind::kText && kind != Scene::Kind::kBytes) report.view = "media";
   report.language = call.screen.lang == Lang::kRu ? "ru" : "en";
@@ -349,7 +358,7 @@ int see_with(std::span<const std::string> arguments,
   if (!wanted.edits.empty())
     seen.changed = compare(subject, run, subject.model.run(subject.tokens));
   seen.sighting = &run.sighting;
-  write_files(call, subject, run, options, wanted);
+  write_files(call, subject, seen, run, options, wanted);
   if (!o.save.empty()) save(call, o, subject, seen);
   out += call.json ? see_json(seen, maps) : render_see(call.screen, seen);
   if (!call.json) {

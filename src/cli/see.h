@@ -8,6 +8,7 @@
 
 #include "cli/measures.h"
 #include "cli/screen.h"
+#include "doctor/syntax.h"
 #include "headscope/model.h"
 
 /// `headscope see`: what every head does on one text.
@@ -38,8 +39,9 @@ struct Seen {
   std::optional<double> looking_ms;    ///< of that, what looking added; measured
   std::vector<Edit> edits;
   std::optional<Changed> changed;
-  std::vector<HeadId> large;        ///< heads to show large
-  std::optional<int> layer;         ///< only this layer
+  std::vector<HeadId> large;               ///< heads to show large
+  std::optional<int> layer;                ///< only this layer
+  const conllu::Sentence* tree = nullptr;  ///< of the text, where it is known
   std::optional<std::int64_t> row;  ///< of an input that is no text: the one whose view is drawn
   bool table = false;               ///< one line a head, for all heads
   std::size_t links = 0;            ///< links a line; 0: as many as fit
@@ -64,6 +66,16 @@ std::string render_table(const Screen& screen,
 /// The same and more as JSON: tokens, roles, statistics per head and per row; whole maps when asked
 /// for.
 std::string see_json(const Seen& seen, bool maps);
+
+/// What a sentence shows of a role that follows a relation.
+struct ShownHere {
+  std::vector<doctor::Followed> links;  ///< that its tree names, and where the head looks
+  std::size_t unread = 0;               ///< links of words without a token: cut off, for example
+};
+/// nullopt: the role follows no relation, or the tree is not known.
+std::optional<ShownHere> shown_here(const Seen& seen, const Role& role);
+/// The same in words: "shown here 1 of 2: ...", at most a dozen of them.
+std::string say_here(Lang lang, const conllu::Sentence& tree, const ShownHere& here);
 
 /// The longest text in tokens whose whole maps --json --maps prints.
 inline constexpr std::int64_t kMostMapTokens = 256;

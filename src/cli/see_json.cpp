@@ -59,6 +59,20 @@ void write_roles(JsonWriter& json, const Seen& seen) {
     json.field("letter", role.letter).field("shape", role.shape).field("en", role.en);
     json.field("ru", role.ru).field("source", role.source).field("n", role.n);
     if (role.n > 0) json.field("score", role.score).field("baseline", role.baseline);
+    if (const auto here = shown_here(seen, role)) {
+      json.key("here").begin_array();
+      const auto word = [&](std::string_view key, std::int32_t n) {  // of the tree, from 0
+        json.key(key).begin_object().field("word", n);
+        if (n >= 0) json.field("text", seen.tree->words[static_cast<std::size_t>(n)].form);
+        json.end_object();
+      };
+      for (const doctor::Followed& link : here->links) {
+        json.begin_object();
+        word("from", link.from), word("to", link.to), word("looks_at", link.looks_at);
+        json.end_object();
+      }
+      json.end_array();
+    }
     json.end_object();
   }
   json.end_array();

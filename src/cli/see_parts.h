@@ -20,6 +20,10 @@ std::string dim(const Screen& screen, const std::string& words);
 /// A remark, indented and broken into lines.
 std::string note(const Screen& screen, const std::string& words);
 
+/// What a role is called.
+const std::string& role_name(const Role& role, Lang lang);
+/// "67 % (baseline 39, n 919, UD ...)", or where it is from when it has no score.
+std::string role_line(const Screen& screen, const Role& role);
 /// Where a role is from; "hand-made" is our own word and has a translation.
 std::string source_of(const Screen& screen, const Role& role);
 

@@ -19,20 +19,6 @@ std::string_view badge(const Role& role) {
   return "◌";
 }
 
-const std::string& name_of(const Role& role, Lang lang) {
-  return lang == Lang::kRu && !role.ru.empty() ? role.ru : role.en;
-}
-
-std::string score_of(const Screen& screen, const Role& role) {
-  if (role.n == 0) return source_of(screen, role);
-  return say(screen.lang,
-             Word::kScore,
-             fmt::format("{:.0f}", 100 * role.score),
-             fmt::format("{:.0f}", 100 * role.baseline),
-             role.n,
-             clean(role.source));
-}
-
 // The one source of all roles when none of them has a score, else "".
 std::string common_source(const Screen& screen, const std::vector<Role>& roles) {
   for (const Role& role : roles) {
@@ -83,8 +69,8 @@ std::string render_large(const Screen& screen, const Seen& seen, const Links& li
     std::string name = say(screen.lang, Word::kHeadTitle, id.name());
     for (const Role& role : seen.roles) {
       if (role.layer == id.layer && role.head == id.head) {
-        name += "  " + std::string(badge(role)) + role.letter + ' ' + name_of(role, screen.lang) +
-                "  (" + score_of(screen, role) + ')';
+        name += "  " + std::string(badge(role)) + role.letter + ' ' + role_name(role, screen.lang) +
+                "  (" + role_line(screen, role) + ')';
       }
     }
     const bool scene = seen.sighting->scene.kind != Scene::Kind::kText;
@@ -162,6 +148,20 @@ std::string render_next(const Screen& screen, const Seen& seen, const Links& lin
 }
 }  // namespace
 
+const std::string& role_name(const Role& role, Lang lang) {
+  return lang == Lang::kRu && !role.ru.empty() ? role.ru : role.en;
+}
+
+std::string role_line(const Screen& screen, const Role& role) {
+  if (role.n == 0) return source_of(screen, role);
+  return say(screen.lang,
+             Word::kScore,
+             fmt::format("{:.0f}", 100 * role.score),
+             fmt::format("{:.0f}", 100 * role.baseline),
+             role.n,
+             source_of(screen, role));
+}
+
 std::string source_of(const Screen& screen, const Role& role) {
   return role.source == "hand-made" ? say(screen.lang, Word::kHandMade) : clean(role.source);
 }
@@ -217,7 +217,7 @@ std::string render_roles(const Screen& screen, const Seen& seen, const Links& li
   const std::string source = common_source(screen, seen.roles);
   int name_width = 4;
   for (const Role& role : seen.roles) {
-    name_width = std::max(name_width, columns(name_of(role, screen.lang)));
+    name_width = std::max(name_width, columns(role_name(role, screen.lang)));
   }
   name_width = std::min(name_width, 32);
   std::string heading = "  " + say(screen.lang, Word::kWhoDoesWhat);
@@ -241,11 +241,16 @@ std::string render_roles(const Screen& screen, const Seen& seen, const Links& li
         found.empty() ? clip(say(screen.lang, Word::kNothingHere), screen.width - before)
                       : show_links(links, found, screen.width - before, seen.links);
     out += "  " + std::string(badge(role)) + left(clip(role.letter, 1), 2) + left(id.name(), 5) +
-           left(clip(name_of(role, screen.lang), name_width), name_width) + "  " + bar(sure, kBar) +
-           ' ' + share(sure) + "  " + shown + '\n';
+           left(clip(role_name(role, screen.lang), name_width), name_width) + "  " +
+           bar(sure, kBar) + ' ' + share(sure) + "  " + shown + '\n';
     if (source.empty())
-      out += dim(screen, spaces(10) + clip(score_of(screen, role), screen.width - 10));
+      out += dim(screen, spaces(10) + clip(role_line(screen, role), screen.width - 10));
+    if (const auto here = shown_here(seen, role))
+      out += spaces(10) + wrap(say_here(screen.lang, *seen.tree, *here), screen.width, 10) + '\n';
   }
+  const auto follows = [](const Role& role) { return doctor::role_name(role.en) != nullptr; };
+  if (seen.tree == nullptr && std::any_of(seen.roles.begin(), seen.roles.end(), follows))
+    out += note(screen, say(screen.lang, Word::kNeedsTree));
   return out;
 }
 

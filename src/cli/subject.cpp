@@ -1,6 +1,7 @@
 #include "cli/subject.h"
 
 #include <algorithm>
+#include <filesystem>
 
 #include "cli/input.h"
 #include "cli/progress.h"
@@ -58,6 +59,25 @@ std::vector<std::string> unknown_words(const Model& model,
   }
   return out;
 }
+// The first sentence of a treebank's file, nothing when the input is another.
+std::optional<conllu::Sentence> read_tree(const Call& call, std::span<const std::string> input) {
+  const auto named = [&](std::string_view ending) { return input[0].ends_with(ending); };
+  std::error_code ignored;
+  if (input.size() != 1 || !(named(".conllu") || named(".conllu.xz")) ||
+      !std::filesystem::is_regular_file(input[0], ignored))
+    return std::nullopt;
+  std::vector<conllu::Sentence> all = conllu::load(input[0]);
+  if (all.empty()) {
+    throw Error(ErrorCode::kInput,
+                say(call.screen.lang,
+                    Word::kExpectedFound,
+                    call.verb,
+                    clean(input[0]),
+                    say(call.screen.lang, Word::kASentence),
+                    0));
+  }
+  return std::move(all.front());
+}
 }  // namespace
 
 Subject prepare(const Call& call,
@@ -83,6 +103,13 @@ Subject prepare(const Call& call, std::span<const std::string> words, const Inpu
   check_input(call, input);
   const Progress progress(say(call.screen.lang, Word::kLoading, clean(words[0])));
   Subject out(Model::load(words[0]), "");
+  const bool words_of_text = wishes.as.empty() && reads_text(out.model);
+  if (auto tree = words_of_text ? read_tree(call, input) : std::nullopt) {
+    out = prepare(call, std::move(out.model), words[0], tree->text, wishes.truncate);
+    out.input_argument = input[0];
+    out.tree = std::move(tree);
+    return out;
+  }
   if (prepare_other(call, input, wishes, out)) {
     out.model_argument = words[0];
     out.input_argument = input.size() == 1 ? input[0] : out.text;

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "cli/arguments.h"
+#include "formats/conllu.h"
 #include "headscope/media.h"
 #include "headscope/model.h"
 
@@ -26,10 +27,11 @@ struct Subject {
   std::string text;
   Tokens tokens;
   std::vector<Label> labels;
-  Scene scene;                         ///< when the input is no text
-  std::vector<int> layers;             ///< attentions that it goes through; empty: all
-  std::vector<std::string> unknown;    ///< words that became the unknown token
-  std::int64_t tokens_before_cut = 0;  ///< 0: nothing was cut
+  Scene scene;                           ///< when the input is no text
+  std::vector<int> layers;               ///< attentions that it goes through; empty: all
+  std::vector<std::string> unknown;      ///< words that became the unknown token
+  std::int64_t tokens_before_cut = 0;    ///< 0: nothing was cut
+  std::optional<conllu::Sentence> tree;  ///< of a .conllu file, whose first sentence is the text
   std::string model_argument;
   std::string input_argument;
 };

@@ -32,6 +32,7 @@ void write_json(std::string& out, const std::string& model, const doctor::Syntax
     json.field("looks", edges.looks == Looks::kAtHead ? "at_head" : "at_dependent");
     json.field("n", edges.n).field("offset", edges.offset).field("n_at_offset", edges.n_at_offset);
     json.field("baseline", edges.baseline()).field("best", found.head(edges.best()).name());
+    json.field("best_off_offset", found.head(edges.best_off_offset()).name());
     json.array("hits", std::span<const std::int64_t>(edges.hits));
     json.array("hits_off_offset", std::span<const std::int64_t>(edges.hits_off_offset))
         .end_object();
@@ -45,20 +46,24 @@ void write_text(std::string& out, const Call& call, const doctor::Syntax& found)
   const Lang lang = screen.lang;
   const auto percent = [](double x) { return fmt::format("{:.1f}", 100.0 * x); };
   out += paint(screen, Paint::kTitle, text(lang, Word::kSyntaxTitle)) + '\n';
-  out += "  " + left(text(lang, Word::kSyntaxRelation), 12) +
-         left(text(lang, Word::kSyntaxLooks), 18) + right("n", 6) + "  " +
-         left(text(lang, Word::kColumnHead), 8) + right(text(lang, Word::kSyntaxHits), 7) +
+  out += "  " + left(text(lang, Word::kSyntaxRelation), 11) +
+         left(text(lang, Word::kSyntaxLooks), 17) + right("n", 6) + "  " +
+         left(text(lang, Word::kColumnHead), 7) + right(text(lang, Word::kSyntaxHits), 7) +
          right(text(lang, Word::kSyntaxBaseline), 7) + right(text(lang, Word::kSyntaxOff), 7) +
+         "  " + left(text(lang, Word::kColumnHead), 7) + right(text(lang, Word::kSyntaxOff), 5) +
          '\n';
   for (const Edges& edges : found.edges) {
     if (edges.n == 0) continue;
     const std::size_t best = edges.best();
+    const std::size_t off = edges.best_off_offset();
     const Word looks =
         edges.looks == Looks::kAtHead ? Word::kSyntaxAtHead : Word::kSyntaxAtDependent;
-    out += "  " + left(clean(edges.relation), 12) + left(text(lang, looks), 18) +
-           right(std::to_string(edges.n), 6) + "  " + left(found.head(best).name(), 8) +
+    out += "  " + left(clean(edges.relation), 11) + left(text(lang, looks), 17) +
+           right(std::to_string(edges.n), 6) + "  " + left(found.head(best).name(), 7) +
            right(percent(edges.accuracy(best)), 7) + right(percent(edges.baseline()), 7) +
-           right(percent(edges.accuracy_off_offset(best)), 7) + '\n';
+           right(percent(edges.accuracy_off_offset(best)), 7) + "  " +
+           left(found.head(off).name(), 7) + right(percent(edges.accuracy_off_offset(off)), 5) +
+           '\n';
   }
   out += "  " +
          wrap(say(lang, Word::kSyntaxNote, found.sentences, found.skipped, found.unaligned),
@@ -87,7 +92,8 @@ void say_what_was_taught(const Model& model, std::vector<Role>& roles) {
   for (Role& role : roles) {
     const doctor::RoleName* name = doctor::role_name(role.en);
     if (name == nullptr || !was_taught(*taught, role, *name)) continue;
-    role.en = "taught: " + role.en;  // in front, where narrow screens do not cut it off
+    role.en =
+        std::string(doctor::kTaught) + role.en;  // in front, where narrow screens do not cut it off
     role.ru = "учили: " + role.ru;
   }
 }

@@ -151,6 +151,7 @@ class Reader {
 }  // namespace
 
 std::vector<Sentence> parse(std::string_view text, std::string_view name) {
+  if (text.starts_with("\xEF\xBB\xBF")) text.remove_prefix(3);
   Reader reader(name);
   while (!text.empty()) {
     const std::size_t end = text.find('\n');

@@ -151,7 +151,10 @@ std::string describe(const Page& page, const Numbers& numbers) {
   for (std::size_t n = 0; n < page.sighting->layers.size(); ++n)
     out["layers"].push_back(layer_json(*page.sighting, n));
   out["media"] = media_json(page, numbers);
-  for (const Role& role : page.roles) out["roles"].push_back(role_json(role));
+  for (std::size_t i = 0; i < page.roles.size(); ++i) {
+    out["roles"].push_back(role_json(page.roles[i]));
+    if (i < page.remarks.size()) out["roles"].back()["here"] = page.remarks[i];
+  }
   for (const Walk& walk : page.walks) out["walks"].push_back(walk_json(walk));
   // Tokens of byte-level vocabularies may be pieces of letters: shown with U+FFFD, never refused.
   return harmless(out.dump(-1, ' ', false, json::error_handler_t::replace));

@@ -30,6 +30,7 @@ std::string report_html(const Report& report) {
   page.width = model.width();
   page.parameters = model.parameters();
   page.roles = model.roles();
+  page.remarks = report.remarks;
   page.sighting = report.sighting;
   page.layer = report.layer;
   page.head = report.head;

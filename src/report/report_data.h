@@ -1,5 +1,6 @@
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <string>
 #include <string_view>
@@ -29,6 +30,7 @@ struct Page {
   std::int64_t width = 0;
   std::int64_t parameters = 0;
   std::vector<Role> roles;
+  std::vector<std::array<std::string, 2>> remarks;  ///< one a role, or none at all
   const Sighting* sighting = nullptr;
   std::vector<Walk> walks;
   int layer = 0;

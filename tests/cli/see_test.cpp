@@ -118,6 +118,46 @@ TEST(See, RolesShowTheirScoreOnlyWhenTheyHaveOne) {
   EXPECT_NE(scored.find("78 % (baseline 61, n 1008, UD)"), std::string::npos) << scored;
 }
 
+TEST(See, ATreeTellsWhatTheSentenceShowsOfALabel) {
+  const Sighting s = sentence(kKing, 1, 8);
+  const auto trees = conllu::parse(
+      "1\tСтарый\t_\tADJ\t_\t_\t2\tamod\t_\t_\n2\tкороль\t_\tNOUN\t_\t_\t3\tnsubj\t_\t_\n"
+      "3\tдал\t_\tVERB\t_\t_\t0\troot\t_\t_\n4\tмолодому\t_\tADJ\t_\t_\t5\tamod\t_\t_\n"
+      "5\tпринцу\t_\tNOUN\t_\t_\t3\tiobj\t_\t_\n6\tострый\t_\tADJ\t_\t_\t7\tamod\t_\t_\n"
+      "7\tмеч\t_\tNOUN\t_\t_\t3\tobj\t_\t_\n",
+      "king");
+  Seen seen = seen_of(s);
+  // Head 4 looks at the word behind it, head 2 at the one before.
+  seen.roles = {role(4, "adjective to its noun", 90),
+                role(4, "taught: object to its verb", 90),
+                role(2, "verb to its subject", 90),
+                role(4, "preposition to its noun", 90),
+                role(4, "who knows what", 90)};
+  const Screen screen{Lang::kEn, false, false, 80};
+  const Links links(s);
+  EXPECT_FALSE(shown_here(seen, seen.roles[0]).has_value());
+  EXPECT_NE(render_roles(screen, seen, links).find("give a .conllu file"), std::string::npos);
+  seen.tree = &trees.at(0);
+  const std::string out = render_roles(screen, seen, links);
+  EXPECT_EQ(out.find("give a .conllu file"), std::string::npos);
+  EXPECT_NE(out.find("shown here 3 of 3: Старый→король, молодому→принцу, острый→меч"),
+            std::string::npos)
+      << out;
+  EXPECT_NE(out.find("NOT shown here (0 of 1): меч→дал (looks at "), std::string::npos) << out;
+  EXPECT_NE(out.find("shown here 1 of 1: дал→король"), std::string::npos) << out;
+  EXPECT_NE(out.find("no such link in this sentence"), std::string::npos) << out;
+  EXPECT_FALSE(shown_here(seen, seen.roles[4]).has_value());
+  expect_fits(out, 80);
+  expect_fits(render_see({Lang::kRu, false, false, 60}, seen), 60);
+  const auto json = nlohmann::json::parse(see_json(seen, false));
+  const auto& here = json.at("roles").at(0).at("here");
+  ASSERT_EQ(here.size(), 3U);
+  EXPECT_EQ(here[2].at("from").at("word"), 5);
+  EXPECT_EQ(here[2].at("to").at("text"), "меч");
+  EXPECT_EQ(here[2].at("looks_at").at("word"), 6);
+  EXPECT_FALSE(json.at("roles").at(4).contains("here"));
+}
+
 TEST(See, MeasuredHeadsAreRankedWithTheirRows) {
   const Sighting s = sentence(kKing, 1, 8);
   const Seen seen = seen_of(s);

@@ -199,10 +199,11 @@ TEST(Marian, CutsTextsAsSentencePieceDoes) {
   }
 }
 
+// Of letters that are frequent in the texts that the pieces are learnt from: rare ones are unknown.
 TEST(Marian, AnswersSpellThemselves) {
   const Published files;
   const Tokenizer tokenizer = files.load();
-  for (const std::string text : {"The old king", "Старый король", "heads, and tokens."}) {
+  for (const std::string text : {"The old king", "старый король", "heads, and tokens."}) {
     const Encoding found = tokenizer.encode(text);
     EXPECT_EQ(tokenizer.decode(found.ids, true), text);
     EXPECT_EQ(found.special.back(), 1);

@@ -12,7 +12,8 @@
  *             stepsPerBeat: number, beatsPerBar: number, beatSeconds: number, grids: (number[] | null)[]}} Media
  * grids: frames, rows and columns of the patches of each layer */
 /** @typedef {{layer: number, head: number, letter: string, shape: string, en: string, ru: string,
- *             source: string, score: number, baseline: number, n: number}} Role */
+ *             source: string, score: number, baseline: number, n: number, here?: string[]}} Role here: what this
+ * sentence shows of it, in English and Russian */
 /** @typedef {{layer: number, heads: number, groups: number, rows: number, width: number, valueWidth: number,
  *             model: number, error: number}} WalkInfo */
 /** @typedef {{program: string, text: string, rounded: boolean, labels: Label[], layers: (Layer | null)[],

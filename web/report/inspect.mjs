@@ -6,7 +6,7 @@ import { el } from './dom.mjs';
 import { habitText, measureText, roleName, roleScore } from './grid.mjs';
 import { kMeasures, measureOf, rolesOf } from './measure.mjs';
 import { shownOf } from './shown.mjs';
-import { counted, t, weightText } from './words.mjs';
+import { counted, spoken, t, weightText } from './words.mjs';
 
 /** @typedef {import('./main.mjs').Context} Context */
 /** @typedef {import('./state.mjs').Selection} Selection */
@@ -47,7 +47,8 @@ export class Inspector {
     const { source } = this.context;
     const roles = rolesOf(source, now.layer, now.head).map(role => {
       const made = role.source === 'hand-made' ? t('handMade') : `${t('source')}: ${role.source}`;
-      return el('div', { class: 'role' }, el('strong', {}, roleName(role)), el('p', { class: 'note' }, [roleScore(role), made].filter(Boolean).join(' · ')));
+      return el('div', { class: 'role' }, el('strong', {}, roleName(role)), el('p', { class: 'note' }, [roleScore(role), made].filter(Boolean).join(' · ')),
+        role.here && role.here[0] ? el('p', {}, role.here[spoken() === 'ru' ? 1 : 0]) : null);
     });
     return el('section', {}, ...(roles.length ? roles : [el('p', { class: 'note' }, t('noRole'))]),
       el('p', {}, habitText(this.context, now.layer, now.head)), el('p', { class: 'note' }, t('measured')));
