@@ -350,6 +350,21 @@ TEST(Doctor, PruneWritesAModelThatLoads) {
   EXPECT_EQ(again.status, 0) << again.complaint;
 }
 
+TEST(Doctor, AFolderThatIsNotKeptIsGone) {
+  const Scratch scratch;
+  for (const bool keep : {false, true}) {
+    const std::string path = (scratch / "made").string();
+    try {
+      std::filesystem::create_directories(path);
+      MadeFolder made(path);
+      if (keep) made.keep();
+      throw Error(ErrorCode::kInput, "[heal] interrupted");
+    } catch (const Error&) {
+      EXPECT_EQ(std::filesystem::exists(path), keep);
+    }
+  }
+}
+
 TEST(Doctor, PruneWritesTheFileThatWasNamed) {
   const Scratch scratch;
   const std::filesystem::path two = scratch / "two";
