@@ -35,15 +35,6 @@ Seen seen(const models::AttentionFacts& a, std::int64_t n) {
   return {left + T + side(a.window_right), reach};
 }
 
-/// The head that a class has, as models::census takes it; nullptr: none.
-const models::HeadBlueprint* head_of(const models::Blueprint& b, const std::string& architecture) {
-  for (const models::HeadBlueprint& head : b.heads_on_top) {
-    const bool unnamed = architecture.empty() && b.causal_head;
-    if (unnamed || architecture.ends_with(head.architecture)) return &head;
-  }
-  return nullptr;
-}
-
 const models::WantedTensor* tensor_of(const models::Census& census, const std::string& name) {
   const auto found = std::find_if(census.tensors.begin(),
                                   census.tensors.end(),
@@ -107,8 +98,8 @@ bool trains(const Draft& draft) {
       "bert", "gpt2", "llama", "mistral", "modernbert", "qwen2", "roberta"};
   if (std::find(std::begin(kTypes), std::end(kTypes), type) == std::end(kTypes)) return false;
   // Without a head there is no loss.
-  return head_of(models::read_blueprint(draft.config), models::architecture_of(draft.config)) !=
-         nullptr;
+  return models::head_of(models::read_blueprint(draft.config),
+                         models::architecture_of(draft.config)) != nullptr;
 }
 
 std::uint64_t cache_bytes(const models::Blueprint& b, DType dtype, std::int64_t context) {
@@ -205,7 +196,8 @@ Figures figures(const Draft& draft) {
                                        : draft.batch * draft.context;
   std::int64_t logits = 0;
   out.generates = false;
-  if (const auto* head = head_of(b, models::architecture_of(draft.config)); head != nullptr) {
+  if (const auto* head = models::head_of(b, models::architecture_of(draft.config));
+      head != nullptr) {
     const std::int64_t classes = classes_of(b, census, *head);
     const bool every = head->from == models::HeadBlueprint::From::kEveryToken;
     out.generates = out.causal && every && classes == b.vocabulary;

@@ -38,10 +38,7 @@ bool begun_in_vain(const SweepOptions& options) {
   std::error_code ignored;
   if (!fs::exists(record_of(options), ignored)) return false;
   for (const fs::directory_entry& run : fs::directory_iterator(options.folder)) {
-    if (!run.is_directory()) continue;
-    for (const fs::directory_entry& entry : fs::directory_iterator(run.path())) {
-      if (entry.path().filename().string().starts_with("checkpoint-")) return false;
-    }
+    if (run.is_directory() && train::has_checkpoint(run.path())) return false;
   }
   const std::vector<train::RunRecord> records = RunStore(record_of(options), true).runs();
   return std::none_of(

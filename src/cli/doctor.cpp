@@ -92,10 +92,6 @@ std::vector<std::string> built_in(const Model& model) {
   return known;
 }
 
-bool is_treebank(const std::string& file) {
-  return file.ends_with(".conllu") || file.ends_with(".conllu.xz");
-}
-
 std::string text_of(const std::vector<conllu::Sentence>& trees) {
   std::string out;
   for (const conllu::Sentence& one : trees) out += one.text + '\n';
@@ -119,8 +115,9 @@ Corpus read_corpus(const Call& call,
     texts = built_in(model);
   } else {
     out.name = clean(std::filesystem::path(file).filename().string());
-    if (is_treebank(file)) out.trees = conllu::load(file);
-    out.text = is_treebank(file) ? text_of(out.trees) : read_file(file, std::size_t{1} << 30);
+    const bool treebank = conllu::is_treebank(file);
+    if (treebank) out.trees = conllu::load(file);
+    out.text = treebank ? text_of(out.trees) : read_file(file, std::size_t{1} << 30);
     texts = pieces_of(out.text);
   }
   out.all = texts.size();

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "cli/arguments.h"
+#include "cli/json_writer.h"
 #include "cli/progress.h"
 #include "doctor/baseline.h"
 #include "doctor/roles.h"
@@ -107,6 +108,19 @@ std::string roles_page(const Model& model,
 doctor::Syntax follow_trees(const Call& call, const Model& model, const Corpus& corpus);
 /// Whether trees were followed by this head: of two stacks those of the one that writes are left out.
 bool seen_by(const doctor::Syntax& syntax, doctor::HeadId head);
+/// What a head does along one relation of trees.
+struct TreeShown {
+  std::string key;   ///< "nsubj back": in JSON
+  std::string name;  ///< "nsubj, to its dependent"
+  double score = 0.0, baseline = 0.0, off_offset = 0.0;
+  std::int64_t n = 0;
+  std::int32_t offset = 0;
+  bool label = false;
+};
+/// Along every relation that the trees have. Nothing of a head that did not follow them.
+std::vector<TreeShown> along_trees(const doctor::Syntax& syntax, doctor::HeadId head, Lang lang);
+/// The fields "labels" and "scores" of a head.
+void put_scores(JsonWriter& json, const doctor::HeadRoles& head, std::span<const TreeShown> trees);
 /// "amod, to its head"
 std::string relation_name(const doctor::Edges& edges, Lang lang);
 Word word_of(doctor::Measure measure);

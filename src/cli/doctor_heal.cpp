@@ -2,12 +2,23 @@
 #include <filesystem>
 
 #include "cli/doctor.h"
-#include "cli/signals.h"
 #include "doctor/heal.h"
 #include "headscope/error.h"
 #include "headscope/safetensors.h"
 
 namespace headscope::cli {
+
+namespace {
+[[noreturn]] void no_text(const Call& call, const HealWish& wish, ErrorCode code) {
+  throw Error(code,
+              say(call.screen.lang,
+                  Word::kExpectedFound,
+                  call.verb,
+                  "--heal",
+                  say(call.screen.lang, Word::kAText),
+                  clean(wish.file)));
+}
+}  // namespace
 
 std::int64_t heal_steps(const Call& call, const HealWish& wish) {
   return wish.steps.empty() ? 30 : parse_integer(call, "--steps", wish.steps, 1, 1'000'000);
@@ -19,15 +30,8 @@ void check_heal(const Call& call, const HealWish& wish) {
                 say(call.screen.lang, Word::kDoctorNeedsOption, call.verb, "--heal"));
   }
   (void)heal_steps(call, wish);
-  if (!wish.file.empty() && !std::filesystem::is_regular_file(wish.file)) {
-    throw Error(ErrorCode::kNotFound,
-                say(call.screen.lang,
-                    Word::kExpectedFound,
-                    call.verb,
-                    "--heal",
-                    say(call.screen.lang, Word::kAText),
-                    clean(wish.file)));
-  }
+  if (!wish.file.empty() && !std::filesystem::is_regular_file(wish.file))
+    no_text(call, wish, ErrorCode::kNotFound);
 }
 
 std::vector<std::int32_t> read_heal(const Call& call, const Model& model, const HealWish& wish) {
@@ -42,15 +46,7 @@ std::vector<std::int32_t> read_heal(const Call& call, const Model& model, const 
     whole.resize(end);
   }
   std::vector<std::int32_t> ids = model.tokenizer().encode(whole, false).ids;
-  if (ids.size() < 2) {
-    throw Error(ErrorCode::kInput,
-                say(call.screen.lang,
-                    Word::kExpectedFound,
-                    call.verb,
-                    "--heal",
-                    say(call.screen.lang, Word::kAText),
-                    clean(wish.file)));
-  }
+  if (ids.size() < 2) no_text(call, wish, ErrorCode::kInput);
   return ids;
 }
 

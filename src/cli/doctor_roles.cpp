@@ -122,35 +122,8 @@ std::string as_json(const Model& model,
   json.field("tokens", corpus.tokens).key("heads").begin_array();
   for (const doctor::HeadRoles& head : roles) {
     json.begin_object().field("layer", head.id.layer).field("head", head.id.head);
-    json.key("labels").begin_array();
-    for (const doctor::MeasureFacts& facts : doctor::kMeasureFacts) {
-      if (head.of(facts.measure).label) json.value(facts.name);
-    }
-    const bool seen = seen_by(syntax, head.id);
-    const std::size_t place = seen ? syntax.place(head.id.layer, head.id.head) : 0;
-    for (const doctor::Edges& edges : syntax.edges) {
-      if (seen && edges.named(place)) json.value(doctor::link_name(edges.relation, edges.looks));
-    }
-    json.end_array().key("scores").begin_object();
-    for (const doctor::MeasureFacts& facts : doctor::kMeasureFacts) {
-      const doctor::Score& score = head.of(facts.measure);
-      if (std::isnan(score.score)) continue;
-      json.key(facts.name).begin_object().field("score", score.score);
-      if (doctor::has_baseline(facts.measure)) json.field("baseline", score.baseline);
-      json.field("n", score.n);
-      if (facts.measure == doctor::Measure::kPosition) json.field("offset", head.offset);
-      json.end_object();
-    }
-    for (const doctor::Edges& edges : syntax.edges) {
-      if (edges.n == 0 || !seen) continue;
-      json.key(doctor::link_name(edges.relation, edges.looks))
-          .begin_object()
-          .field("score", edges.accuracy(place));
-      json.field("baseline", edges.baseline()).field("n", edges.n);
-      json.field("offset", edges.offset).field("off_offset", edges.accuracy_off_offset(place));
-      json.end_object();
-    }
-    json.end_object().end_object();
+    put_scores(json, head, along_trees(syntax, head.id, Lang::kEn));
+    json.end_object();
   }
   json.end_array().end_object();
   return std::move(json).take();
@@ -177,6 +150,52 @@ doctor::Syntax follow_trees(const Call& call, const Model& model, const Corpus& 
     progress.now(say(call.screen.lang, Word::kSyntaxProgress, done, count));
   };
   return doctor::syntax(model, corpus.trees, how);
+}
+
+std::vector<TreeShown> along_trees(const doctor::Syntax& syntax, doctor::HeadId head, Lang lang) {
+  std::vector<TreeShown> out;
+  if (!seen_by(syntax, head)) return out;
+  const std::size_t place = syntax.place(head.layer, head.head);
+  for (const doctor::Edges& edges : syntax.edges) {
+    if (edges.n == 0) continue;
+    TreeShown one;
+    one.key = doctor::link_name(edges.relation, edges.looks);
+    one.name = relation_name(edges, lang);
+    one.score = edges.accuracy(place);
+    one.baseline = edges.baseline();
+    one.off_offset = edges.accuracy_off_offset(place);
+    one.n = edges.n;
+    one.offset = edges.offset;
+    one.label = edges.named(place);
+    out.push_back(std::move(one));
+  }
+  return out;
+}
+
+void put_scores(JsonWriter& json, const doctor::HeadRoles& head, std::span<const TreeShown> trees) {
+  json.key("labels").begin_array();
+  for (const doctor::MeasureFacts& facts : doctor::kMeasureFacts) {
+    if (head.of(facts.measure).label) json.value(facts.name);
+  }
+  for (const TreeShown& tree : trees) {
+    if (tree.label) json.value(tree.key);
+  }
+  json.end_array().key("scores").begin_object();
+  for (const doctor::MeasureFacts& facts : doctor::kMeasureFacts) {
+    const doctor::Score& score = head.of(facts.measure);
+    if (std::isnan(score.score)) continue;
+    json.key(facts.name).begin_object().field("score", score.score);
+    if (doctor::has_baseline(facts.measure)) json.field("baseline", score.baseline);
+    json.field("n", score.n);
+    if (facts.measure == doctor::Measure::kPosition) json.field("offset", head.offset);
+    json.end_object();
+  }
+  for (const TreeShown& tree : trees) {
+    json.key(tree.key).begin_object().field("score", tree.score).field("baseline", tree.baseline);
+    json.field("n", tree.n).field("offset", tree.offset);
+    json.field("off_offset", tree.off_offset).end_object();
+  }
+  json.end_object();
 }
 
 Word word_of(doctor::Measure measure) {

@@ -70,27 +70,6 @@ std::vector<PairShown> shown(const Model& model, std::span<const doctor::WordPai
   return out;
 }
 
-// What one head does along every relation that the trees have.
-std::vector<TreeShown> shown(const doctor::Syntax& syntax, doctor::HeadId head, Lang lang) {
-  std::vector<TreeShown> out;
-  if (!seen_by(syntax, head)) return out;
-  const std::size_t place = syntax.place(head.layer, head.head);
-  for (const doctor::Edges& edges : syntax.edges) {
-    if (edges.n == 0) continue;
-    TreeShown one;
-    one.key = doctor::link_name(edges.relation, edges.looks);
-    one.name = relation_name(edges, lang);
-    one.score = edges.accuracy(place);
-    one.baseline = edges.baseline();
-    one.off_offset = edges.accuracy_off_offset(place);
-    one.n = edges.n;
-    one.offset = edges.offset;
-    one.label = edges.named(place);
-    out.push_back(std::move(one));
-  }
-  return out;
-}
-
 // What each text loses when the head says nothing, or its mean.
 void remove_head(const Model& model, const Corpus& corpus, Portrait& out) {
   out.foretells = model.generates();
@@ -139,7 +118,7 @@ Portrait portray(const Call& call,
     if (role.layer == id.layer && role.head == id.head) out.known.push_back(role);
   }
   const doctor::Syntax syntax = follow_trees(call, model, corpus);
-  out.trees = shown(syntax, id, lang);
+  out.trees = along_trees(syntax, id, lang);
   out.about_trees =
       say(lang, Word::kRolesTrees, syntax.sentences, syntax.skipped, syntax.unaligned);
   Progress progress{std::string(text(lang, Word::kDoctorLooking))};

@@ -25,16 +25,6 @@ struct PairShown {
   double score = 0.0;
 };
 
-/// What the head does along one relation of trees.
-struct TreeShown {
-  std::string key;   ///< "nsubj back": in JSON
-  std::string name;  ///< "nsubj, to its dependent"
-  double score = 0.0, baseline = 0.0, off_offset = 0.0;
-  std::int64_t n = 0;
-  std::int32_t offset = 0;
-  bool label = false;
-};
-
 struct Portrait {
   doctor::HeadId id;
   std::string model, about;  ///< about: the data

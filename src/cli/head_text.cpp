@@ -100,38 +100,11 @@ void put(JsonWriter& json, std::string_view name, const std::optional<doctor::In
 void put_known(JsonWriter& json, std::span<const Role> known) {
   json.key("roles").begin_array();
   for (const Role& role : known) {
-    json.begin_object().field("en", role.en).field("ru", role.ru).field("source", role.source);
-    json.field("n", role.n);
-    if (role.n > 0) json.field("score", role.score).field("baseline", role.baseline);
+    json.begin_object();
+    put_role(json, role);
     json.end_object();
   }
   json.end_array();
-}
-
-void put_scores(JsonWriter& json, const Portrait& head) {
-  json.key("labels").begin_array();
-  for (const doctor::MeasureFacts& facts : doctor::kMeasureFacts) {
-    if (head.roles.of(facts.measure).label) json.value(facts.name);
-  }
-  for (const TreeShown& tree : head.trees) {
-    if (tree.label) json.value(tree.key);
-  }
-  json.end_array().key("scores").begin_object();
-  for (const doctor::MeasureFacts& facts : doctor::kMeasureFacts) {
-    const doctor::Score& score = head.roles.of(facts.measure);
-    if (std::isnan(score.score)) continue;
-    json.key(facts.name).begin_object().field("score", score.score);
-    if (doctor::has_baseline(facts.measure)) json.field("baseline", score.baseline);
-    json.field("n", score.n);
-    if (facts.measure == doctor::Measure::kPosition) json.field("offset", head.roles.offset);
-    json.end_object();
-  }
-  for (const TreeShown& tree : head.trees) {
-    json.key(tree.key).begin_object().field("score", tree.score).field("baseline", tree.baseline);
-    json.field("n", tree.n).field("offset", tree.offset);
-    json.field("off_offset", tree.off_offset).end_object();
-  }
-  json.end_object();
 }
 
 }  // namespace
@@ -228,7 +201,7 @@ std::string portrait_json(const Portrait& head) {
   json.field("model", head.model).field("layer", head.id.layer).field("head", head.id.head);
   put_known(json, head.known);
   json.field("data", head.about);
-  put_scores(json, head);
+  put_scores(json, head.roles, head.trees);
   json.field("first_mass", head.first_mass).key("links").begin_array();
   for (const LinkShown& link : head.links) {
     json.begin_object().field("weight", link.weight).field("row", link.row);

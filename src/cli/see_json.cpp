@@ -1,6 +1,6 @@
 #include "cli/edits.h"
 #include "cli/json_writer.h"
-#include "cli/see.h"
+#include "cli/see_parts.h"
 
 namespace headscope::cli {
 
@@ -56,9 +56,8 @@ void write_roles(JsonWriter& json, const Seen& seen) {
   json.key("roles").begin_array();
   for (const Role& role : seen.roles) {
     json.begin_object().field("layer", role.layer).field("head", role.head);
-    json.field("letter", role.letter).field("shape", role.shape).field("en", role.en);
-    json.field("ru", role.ru).field("source", role.source).field("n", role.n);
-    if (role.n > 0) json.field("score", role.score).field("baseline", role.baseline);
+    json.field("letter", role.letter).field("shape", role.shape);
+    put_role(json, role);
     if (const auto here = shown_here(seen, role)) {
       json.key("here").begin_array();
       const auto word = [&](std::string_view key, std::int32_t n) {  // of the tree, from 0
@@ -162,6 +161,11 @@ bool wanted(const Seen& seen, HeadId id) {
   return false;
 }
 }  // namespace
+
+void put_role(JsonWriter& json, const Role& role) {
+  json.field("en", role.en).field("ru", role.ru).field("source", role.source).field("n", role.n);
+  if (role.n > 0) json.field("score", role.score).field("baseline", role.baseline);
+}
 
 std::string see_json(const Seen& seen, bool maps) {
   const auto summaries = summarise(*seen.sighting);

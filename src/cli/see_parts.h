@@ -4,6 +4,7 @@
 #include <string>
 #include <vector>
 
+#include "cli/json_writer.h"
 #include "cli/see.h"
 
 /// What the parts of the screen of `see` have in common.
@@ -20,6 +21,8 @@ std::string dim(const Screen& screen, const std::string& words);
 /// A remark, indented and broken into lines.
 std::string note(const Screen& screen, const std::string& words);
 
+/// Its names, where it is from, n, and where there is one its score with the baseline, as fields.
+void put_role(JsonWriter& json, const Role& role);
 /// What a role is called.
 const std::string& role_name(const Role& role, Lang lang);
 /// "67 % (baseline 39, n 919, UD ...)", or where it is from when it has no score.

@@ -61,9 +61,8 @@ std::vector<std::string> unknown_words(const Model& model,
 }
 // The first sentence of a treebank's file, nothing when the input is another.
 std::optional<conllu::Sentence> read_tree(const Call& call, std::span<const std::string> input) {
-  const auto named = [&](std::string_view ending) { return input[0].ends_with(ending); };
   std::error_code ignored;
-  if (input.size() != 1 || !(named(".conllu") || named(".conllu.xz")) ||
+  if (input.size() != 1 || !conllu::is_treebank(input[0]) ||
       !std::filesystem::is_regular_file(input[0], ignored))
     return std::nullopt;
   std::vector<conllu::Sentence> all = conllu::load(input[0]);

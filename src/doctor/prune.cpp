@@ -326,7 +326,6 @@ void write_pruned(const Model& model,
                   std::size_t gone,
                   Instead instead,
                   const fs::path& folder) {
-  check_prunable(model, instead);
   NewFolder made(model.source(), folder);
   {
     const Safetensors file = made.weights();

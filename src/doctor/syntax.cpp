@@ -141,6 +141,15 @@ void add(std::vector<std::int64_t>& to, const std::vector<std::int64_t>& from) {
   for (std::size_t i = 0; i < to.size(); ++i) to[i] += from[i];
 }
 
+/// Place of the largest number; of equal ones where the other is larger, then the first.
+std::size_t most(const std::vector<std::int64_t>& numbers, const std::vector<std::int64_t>& other) {
+  std::size_t best = 0;
+  for (std::size_t i = 1; i < numbers.size(); ++i) {
+    if (std::pair(numbers[i], other[i]) > std::pair(numbers[best], other[best])) best = i;
+  }
+  return best;
+}
+
 }  // namespace
 
 double Edges::baseline() const { return part(n_at_offset, n); }
@@ -149,23 +158,8 @@ double Edges::accuracy_off_offset(std::size_t head) const {
   return part(hits_off_offset.at(head), n - n_at_offset);
 }
 
-std::size_t Edges::best() const {
-  std::size_t best = 0;
-  for (std::size_t i = 1; i < hits.size(); ++i) {
-    if (std::pair(hits[i], hits_off_offset[i]) > std::pair(hits[best], hits_off_offset[best]))
-      best = i;
-  }
-  return best;
-}
-
-std::size_t Edges::best_off_offset() const {
-  std::size_t best = 0;
-  for (std::size_t i = 1; i < hits.size(); ++i) {
-    if (std::pair(hits_off_offset[i], hits[i]) > std::pair(hits_off_offset[best], hits[best]))
-      best = i;
-  }
-  return best;
-}
+std::size_t Edges::best() const { return most(hits, hits_off_offset); }
+std::size_t Edges::best_off_offset() const { return most(hits_off_offset, hits); }
 
 int Syntax::heads_per_layer() const {
   return heads.empty() ? 0 : *std::max_element(heads.begin(), heads.end());

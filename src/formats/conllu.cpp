@@ -161,6 +161,10 @@ std::vector<Sentence> parse(std::string_view text, std::string_view name) {
   return std::move(reader).take();
 }
 
+bool is_treebank(std::string_view name) {
+  return name.ends_with(".conllu") || name.ends_with(".conllu.xz");
+}
+
 std::vector<Sentence> load(const std::filesystem::path& path) {
   return parse(read_text(path), path.string());
 }

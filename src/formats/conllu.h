@@ -30,6 +30,9 @@ struct Sentence {
   std::vector<Word> words;
 };
 
+/// Whether a file of this name is a treebank: .conllu, .conllu.xz.
+bool is_treebank(std::string_view name);
+
 /// A .conllu file, also packed by xz. Empty nodes (8.1) and enhanced dependencies are left out.
 /// Errors: those of read_text, and kFormat with the number of the line.
 /// Source: https://universaldependencies.org/format.html

@@ -194,13 +194,7 @@ class Walker {
 
   void top(const std::string& architecture) {
     const std::int64_t C = b_.final_projection.empty() ? b_.width : embedded();
-    const HeadBlueprint* head = nullptr;
-    for (const HeadBlueprint& one : b_.heads_on_top) {
-      const bool unnamed = architecture.empty() && b_.causal_head;
-      if (!unnamed && !architecture.ends_with(one.architecture)) continue;
-      head = &one;
-      break;
-    }
+    const HeadBlueprint* head = head_of(b_, architecture);
     const bool bare = architecture.empty() || architecture.ends_with("Model");
     const bool pooled = head != nullptr ? head->from == HeadBlueprint::From::kPooler ||
                                               architecture.ends_with("ForPreTraining")
@@ -327,6 +321,14 @@ DType kept_as(const WantedTensor& tensor, DType dtype) {
   if (!is_quantised(dtype)) return dtype;
   constexpr std::int64_t kBlock = 32;
   return tensor.shape.size() == 2 && tensor.shape.back() % kBlock == 0 ? dtype : DType::kF16;
+}
+
+const HeadBlueprint* head_of(const Blueprint& blueprint, std::string_view architecture) {
+  const bool first = architecture.empty() && blueprint.causal_head;
+  const auto found = std::ranges::find_if(blueprint.heads_on_top, [&](const HeadBlueprint& head) {
+    return first || architecture.ends_with(head.architecture);
+  });
+  return found == blueprint.heads_on_top.end() ? nullptr : &*found;
 }
 
 Census census(const Blueprint& blueprint,

@@ -34,6 +34,9 @@ struct Census {
   [[nodiscard]] std::uint64_t bytes(DType dtype) const;
 };
 
+/// The head of the class `architecture` ("": the first, where the family has words on top); nullptr: none.
+const HeadBlueprint* head_of(const Blueprint& blueprint, std::string_view architecture);
+
 /// What the class `architecture` of a family wants ("": its first head, where the family has words on top).
 /// Errors: kFormat for sizes beyond 2^62 numbers.
 Census census(const Blueprint& blueprint,

@@ -168,6 +168,12 @@ void save_checkpoint(const fs::path& folder,
   for (const fs::path& path : older) take_away(path);
 }
 
+bool has_checkpoint(const fs::path& folder) {
+  return std::any_of(fs::directory_iterator(folder),
+                     fs::directory_iterator(),
+                     [](const fs::directory_entry& entry) { return step_of(entry.path()) >= 0; });
+}
+
 std::optional<fs::path> newest_checkpoint(const fs::path& folder) {
   std::error_code ignored;
   if (!fs::is_directory(folder, ignored)) return std::nullopt;

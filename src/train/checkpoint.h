@@ -48,6 +48,8 @@ void save_checkpoint(const std::filesystem::path& folder,
                      const AdamW& optimizer,
                      const RunState& state);
 
+/// Whether a run's folder has a checkpoint. Changes nothing.
+bool has_checkpoint(const std::filesystem::path& folder);
 /// The newest checkpoint of a folder. What a killed run left half-written is removed.
 std::optional<std::filesystem::path> newest_checkpoint(const std::filesystem::path& folder);
 
