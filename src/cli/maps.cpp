@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <numeric>
 
 namespace headscope::cli {
 
@@ -32,6 +33,14 @@ Layout lay_out(int width, int heads, std::int64_t tokens) {
   while (lines < heads && room / ((heads + lines - 1) / lines) - 1 < kLeast) ++lines;
   const int across = (heads + lines - 1) / lines;
   return {std::clamp(room / across - 1, kLeast, wanted), across};
+}
+
+// Of the layer that has most.
+int most_heads(const Sighting& sighting, std::span<const int> layers) {
+  std::size_t out = 0;
+  for (const int l : layers)
+    out = std::max(out, sighting.layers.at(static_cast<std::size_t>(l)).heads.size());
+  return static_cast<int>(out);
 }
 }  // namespace
 
@@ -90,27 +99,34 @@ int grid_side(const Screen& screen, const Sighting& sighting) {
   if (sighting.layers.empty()) return 0;
   const FocusRecord& first = sighting.layers.front();
   const std::int64_t longest = std::max(first.rows, first.keys);
-  const int side = lay_out(screen.width, static_cast<int>(first.heads.size()), longest).side;
+  std::vector<int> all(sighting.layers.size());
+  std::iota(all.begin(), all.end(), 0);
+  const int side = lay_out(screen.width, most_heads(sighting, all), longest).side;
   return static_cast<int>(std::min<std::int64_t>(side, longest));
 }
 
 std::string grid(const Screen& screen, const Sighting& sighting, const std::vector<int>& layers) {
   if (layers.empty()) return "";
-  const auto& first = sighting.layers.at(static_cast<std::size_t>(layers.front()));
-  const auto heads = static_cast<int>(first.heads.size());
+  const auto own = [&](int layer) -> const FocusRecord& {
+    return sighting.layers.at(static_cast<std::size_t>(layer));
+  };
+  const FocusRecord& first = own(layers.front());
+  const int heads = most_heads(sighting, layers);
+  // Numbers of heads stand above all layers: those of the one that has most.
+  const auto& names =
+      own(*std::ranges::max_element(layers, {}, [&](int l) { return own(l).heads.size(); })).heads;
   const Layout layout = lay_out(screen.width, heads, std::max(first.rows, first.keys));
   std::string out;
   for (int from = 0; from < heads; from += layout.across) {
     const int to = std::min(from + layout.across, heads);
     std::string head_line = spaces(kMargin);
-    for (int h = from; h < to; ++h) {
-      head_line += left(std::to_string(first.heads[static_cast<std::size_t>(h)]), layout.side + 1);
-    }
+    for (int h = from; h < to; ++h)
+      head_line += left(std::to_string(names[static_cast<std::size_t>(h)]), layout.side + 1);
     out += paint(screen, Paint::kDim, trimmed(head_line)) + '\n';
     for (const int layer : layers) {
-      std::vector<std::string> lines;
-      for (int h = from; h < to; ++h) {
-        const int head = first.heads[static_cast<std::size_t>(h)];
+      std::vector<std::string> lines(1);
+      for (int h = from; h < std::min(to, static_cast<int>(own(layer).heads.size())); ++h) {
+        const int head = own(layer).heads[static_cast<std::size_t>(h)];
         const auto cell = half_blocks(screen, head_pixels(sighting, {layer, head}, layout.side));
         lines.resize(std::max(lines.size(), cell.size()));
         for (std::size_t i = 0; i < lines.size(); ++i) {

@@ -3,6 +3,7 @@
 #include "cli/catalogue.h"
 #include "cli/json_writer.h"
 #include "cli/see_parts.h"
+#include "cli/subject.h"
 #include "headscope/error.h"
 #include "headscope/model.h"
 
@@ -35,11 +36,12 @@ std::string role_lines(const Screen& screen, const Model& model) {
 }
 
 std::string describe(const Screen& screen, const Model& model, Word what) {
+  const auto [fewest, most] = head_counts(model, model.layers());
   std::string facts = "  " + say(screen.lang,
                                  Word::kModelFacts,
                                  model.family(),
                                  counted(screen.lang, Word::kLayers, model.layers()),
-                                 counted(screen.lang, Word::kHeads, model.heads()),
+                                 counted_heads(screen.lang, fewest, most),
                                  large(model.parameters()));
   if (model.positions() > 0)  // models that see have no context of tokens
     facts += say(

@@ -5,6 +5,7 @@
 #include <cmath>
 #include <filesystem>
 #include <functional>
+#include <tuple>
 
 #include "cli/arguments.h"
 #include "cli/experiment.h"
@@ -205,7 +206,7 @@ Seen facts_of(const Subject& subject, const Wanted& wanted, const Options& o, co
   seen.model = model.name();
   seen.family = model.family();
   seen.layers = layers_shown(model);
-  seen.heads = model.heads();
+  std::tie(seen.fewest, seen.heads) = head_counts(model, seen.layers);
   seen.width = model.width();
   seen.positions = model.positions();
   seen.parameters = model.parameters();

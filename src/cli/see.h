@@ -26,7 +26,8 @@ struct Seen {
   std::string model;   ///< name
   std::string family;  ///< model_type
   int layers = 0;
-  int heads = 0;
+  int heads = 0;   ///< of the layer that has most
+  int fewest = 0;  ///< of the layer that has fewest
   std::int64_t width = 0;
   std::int64_t positions = 0;
   std::int64_t parameters = 0;

@@ -3,6 +3,7 @@
 #include "cli/draw.h"
 #include "cli/maps.h"
 #include "cli/see_parts.h"
+#include "cli/subject.h"
 #include "cli/see_scene.h"
 
 namespace headscope::cli {
@@ -186,7 +187,7 @@ std::string render_header(const Screen& screen, const Seen& seen) {
                       say(screen.lang,
                           Word::kLayersByHeads,
                           counted(screen.lang, Word::kLayers, seen.layers),
-                          counted(screen.lang, Word::kHeads, seen.heads)) +
+                          counted_heads(screen.lang, seen.fewest, seen.heads)) +
                       "  " + counted(screen.lang, Word::kTokens, tokens);
   const bool other = seen.sighting->scene.kind != Scene::Kind::kText;
   if (seen.run_ms) facts += "  " + milliseconds(*seen.run_ms);

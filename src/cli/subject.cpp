@@ -134,6 +134,20 @@ void check_passed(const Call& call, const Subject& subject, int layer) {
       say(call.screen.lang, Word::kNotPassed, call.verb, passed.front(), passed.back(), layer));
 }
 
+std::pair<int, int> head_counts(const Model& model, int layers) {
+  std::pair out{model.heads(), model.heads()};
+  for (int l = 0; l < layers; ++l) {
+    out.first = std::min(out.first, model.heads(l));
+    out.second = std::max(out.second, model.heads(l));
+  }
+  return out;
+}
+
+std::string counted_heads(Lang lang, int fewest, int most) {
+  return (fewest > 0 && fewest < most ? fmt::format("{}-", fewest) : "") +
+         counted(lang, Word::kHeads, most);
+}
+
 void check_head(const Call& call, const Model& model, HeadId id) {
   // Layers may differ: each stack of an encoder-decoder has heads of its own.
   const bool layer = id.layer >= 0 && id.layer < model.layers();

@@ -2,6 +2,7 @@
 
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "cli/arguments.h"
@@ -47,6 +48,11 @@ Subject prepare(const Call& call,
                 const std::string& model_argument,
                 std::string text,
                 bool truncate);
+
+/// Heads of the layer that has fewest of the first `layers`, and of the one that has most.
+std::pair<int, int> head_counts(const Model& model, int layers);
+/// "12 heads", or "1-9 heads" where layers differ.
+std::string counted_heads(Lang lang, int fewest, int most);
 
 /// Errors: kRange naming the limits.
 void check_layer(const Call& call, const Model& model, std::int64_t layer);

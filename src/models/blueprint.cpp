@@ -10,6 +10,7 @@
 #include "headscope/model.h"
 #include "models/biases.h"
 #include "models/families.h"
+#include "models/pruned.h"
 #include "models/towers.h"
 
 namespace headscope {
@@ -148,6 +149,7 @@ Blueprint read_blueprint(const json::Value& config, const Stored& stored) {
       Blueprint b = family.read(config);
       promise_biases(config, b);
       apply(stored, b);
+      leave_out_heads(config, b);
       check(b);
       return b;
     }

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "models/biases.h"
+#include "models/pruned.h"
 
 namespace headscope::models {
 
@@ -154,6 +155,7 @@ std::optional<VisionBlueprint> read_vision(const json::Value& config,
     if (type == family.model_type) {
       VisionBlueprint b = family.read(config, architecture);
       promise_biases(config, b.body);
+      leave_out_heads(config, b.body);
       check(b.body);
       return b;
     }

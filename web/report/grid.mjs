@@ -144,6 +144,8 @@ export class Grid {
     const { source, store, palette } = this.context;
     const { layer, head } = place;
     const name = `${layer}.${head}`;
+    // A layer may have fewer heads than another.
+    if (head >= (source.layer(layer)?.queryHeads ?? Infinity)) return el('span', {});
     const known = source.recorded(layer, head);
     const role = rolesOf(source, layer, head)[0] ?? null;
     const button = el('button', {

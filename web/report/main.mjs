@@ -158,7 +158,8 @@ function onKeyDown(e, context) {
     store.set({ min: kThresholds[Math.max(0, Math.min(kThresholds.length - 1, at))] });
   };
   const head = (/** @type {number} */ dl, /** @type {number} */ dh) => {
-    store.choose(Math.max(0, Math.min(model.layers - 1, now.layer + dl)), Math.max(0, Math.min(model.heads - 1, now.head + dh)));
+    const layer = Math.max(0, Math.min(model.layers - 1, now.layer + dl));
+    store.choose(layer, Math.max(0, Math.min((source.layer(layer)?.queryHeads ?? model.heads) - 1, now.head + dh)));
   };
   /** @type {Record<string, () => void>} */
   const keys = {
