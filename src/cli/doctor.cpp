@@ -8,6 +8,7 @@
 
 #include "cli/app.h"
 #include "cli/signals.h"
+#include "formats/xz.h"
 #include "headscope/error.h"
 #include "headscope/safetensors.h"
 #include "models/widen.h"
@@ -101,7 +102,9 @@ std::string text_of(const std::vector<conllu::Sentence>& trees) {
 }  // namespace
 
 std::string Corpus::about(Lang lang) const {
-  return pieces.size() < all ? say(lang, Word::kDoctorPieces, name, pieces.size(), all) : name;
+  if (pieces.size() == all) return name;
+  const auto shown = static_cast<std::int64_t>(pieces.size());
+  return say(lang, Word::kDoctorPieces, name, counted(lang, Word::kPieces, shown), all);
 }
 
 Corpus read_corpus(const Call& call,
@@ -115,9 +118,13 @@ Corpus read_corpus(const Call& call,
     texts = built_in(model);
   } else {
     out.name = clean(std::filesystem::path(file).filename().string());
-    const bool treebank = conllu::is_treebank(file);
-    if (treebank) out.trees = conllu::load(file);
-    out.text = treebank ? text_of(out.trees) : read_file(file, std::size_t{1} << 30);
+    if (conllu::is_treebank(file)) {
+      out.treebank = read_text(file);
+      out.trees = conllu::parse(out.treebank, file);
+      out.text = text_of(out.trees);
+    } else {
+      out.text = read_file(file, std::size_t{1} << 30);
+    }
     texts = pieces_of(out.text);
   }
   out.all = texts.size();

@@ -25,7 +25,8 @@ struct Corpus {
   std::int64_t tokens = 0;              ///< in pieces
   std::vector<conllu::Sentence> trees;  ///< all sentences, where the file is a treebank
   std::string text;                     ///< of the file, or of its sentences; "" : built-in
-  /// "corpus.txt, the first 32 of 410 pieces"
+  std::string treebank;                 ///< the file itself, unpacked, where it is one
+  /// "corpus.txt, the first 32 pieces of 410"
   [[nodiscard]] std::string about(Lang lang) const;
 };
 /// The file (of a .conllu, also packed by xz, the text of its sentences), or built-in sentences for "": those in words

@@ -1,26 +1,21 @@
 // `headscope doctor rank`: which heads an answer, or a loss, depends on.
 #include <fmt/format.h>
-#include <zlib.h>
 
 #include <algorithm>
 #include <array>
 #include <chrono>
 #include <cmath>
-#include <filesystem>
-#include <fstream>
 #include <map>
 #include <numeric>
 
 #include "cli/doctor.h"
 #include "cli/experiment.h"
 #include "cli/json_writer.h"
-#include "cli/signals.h"
+#include "cli/kept.h"
 #include "doctor/attribution.h"
 #include "doctor/gradients.h"
 #include "doctor/intervals.h"
-#include "formats/json.h"
 #include "headscope/error.h"
-#include "headscope/safetensors.h"
 
 namespace headscope::cli {
 
@@ -37,54 +32,13 @@ struct PieceHarm {
   std::vector<double> zero, mean, other, slope;  ///< [H]; the last two may be empty
 };
 
-/// A file that keeps pieces as they are done, a line each, so that a sweep that was interrupted goes on from there.
+/// Pieces that are done, in a file.
 class KeptPieces {
  public:
-  /// `heads`: how many there are. Errors: kIo; kFormat (a file of another kind); kUsage (of other weights, other data).
+  /// `heads`: how many there are. Errors: those of KeptLines; kFormat (a line that is no piece of so many heads).
   KeptPieces(const std::string& file, const std::string& experiment, std::size_t heads)
-      : file_(file) {
-    std::error_code ignored;
-    std::string all;
-    if (std::filesystem::exists(file, ignored)) all = read_file(file, std::size_t{1} << 30);
-    if (all.empty()) {
-      append(json::Value{{"experiment", experiment}});
-      return;
-    }
-    std::size_t end = all.find('\n');
-    // What is no file of results stays as it is.
-    const json::Value first = json::parse(std::string_view(all).substr(0, end), file);
-    const auto found = json::require<std::string>(first, "experiment", file);
-    if (found != experiment || end == all.npos) {
-      throw Error(ErrorCode::kUsage,
-                  fmt::format("[rank] expected {} to hold results of {}, found those of {}",
-                              clean(file),
-                              experiment,
-                              clean(found)));
-    }
-    for (std::size_t at = end + 1; at < all.size(); at = end + 1) {
-      end = all.find('\n', at);
-      if (end == all.npos) {  // a line that was cut short is done again
-        std::filesystem::resize_file(file, at);
-        break;
-      }
-      const json::Value line = json::parse(std::string_view(all).substr(at, end - at), file);
-      PieceHarm piece;
-      piece.whole = number(line.value("whole", json::Value()));
-      for (const auto& [name, numbers] : lists(piece)) {
-        for (const json::Value& one : line.value(name, json::Value::array()))
-          numbers->push_back(number(one));
-        const bool may_lack = numbers == &piece.other || numbers == &piece.slope;
-        if (numbers->size() == heads || (may_lack && numbers->empty())) continue;
-        throw Error(ErrorCode::kFormat,
-                    fmt::format("[{}] expected {} numbers of {}, found {}",
-                                clean(file),
-                                heads,
-                                name,
-                                numbers->size()));
-      }
-      pieces_.emplace(json::require<std::size_t>(line, "piece", file), std::move(piece));
-    }
-  }
+      : lines_(
+            file, "rank", experiment, [&](const json::Value& line) { read(line, file, heads); }) {}
   [[nodiscard]] const PieceHarm* find(std::size_t n) const {
     const auto found = pieces_.find(n);
     return found == pieces_.end() ? nullptr : &found->second;
@@ -92,7 +46,7 @@ class KeptPieces {
   void add(std::size_t n, PieceHarm piece) {
     json::Value line{{"piece", n}, {"whole", piece.whole}};
     for (const auto& [name, numbers] : lists(piece)) line[name] = *numbers;
-    append(line);
+    lines_.add(line);
     pieces_.emplace(n, std::move(piece));
   }
 
@@ -100,19 +54,27 @@ class KeptPieces {
   static std::array<std::pair<const char*, std::vector<double>*>, 4> lists(PieceHarm& p) {
     return {{{"zero", &p.zero}, {"mean", &p.mean}, {"other", &p.other}, {"slope", &p.slope}}};
   }
-  /// JSON has no NaN and says null.
-  static double number(const json::Value& value) {
-    return value.is_number() ? value.get<double>() : std::nan("");
-  }
-  void append(const json::Value& line) const {
-    const Writing writing;
-    std::ofstream out(file_, std::ios::app | std::ios::binary);
-    if (!(out << line.dump() << '\n' << std::flush))
-      throw Error(ErrorCode::kIo, fmt::format("[rank] expected to write {}", clean(file_)));
+  void read(const json::Value& line, const std::string& file, std::size_t heads) {
+    const auto n = json::require<std::size_t>(line, "piece", file);
+    PieceHarm piece;
+    piece.whole = number_of(line.value("whole", json::Value()));
+    for (const auto& [name, numbers] : lists(piece)) {
+      for (const json::Value& one : line.value(name, json::Value::array()))
+        numbers->push_back(number_of(one));
+      const bool may_lack = numbers == &piece.other || numbers == &piece.slope;
+      if (numbers->size() == heads || (may_lack && numbers->empty())) continue;
+      throw Error(ErrorCode::kFormat,
+                  fmt::format("[{}] expected {} numbers of {}, found {}",
+                              clean(file),
+                              heads,
+                              name,
+                              numbers->size()));
+    }
+    pieces_.emplace(n, std::move(piece));
   }
 
-  std::string file_;
-  std::map<std::size_t, PieceHarm> pieces_;
+  std::map<std::size_t, PieceHarm> pieces_;  // above lines_, which fill it
+  KeptLines lines_;
 };
 
 /// What taking a head away changes, by way of taking: harm is positive.
@@ -483,17 +445,7 @@ int doctor_rank(std::span<const std::string> arguments, Lang lang, std::string& 
   if (!choice) corpus = read_corpus(call, model, o.data, most);
   std::optional<KeptPieces> kept;
   if (!o.results.empty()) {
-    kept.emplace(o.results,
-                 fmt::format("headscope " HEADSCOPE_VERSION
-                             ", {}, {} bytes of data, crc32 {:08x}, {} pieces, {} tokens",
-                             weights_of(o.words.front()),
-                             corpus.text.size(),
-                             crc32(0,
-                                   reinterpret_cast<const Bytef*>(corpus.text.data()),
-                                   static_cast<uInt>(corpus.text.size())),
-                             corpus.pieces.size(),
-                             corpus.tokens),
-                 doctor::heads_of(model).size());
+    kept.emplace(o.results, experiment_of(o.words.front(), corpus), doctor::heads_of(model).size());
   }
   Ranking ranking;
   {

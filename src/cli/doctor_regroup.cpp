@@ -81,14 +81,15 @@ std::string render(const Screen& screen,
   const Lang lang = screen.lang;
   const doctor::Regrouped& r = done.figures;
   const Word how = done.how == doctor::Merging::kMean ? Word::kRegroupMean : Word::kRegroupFitted;
-  std::string out =
-      "\n" +
-      paint(
-          screen,
-          Paint::kTitle,
-          "  " +
-              say(lang, Word::kRegroupTitle, done.groups, r.before, std::string(text(lang, how)))) +
-      '\n';
+  std::string out = "\n" +
+                    paint(screen,
+                          Paint::kTitle,
+                          "  " + say(lang,
+                                     Word::kRegroupTitle,
+                                     counted(lang, Word::kGroups, done.groups),
+                                     r.before,
+                                     std::string(text(lang, how)))) +
+                    '\n';
   const auto line = [&](const std::string& what) {
     out += "  " + wrap(what, screen.width, 2) + '\n';
   };
@@ -104,18 +105,25 @@ std::string render(const Screen& screen,
            fmt::format("{:.2f}", std::exp(r.loss_after)),
            r.judged.size() == corpus.pieces.size()
                ? say(lang, Word::kRegroupSame, corpus.about(lang))
-               : say(lang, Word::kRegroupHeldOut, corpus.about(lang), r.judged.size())));
+               : say(lang,
+                     Word::kRegroupHeldOut,
+                     corpus.about(lang),
+                     counted(lang, Word::kPieces, static_cast<std::int64_t>(r.judged.size())))));
   if (done.healed) {
     line(say(lang,
              Word::kHealed,
-             done.healed->steps,
+             counted(lang, Word::kSteps, done.healed->steps),
              clean(done.healed->text),
              fmt::format("{:.4f}", r.loss_after),
              fmt::format("{:.4f}", done.healed->loss)));
   }
   line(say(lang, Word::kRegroupCache, done.bytes_before, done.bytes_after));
   for (const Speed& speed : done.speeds)
-    line(say(lang, Word::kRegroupSpeed, figure(speed.before), figure(speed.after), speed.context));
+    line(say(lang,
+             Word::kRegroupSpeed,
+             figure(speed.before),
+             figure(speed.after),
+             counted(lang, Word::kOfTokens, speed.context)));
   if (r.moved()) line(std::string(text(lang, Word::kRegroupMoved)));
   line(say(lang, Word::kWrote, clean(folder)));
   return tidy(out);

@@ -86,13 +86,12 @@ std::string render(const Screen& screen,
                    std::span<const doctor::HeadRoles> roles,
                    const doctor::Syntax& syntax) {
   const Lang lang = screen.lang;
-  std::string out = say(lang,
-                        Word::kDoctorHead,
-                        clean(model.name()),
-                        model.family(),
-                        roles.size(),
-                        counted(lang, Word::kTokens, corpus.tokens)) +
-                    "\n\n";
+  std::string out =
+      fmt::format("{} · {} · {} · {}\n\n",
+                  clean(model.name()),
+                  model.family(),
+                  counted(lang, Word::kHeads, static_cast<std::int64_t>(roles.size())),
+                  counted(lang, Word::kTokens, corpus.tokens));
   out +=
       paint(screen, Paint::kTitle, std::string("  ") + std::string(text(lang, Word::kRolesTitle))) +
       '\n';
@@ -108,7 +107,11 @@ std::string render(const Screen& screen,
   note(say(lang, Word::kRolesNote, corpus.about(lang)));
   note(std::string(text(lang, model.generates() ? Word::kRolesCausal : Word::kRolesBothWays)));
   if (!syntax.edges.empty())
-    note(say(lang, Word::kRolesTrees, syntax.sentences, syntax.skipped, syntax.unaligned));
+    note(say(lang,
+             Word::kRolesTrees,
+             counted(lang, Word::kSentences, syntax.sentences),
+             syntax.skipped,
+             counted(lang, Word::kEdges, syntax.unaligned)));
   return tidy(out);
 }
 

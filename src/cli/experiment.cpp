@@ -13,6 +13,7 @@
 
 #include "cli/doctor.h"
 #include "cli/edits.h"
+#include "cli/head.h"
 #include "cli/json_writer.h"
 #include "cli/run.h"
 #include "cli/see.h"
@@ -32,6 +33,8 @@ namespace fs = std::filesystem;
 struct Saves {
   std::string_view verb;
   std::string_view options;  // a space on either side of each
+  // nullptr: it also takes an input and edits
+  int (*again)(std::span<const std::string>, Lang, std::string&) = nullptr;
 };
 constexpr Saves kSaves[] = {
     {"run",
@@ -39,9 +42,20 @@ constexpr Saves kSaves[] = {
      "--cache --system --stop "
      "--chat --truncate --window --look --exact --perplexity --embed "},
     {"see", " --layer --head --truncate "},
-    {"doctor rank", " --prompt --right --wrong --pieces "},
-    {"doctor patch", " --clean --corrupt --right --wrong --to --by --exact "},
+    {"head", " --head --pieces --top --words ", head_verb},
+    {"doctor rank", " --prompt --right --wrong --pieces ", doctor_rank},
+    {"doctor patch", " --clean --corrupt --right --wrong --to --by --exact ", doctor_patch},
+    {"doctor prune", " --by --order --pieces ", doctor_prune},
 };
+
+const Saves* find_verb(std::string_view verb) {
+  const auto* found = std::find_if(
+      std::begin(kSaves), std::end(kSaves), [&](const Saves& s) { return s.verb == verb; });
+  return found == std::end(kSaves) ? nullptr : found;
+}
+
+// "head", whose second word stands behind the model.
+constexpr std::string_view kHeadVerb = "head", kHeadOption = "--head=";
 
 // One figure (or text) that is not what it was; null where it is not there.
 struct Apart {
@@ -61,15 +75,15 @@ class Comparison {
   void compare(const json::Value& was, const json::Value& is, const std::string& where) {
     if (was.is_object()) {
       for (const auto& [key, value] : was.items()) {
-        // Times differ, and a model may lie under another name.
-        if (key.ends_with("seconds") || key == "model" || key == "headscope") continue;
+        // Times differ, and a model or a text may lie under another name.
+        if (key.ends_with("seconds") || key == "model" || key == "data" || key == "headscope")
+          continue;
         const bool there = is.is_object() && is.contains(key);
         compare(value, there ? is[key] : json::Value(), where.empty() ? key : where + '.' + key);
       }
     } else if (was.is_array()) {
       for (std::size_t i = 0; i < was.size(); ++i) {
-        const bool there = is.is_array() && i < is.size();
-        compare(was[i], there ? is[i] : json::Value(), where + ' ' + name_of(was[i], i));
+        compare(was[i], counterpart(was[i], is, i), where + ' ' + name_of(was[i], i));
       }
       if (is.is_array() && is.size() > was.size())
         add({where + ", how many", was.size(), is.size()});
@@ -95,6 +109,22 @@ class Comparison {
     ++figures_;
     apart_.push_back(std::move(one));
   }
+  // Whether both are about one head of the whole model.
+  static bool of_one_head(const json::Value& a, const json::Value& b) {
+    const auto same = [&](const char* key) {
+      return a.contains(key) && b.contains(key) && a[key].is_number_integer() && a[key] == b[key];
+    };
+    return a.is_object() && b.is_object() && same("layer") && same("head");
+  }
+  // What stands there now, of a head wherever it stands: heads that are as good as each other change places.
+  static json::Value counterpart(const json::Value& was, const json::Value& is, std::size_t i) {
+    if (!is.is_array()) return {};
+    if (i < is.size() && of_one_head(was, is[i])) return is[i];
+    for (const json::Value& one : is) {
+      if (of_one_head(was, one)) return one;
+    }
+    return i < is.size() ? is[i] : json::Value();
+  }
   // "3.5" of a head, "3" of a layer or of a head within one, else its number.
   static std::string name_of(const json::Value& value, std::size_t i) {
     std::string out;
@@ -113,8 +143,8 @@ class Comparison {
 // A text in a file of its own for as long as it is needed.
 class TextFile {
  public:
-  explicit TextFile(std::string_view text)
-      : path_(fs::temp_directory_path() / fmt::format("headscope-{}.txt", ::getpid())) {
+  TextFile(std::string_view text, std::string_view ending)
+      : path_(fs::temp_directory_path() / fmt::format("headscope-{}{}", ::getpid(), ending)) {
     write_file(path_, text);
   }
   TextFile(const TextFile&) = delete;
@@ -135,6 +165,36 @@ struct Saved {
   std::string weights;
 };
 
+// "3.5" and nothing else: it will stand where no option is told from a word.
+bool is_head(std::string_view word) {
+  const std::size_t dot = word.find('.');
+  const auto number = [](std::string_view digits) {
+    return !digits.empty() && digits.find_first_not_of("0123456789") == digits.npos;
+  };
+  return dot != word.npos && number(word.substr(0, dot)) && number(word.substr(dot + 1));
+}
+
+// That all are options of the verb, and what `head` is about is there once.
+void check_arguments(const Saves& saves,
+                     const std::vector<std::string>& arguments,
+                     const std::string& name) {
+  const auto wrong = [&](std::string_view expected, const std::string& found) {
+    throw Error(ErrorCode::kFormat,
+                fmt::format("[{}] expected {} of {}, found {}", name, expected, saves.verb, found));
+  };
+  std::size_t heads = 0;
+  for (const std::string& argument : arguments) {
+    const std::string option = argument.substr(0, argument.find('='));
+    if (option.find(' ') != option.npos || saves.options.find(' ' + option + ' ') == option.npos)
+      wrong("options", json::quote(argument));
+    if (saves.verb != kHeadVerb || option != "--head") continue;
+    if (!argument.starts_with(kHeadOption) || !is_head(argument.substr(kHeadOption.size())))
+      wrong("--head=3.5", json::quote(argument));
+    ++heads;
+  }
+  if (saves.verb == kHeadVerb && heads != 1) wrong("one --head=3.5", std::to_string(heads));
+}
+
 Saved read_experiment(const std::string& file) {
   const std::string name = fs::path(file).filename().string();
   const json::Value all = json::parse(read_file(file, std::size_t{1} << 30), name);
@@ -143,30 +203,23 @@ Saved read_experiment(const std::string& file) {
   out.experiment.verb = text("experiment");
   out.experiment.model = text("model");
   const auto& verb = out.experiment.verb;
-  const auto* saves = std::find_if(
-      std::begin(kSaves), std::end(kSaves), [&](const Saves& s) { return s.verb == verb; });
-  if (saves == std::end(kSaves)) {
-    throw Error(
-        ErrorCode::kFormat,
-        fmt::format(
-            "[{}] expected an experiment of run, see, doctor rank or doctor patch, found {}",
-            name,
-            json::quote(verb)));
+  const Saves* saves = find_verb(verb);
+  if (saves == nullptr) {
+    throw Error(ErrorCode::kFormat,
+                fmt::format("[{}] expected an experiment of run, see, head, doctor rank, doctor "
+                            "patch or doctor prune, found {}",
+                            name,
+                            json::quote(verb)));
   }
   out.experiment.arguments = json::require<std::vector<std::string>>(all, "arguments", name);
-  for (const std::string& argument : out.experiment.arguments) {
-    const std::string option = argument.substr(0, argument.find('='));
-    if (option.find(' ') == option.npos && saves->options.find(' ' + option + ' ') != option.npos)
-      continue;
-    throw Error(
-        ErrorCode::kFormat,
-        fmt::format("[{}] expected options of {}, found {}", name, verb, json::quote(argument)));
-  }
-  if (!verb.starts_with("doctor")) {
+  check_arguments(*saves, out.experiment.arguments, name);
+  if (saves->again == nullptr) {
     out.experiment.setup = Setup{text("input"), {}};
     out.experiment.setup->edits = edits_of(json::require<json::Value>(all, "edits", name), name);
   }
-  out.experiment.data = json::get_or<std::string>(all, "data", "", name);
+  out.experiment.treebank = json::find(all, "treebank", name) != nullptr;
+  out.experiment.data =
+      json::get_or<std::string>(all, out.experiment.treebank ? "treebank" : "data", "", name);
   out.weights = text("weights");
   out.figures = json::require<json::Value>(all, "figures", name);
   return out;
@@ -174,22 +227,27 @@ Saved read_experiment(const std::string& file) {
 
 // What the verb says now, as JSON.
 json::Value run_again(const Experiment& experiment, const std::string& model, Lang lang) {
-  std::vector<std::string> words = experiment.arguments;
+  std::vector<std::string> words, behind{model};
+  for (const std::string& argument : experiment.arguments) {
+    if (experiment.verb == kHeadVerb && argument.starts_with(kHeadOption))
+      behind.push_back(argument.substr(kHeadOption.size()));
+    else
+      words.push_back(argument);
+  }
   std::optional<TextFile> data;
   if (!experiment.data.empty()) {
-    data.emplace(experiment.data);
+    data.emplace(experiment.data, experiment.treebank ? ".conllu" : ".txt");
     words.insert(words.end(), {"--data", data->path()});
   }
-  words.insert(words.end(), {"--json", "--", model});
+  words.insert(words.end(), {"--json", "--"});
+  words.insert(words.end(), behind.begin(), behind.end());
   std::string said;
-  if (experiment.verb == "run") {
+  if (const Saves* saves = find_verb(experiment.verb); saves->again != nullptr) {
+    (void)saves->again(words, lang, said);
+  } else if (experiment.verb == "run") {
     (void)cli::run_again(words, lang, said, *experiment.setup);
-  } else if (experiment.verb == "see") {
-    (void)see_again(words, lang, said, *experiment.setup);
-  } else if (experiment.verb == "doctor rank") {
-    (void)doctor_rank(words, lang, said);
   } else {
-    (void)doctor_patch(words, lang, said);
+    (void)see_again(words, lang, said, *experiment.setup);
   }
   return json::parse(said, "replay");
 }
@@ -270,7 +328,7 @@ void save_experiment(const std::string& file, const Experiment& experiment) {
   all["model"] = experiment.model;
   all["weights"] = weights_of(experiment.model);
   all["arguments"] = experiment.arguments;
-  if (!experiment.data.empty()) all["data"] = experiment.data;
+  if (!experiment.data.empty()) all[experiment.treebank ? "treebank" : "data"] = experiment.data;
   if (experiment.setup) {
     all["input"] = experiment.setup->input;
     JsonWriter edits;
@@ -335,7 +393,12 @@ int doctor_replay(std::span<const std::string> arguments, Lang lang, std::string
   if (weights != saved.weights)
     out += "  " + say(lang, Word::kReplayWeights, weights, clean(saved.weights)) + '\n';
   if (apart.empty()) {
-    out += "  " + say(lang, Word::kReplaySame, comparison.figures(), within) + '\n';
+    out += "  " +
+           say(lang,
+               Word::kReplaySame,
+               counted(lang, Word::kFigures, static_cast<std::int64_t>(comparison.figures())),
+               within) +
+           '\n';
     return status;
   }
   out += "  " + say(lang, Word::kReplayApart, apart.size(), comparison.figures(), within) + '\n';

@@ -16,12 +16,14 @@ struct Setup {
 };
 
 struct Experiment {
-  std::string verb;                    ///< "run", "see", "doctor rank", "doctor patch"
-  std::string model;                   ///< as it was named
-  std::vector<std::string> arguments;  ///< options, without --data and those that name edits
-  std::string data;                    ///< contents of --data; "" : there was none
-  std::string figures;                 ///< what the verb says with --json, or a part of it
-  std::optional<Setup> setup;          ///< of run and see
+  std::string verb;   ///< "run", "see", "head", "doctor rank", ...
+  std::string model;  ///< as it was named
+  /// Options, without --data and those that name edits; the head of `head` as --head=3.5.
+  std::vector<std::string> arguments;
+  std::string data;            ///< contents of --data; "" : there was none
+  std::string figures;         ///< what the verb says with --json, or a part of it
+  std::optional<Setup> setup;  ///< of run and see
+  bool treebank = false;       ///< data is CoNLL-U, and its trees are read
 };
 /// "269060552 bytes, crc32 1a2b3c4d" of all files of weights, in the order of their names. Cost: reads them. Errors: kNotFound.
 std::string weights_of(const std::string& model);

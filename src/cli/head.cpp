@@ -1,9 +1,12 @@
 #include "cli/head.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <filesystem>
 
 #include "cli/app.h"
+#include "cli/experiment.h"
 #include "cli/signals.h"
 #include "cli/subject.h"
 #include "cli/token_words.h"
@@ -16,7 +19,7 @@ namespace {
 
 struct Options {
   std::vector<std::string> words;
-  std::string data, pieces, top, vocabulary, output;
+  std::string data, pieces, top, vocabulary, output, save;
 };
 
 std::string words_at(const Model& model,
@@ -119,8 +122,11 @@ Portrait portray(const Call& call,
   }
   const doctor::Syntax syntax = follow_trees(call, model, corpus);
   out.trees = along_trees(syntax, id, lang);
-  out.about_trees =
-      say(lang, Word::kRolesTrees, syntax.sentences, syntax.skipped, syntax.unaligned);
+  out.about_trees = say(lang,
+                        Word::kRolesTrees,
+                        counted(lang, Word::kSentences, syntax.sentences),
+                        syntax.skipped,
+                        counted(lang, Word::kEdges, syntax.unaligned));
   Progress progress{std::string(text(lang, Word::kDoctorLooking))};
   const auto told = telling(progress, call, Word::kDoctorLooking);
   doctor::RolesOptions options;
@@ -156,6 +162,56 @@ Portrait portray(const Call& call,
   return out;
 }
 
+struct Wish {
+  HeadId id;
+  std::int64_t pieces = 16;
+  doctor::CircuitOptions circuits;
+};
+
+Wish read_wish(const Call& call, const Options& o) {
+  const Lang lang = call.screen.lang;
+  if (o.words.size() != 2) {
+    throw Error(ErrorCode::kUsage,
+                say(lang,
+                    Word::kPageNeeds,
+                    call.verb,
+                    counted(lang, Word::kSaidWords, static_cast<std::int64_t>(o.words.size()))));
+  }
+  Wish out;
+  out.id = parse_head(call, "L.H", o.words[1]);
+  if (!o.pieces.empty()) out.pieces = parse_integer(call, "--pieces", o.pieces, 1, 1'000'000);
+  if (!o.top.empty())
+    out.circuits.most = static_cast<std::size_t>(parse_integer(call, "--top", o.top, 1, 1000));
+  if (!o.vocabulary.empty())
+    out.circuits.words = parse_integer(call, "--words", o.vocabulary, 1, INT32_MAX);
+  if (!o.output.empty()) {
+    if (std::filesystem::path(o.output).extension() != ".html") {
+      throw Error(
+          ErrorCode::kUsage,
+          say(lang, Word::kExpectedFound, call.verb, "--output", "FILE.html", clean(o.output)));
+    }
+    check_writable(call, o.output);
+  }
+  if (!o.save.empty()) check_writable(call, o.save);
+  return out;
+}
+
+void save(const Call& call,
+          const Options& o,
+          const Wish& wish,
+          const Corpus& corpus,
+          const Portrait& head) {
+  Experiment done{call.verb, o.words.front(), {}, corpus.text, portrait_json(head), {}};
+  done.treebank = !corpus.treebank.empty();
+  if (done.treebank) done.data = corpus.treebank;
+  done.arguments = {fmt::format("--head={}", head.id.name()),
+                    fmt::format("--pieces={}", wish.pieces),
+                    fmt::format("--top={}", wish.circuits.most)};
+  if (wish.circuits.words > 0)
+    done.arguments.push_back(fmt::format("--words={}", wish.circuits.words));
+  save_experiment(o.save, done);
+}
+
 }  // namespace
 
 int head_verb(std::span<const std::string> arguments, Lang lang, std::string& out) {
@@ -167,29 +223,13 @@ int head_verb(std::span<const std::string> arguments, Lang lang, std::string& ou
   parser.option("--top", o.top);
   parser.option("--words", o.vocabulary);
   parser.option("-o,--output", o.output);
+  parser.option("--save", o.save);
   const Call call = parser.parse(arguments);
   if (call.help) {
     out += text(lang, Word::kHelpHead);
     return 0;
   }
-  if (o.words.size() != 2)
-    throw Error(ErrorCode::kUsage, say(lang, Word::kPageNeeds, call.verb, o.words.size()));
-  const HeadId id = parse_head(call, "L.H", o.words[1]);
-  const std::int64_t most =
-      o.pieces.empty() ? 16 : parse_integer(call, "--pieces", o.pieces, 1, 1'000'000);
-  doctor::CircuitOptions wishes;
-  if (!o.top.empty())
-    wishes.most = static_cast<std::size_t>(parse_integer(call, "--top", o.top, 1, 1000));
-  if (!o.vocabulary.empty())
-    wishes.words = parse_integer(call, "--words", o.vocabulary, 1, INT32_MAX);
-  if (!o.output.empty()) {
-    if (std::filesystem::path(o.output).extension() != ".html") {
-      throw Error(
-          ErrorCode::kUsage,
-          say(lang, Word::kExpectedFound, call.verb, "--output", "FILE.html", clean(o.output)));
-    }
-    check_writable(call, o.output);
-  }
+  const Wish wish = read_wish(call, o);
   const Model model = load_model(call, std::span(o.words).first(1), Purpose::kLook);
   const bool sequences = reads_sequences(model);
   if (!model.resumes() || sequences) {
@@ -199,9 +239,10 @@ int head_verb(std::span<const std::string> arguments, Lang lang, std::string& ou
                     call.verb,
                     sequences ? clean(model.name()) : model.family()));
   }
-  check_head(call, model, id);
-  const Corpus corpus = read_corpus(call, model, o.data, most);
-  const Portrait head = portray(call, model, {id.layer, id.head}, corpus, wishes);
+  check_head(call, model, wish.id);
+  const Corpus corpus = read_corpus(call, model, o.data, wish.pieces);
+  const Portrait head = portray(call, model, {wish.id.layer, wish.id.head}, corpus, wish.circuits);
+  if (!o.save.empty()) save(call, o, wish, corpus, head);
   if (!o.output.empty()) {
     const Writing writing;
     write_file(o.output, portrait_page(head, call.screen));
@@ -211,7 +252,9 @@ int head_verb(std::span<const std::string> arguments, Lang lang, std::string& ou
     return 0;
   }
   out += portrait_text(head, call.screen);
-  if (!o.output.empty()) out += "  " + say(lang, Word::kWrote, clean(o.output)) + '\n';
+  for (const std::string& file : {o.output, o.save}) {
+    if (!file.empty()) out += "  " + say(lang, Word::kWrote, clean(file)) + '\n';
+  }
   return 0;
 }
 

@@ -137,7 +137,7 @@ std::vector<std::string> circuit_notes(const Portrait& head, Lang lang) {
   std::vector<std::string> out;
   if (head.silence != doctor::Circuits::Silence::kNone)
     out.push_back(say(lang, Word::kPageNoWrites, silence_of(head, lang)));
-  std::string note = say(lang, Word::kPageCircuitNote, head.words);
+  std::string note = say(lang, Word::kPageCircuitNote, counted(lang, Word::kOfWords, head.words));
   if (!head.writes.empty()) note += text(lang, Word::kPageWritesUnit);
   if (head.rotary) note += text(lang, Word::kPageRotary);
   if (head.by_distance) note += text(lang, Word::kPageByDistance);

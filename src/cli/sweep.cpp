@@ -6,6 +6,7 @@
 #include <cmath>
 #include <filesystem>
 #include <limits>
+#include <map>
 
 #include "architect/chart.h"
 #include "cli/app.h"
@@ -32,10 +33,14 @@ using architect::SweepRun;
 /// Fewer edges than these say nothing.
 constexpr std::int64_t kLeastEdges = 50;
 
+/// Of runs that could look at no sentence of the treebanks, by their keys: how many there were.
+using Unread = std::map<std::string, std::int64_t>;
+
 std::vector<train::Score> syntax_scores(const Call& call,
                                         const fs::path& folder,
                                         const std::vector<conllu::Sentence>& sentences,
-                                        const std::string& name) {
+                                        const std::string& name,
+                                        Unread& unread) {
   Progress progress(name);
   const Model model = Model::load(folder.string());
   doctor::SyntaxOptions options;
@@ -43,6 +48,7 @@ std::vector<train::Score> syntax_scores(const Call& call,
     progress.now(name + ": " + say(call.screen.lang, Word::kSyntaxProgress, done, count));
   };
   const doctor::Syntax found = doctor::syntax(model, sentences, options);
+  if (found.sentences == 0) unread[name] = found.skipped;
   std::vector<train::Score> out;
   for (const doctor::Edges& edges : found.edges) {
     if (edges.n < 1) continue;
@@ -319,7 +325,8 @@ void write_spread(JsonWriter& json, const char* key, const Spread& s) {
 
 void write_json(std::string& out,
                 const std::vector<SweepRun>& runs,
-                const std::vector<SweepGroup>& all) {
+                const std::vector<SweepGroup>& all,
+                const Unread& unread) {
   JsonWriter json;
   json.begin_object().field("headscope", HEADSCOPE_VERSION).field("verb", "sweep");
   json.key("groups").begin_array();
@@ -344,7 +351,12 @@ void write_json(std::string& out,
     json.field("groups", run.groups).field("width", run.width);
     json.field("seed", static_cast<std::int64_t>(run.seed)).field("loss", run.loss);
     json.field("accuracy", run.accuracy).field("tokens", run.tokens);
-    json.field("seconds", run.seconds).end_object();
+    json.field("seconds", run.seconds);
+    if (const auto found = unread.find(run.key); found != unread.end()) {
+      json.key("syntax").begin_object().field("sentences", 0);
+      json.field("skipped", found->second).end_object();
+    }
+    json.end_object();
   }
   json.end_array().end_object();
   out += std::move(json).take();
@@ -353,6 +365,7 @@ void write_json(std::string& out,
 void write_text(std::string& out,
                 const Call& call,
                 const std::vector<SweepGroup>& all,
+                const Unread& unread,
                 const fs::path& folder) {
   const Lang lang = call.screen.lang;
   out += paint(call.screen,
@@ -361,6 +374,10 @@ void write_text(std::string& out,
          '\n';
   out += lines_of(table_of(lang, all), 0) + '\n' + loss_bars(call, all);
   if (!relations(all).empty()) out += '\n' + lines_of(syntax_table(lang, all), 1);
+  if (!unread.empty()) {
+    const std::string sentences = counted(lang, Word::kSentences, unread.begin()->second);
+    out += "  " + wrap(say(lang, Word::kSweepUnread, sentences), call.screen.width, 2) + '\n';
+  }
   out += "  " + wrap(text(lang, Word::kSweepNote), call.screen.width, 2) + '\n';
 }
 
@@ -373,13 +390,13 @@ struct Asked {
 
 SweepOptions options_of(const Call& call, const Asked& asked) {
   if (asked.recipe.size() != 1 || asked.output.empty()) {
-    throw Error(ErrorCode::kUsage,
-                say(call.screen.lang,
-                    Word::kSweepNeeds,
-                    counted(call.screen.lang,
-                            Word::kSweepWords,
-                            static_cast<std::int64_t>(asked.recipe.size())),
-                    asked.output.empty() ? "-" : clean(asked.output)));
+    throw Error(
+        ErrorCode::kUsage,
+        say(call.screen.lang,
+            Word::kSweepNeeds,
+            counted(
+                call.screen.lang, Word::kSaidWords, static_cast<std::int64_t>(asked.recipe.size())),
+            asked.output.empty() ? "-" : clean(asked.output)));
   }
   SweepOptions out;
   out.recipe = asked.recipe.front();
@@ -412,7 +429,8 @@ std::vector<conllu::Sentence> sentences_of(const std::vector<std::string>& files
 bool make_all(const Call& call,
               const SweepOptions& options,
               std::vector<SweepRun>& runs,
-              const std::vector<conllu::Sentence>& sentences) {
+              const std::vector<conllu::Sentence>& sentences,
+              Unread& unread) {
   const Lang lang = call.screen.lang;
   for (std::size_t n = 0; n < runs.size(); ++n) {
     SweepRun& run = runs[n];
@@ -432,7 +450,7 @@ bool make_all(const Call& call,
     }
     if (!sentences.empty() && run.scores.empty()) {
       architect::keep_scores(
-          options, run, syntax_scores(call, options.folder / run.key, sentences, run.key));
+          options, run, syntax_scores(call, options.folder / run.key, sentences, run.key, unread));
     }
     write_pictures(lang, options.folder, architect::groups_of(runs));
   }
@@ -462,12 +480,13 @@ int sweep(std::span<const std::string> arguments, Lang lang, std::string& out) {
   const std::vector<conllu::Sentence> sentences = sentences_of(asked.treebanks);
   const train::FolderHold hold(options.folder, "sweep");
   std::vector<SweepRun> runs = architect::plan_sweep(options);
-  if (!make_all(call, options, runs, sentences)) return 130;
+  Unread unread;
+  if (!make_all(call, options, runs, sentences, unread)) return 130;
   const std::vector<SweepGroup> all = architect::groups_of(runs);
   if (call.json)
-    write_json(out, runs, all);
+    write_json(out, runs, all, unread);
   else
-    write_text(out, call, all, options.folder);
+    write_text(out, call, all, unread, options.folder);
   return 0;
 }
 

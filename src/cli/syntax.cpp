@@ -66,7 +66,11 @@ void write_text(std::string& out, const Call& call, const doctor::Syntax& found)
            '\n';
   }
   out += "  " +
-         wrap(say(lang, Word::kSyntaxNote, found.sentences, found.skipped, found.unaligned),
+         wrap(say(lang,
+                  Word::kSyntaxNote,
+                  counted(lang, Word::kSentences, found.sentences),
+                  found.skipped,
+                  counted(lang, Word::kEdges, found.unaligned)),
               screen.width,
               2) +
          '\n';
@@ -129,7 +133,10 @@ int syntax(std::span<const std::string> arguments, Lang lang, std::string& out) 
     return 0;
   }
   if (words.size() < 2) {
-    throw Error(ErrorCode::kUsage, say(lang, Word::kSyntaxNeeds, words.size()));
+    throw Error(ErrorCode::kUsage,
+                say(lang,
+                    Word::kSyntaxNeeds,
+                    counted(lang, Word::kSaidWords, static_cast<std::int64_t>(words.size()))));
   }
   const std::size_t most = sentences.empty()
                                ? std::size_t{1} << 40

@@ -35,25 +35,54 @@ struct HardConcrete {
   }
 };
 
-// Adam for a few numbers (Kingma & Ba 2015).
-class Adam {
+// All that learning changes, in one row that can be kept: of every head ln alpha, both moments of its slope, and how long
+// it was open.
+class Learning {
  public:
-  Adam(std::size_t n, double rate) : rate_(rate), first_(n, 0.0), second_(n, 0.0) {}
+  explicit Learning(std::size_t heads) : heads_(heads), numbers_(4 * heads, 0.0) {
+    constexpr double kOpen = 2.0;  // nine gates of ten are whole at first
+    std::fill_n(numbers_.begin(), heads, kOpen);
+  }
 
-  void next() { ++steps_; }
-  double move(std::size_t i, double gradient) {
-    first_[i] += (1.0 - kFirst) * (gradient - first_[i]);
-    second_[i] += (1.0 - kSecond) * (gradient * gradient - second_[i]);
-    const double m = first_[i] / (1.0 - std::pow(kFirst, steps_));
-    const double v = second_[i] / (1.0 - std::pow(kSecond, steps_));
-    return -rate_ * m / (std::sqrt(v) + 1e-12);
+  [[nodiscard]] double ln_alpha(std::size_t h) const { return numbers_[h]; }
+  void stayed_open(std::size_t h, double share) { numbers_[3 * heads_ + h] += share; }
+  [[nodiscard]] std::vector<double> open() const {
+    return {numbers_.end() - static_cast<std::ptrdiff_t>(heads_), numbers_.end()};
+  }
+
+  // The n-th step of Adam, from 1 (Kingma & Ba 2015).
+  void move(std::size_t h, double slope, std::int64_t n, double rate) {
+    constexpr double kFirst = 0.9, kSecond = 0.99;
+    constexpr double kMost = 5.0;  // further out a gate hears nothing any more
+    double& first = numbers_[heads_ + h];
+    double& second = numbers_[2 * heads_ + h];
+    first += (1.0 - kFirst) * (slope - first);
+    second += (1.0 - kSecond) * (slope * slope - second);
+    const auto steps = static_cast<double>(n);
+    const double m = first / (1.0 - std::pow(kFirst, steps));
+    const double v = second / (1.0 - std::pow(kSecond, steps));
+    numbers_[h] = std::clamp(numbers_[h] - rate * m / (std::sqrt(v) + 1e-12), -kMost, kMost);
+  }
+
+  void keep(Kept* kept, std::int64_t done, std::int64_t of) const {
+    constexpr std::int64_t kEvery = 10;
+    if (kept != nullptr && (done % kEvery == 0 || done == of))
+      kept->add(static_cast<std::size_t>(done), numbers_);
+  }
+  // Becomes the furthest state that was kept. How many steps are behind it: 0 where none was.
+  std::int64_t go_on_from(const Kept* kept, std::int64_t steps) {
+    for (std::int64_t n = kept == nullptr ? 0 : steps; n > 0; --n) {
+      const auto found = kept->find(static_cast<std::size_t>(n), numbers_.size());
+      if (found.empty()) continue;
+      numbers_.assign(found.begin(), found.end());
+      return n;
+    }
+    return 0;
   }
 
  private:
-  static constexpr double kFirst = 0.9, kSecond = 0.99;
-  double rate_;
-  int steps_ = 0;
-  std::vector<double> first_, second_;
+  std::size_t heads_;
+  std::vector<double> numbers_;  // [4,H]
 };
 
 }  // namespace
@@ -168,34 +197,35 @@ std::vector<double> learn_gates(GatedModel& model,
   if (read.empty())
     throw Error(ErrorCode::kInput, "[gates] expected a text of at least two tokens, found none");
   const std::size_t H = model.heads();
-  constexpr double kOpen = 2.0;  // nine gates of ten are whole at first
-  constexpr double kMost = 5.0;  // further out a gate hears nothing any more
-  std::vector<double> ln_alpha(H, kOpen), gates(H, 1.0), slopes(H), slope_of(H), open(H, 0.0);
+  std::vector<double> gates(H, 1.0), slopes(H), slope_of(H);
   const double share = model.loss(*read.front(), gates) / static_cast<double>(H);
-  Adam adam(H, options.rate);
+  Learning now(H);
+  const std::int64_t first = now.go_on_from(options.kept, options.steps);
   std::mt19937_64 random(options.seed);
   std::uniform_real_distribution<double> uniform(1e-6, 1.0 - 1e-6);
-  for (std::int64_t step = 0; step < options.steps; ++step) {
+  // What the steps before drew is drawn again, so that those that come draw what they always did.
+  for (std::size_t n = static_cast<std::size_t>(first) * H; n > 0; --n) (void)uniform(random);
+  for (std::int64_t step = first; step < options.steps; ++step) {
     for (std::size_t h = 0; h < H; ++h) {
-      const HardConcrete::Drawn drawn = HardConcrete::draw(ln_alpha[h], uniform(random));
+      const HardConcrete::Drawn drawn = HardConcrete::draw(now.ln_alpha(h), uniform(random));
       gates[h] = drawn.gate;
       slope_of[h] = drawn.slope;
     }
     (void)model.loss(*read[static_cast<std::size_t>(step) % read.size()], gates, slopes);
     const double way = static_cast<double>(step) / static_cast<double>(options.steps);
     const double price = share * std::pow(10.0, 4.0 * way - 3.0);
-    adam.next();
     for (std::size_t h = 0; h < H; ++h) {
-      const double p = HardConcrete::open(ln_alpha[h]);
+      const double p = HardConcrete::open(now.ln_alpha(h));
       const double slope = slopes[h] * slope_of[h] + price * p * (1.0 - p);
       if (!std::isfinite(slope))
         throw Error(ErrorCode::kInput, "[gates] expected a loss that is a number, found none");
-      ln_alpha[h] = std::clamp(ln_alpha[h] + adam.move(h, slope), -kMost, kMost);
-      open[h] += p / static_cast<double>(options.steps);
+      now.move(h, slope, step + 1, options.rate);
+      now.stayed_open(h, p / static_cast<double>(options.steps));
     }
+    now.keep(options.kept, step + 1, options.steps);
     if (options.told) options.told(step + 1, options.steps);
   }
-  return open;
+  return now.open();
 }
 
 }  // namespace headscope::doctor

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "doctor/baseline.h"
+#include "doctor/kept.h"
 #include "headscope/train.h"
 
 namespace headscope::models {
@@ -54,6 +55,9 @@ struct GateOptions {
   double rate = 0.1;         ///< of Adam, on ln alpha
   std::uint64_t seed = 1;
   Told told{};
+  /// Where the state of every tenth step and of the last is kept, if anywhere: learning goes on from the furthest one,
+  /// and ends at the same bits as if it had never stopped. Of the same model, texts and options alone.
+  Kept* kept = nullptr;
 };
 
 /// How long each head stays open, 0..1, in the order of heads_of, while the price of an open head rises: the mean over all
@@ -61,7 +65,7 @@ struct GateOptions {
 ///   g = clamp(1.2 s - .1, 0, 1),  s = sigmoid((ln u - ln(1 - u) + ln alpha) 3/2),  u uniform.
 /// ln alpha alone learns, so that loss + price * sum P(g > 0) falls; the price rises from a thousandth of the loss, shared
 /// out among the heads, to ten times that, so that one run puts all heads into an order.
-/// Cost  a step of training a step. Errors: kInput (no text of two tokens), those of GatedModel.
+/// Cost  a step of training a step. Errors: kInput (no text of two tokens), those of GatedModel and Kept.
 /// Source  Voita 2019 s4; Louizos, Welling & Kingma 2018 (the distribution).
 std::vector<double> learn_gates(GatedModel& model,
                                 std::span<const Tokens> texts,

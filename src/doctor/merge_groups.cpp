@@ -99,7 +99,7 @@ double total(const Matrix& moments, std::span<const Matrix> weights) {
 }
 
 // The least squares: principal directions of root(W) x (Eckart & Young 1936).
-Fit principal(const Matrix& moments, std::span<const Matrix> weights, Kept& kept) {
+Fit principal(const Matrix& moments, std::span<const Matrix> weights, KeptPart& kept) {
   const Index n = weights.front().rows(), m = static_cast<Index>(weights.size());
   const double unit = mean_weight(weights);
   std::vector<Roots> roots;
@@ -128,7 +128,7 @@ Fit principal(const Matrix& moments, std::span<const Matrix> weights, Kept& kept
 struct Turn {
   Eigen::VectorXcd in, out;  // y = sum in_g x_g, x_g ~ out_g y
 };
-Turn principal_turn(const Matrix& moments, const Eigen::VectorXd& weights, Kept& kept) {
+Turn principal_turn(const Matrix& moments, const Eigen::VectorXd& weights, KeptPart& kept) {
   const Index m = weights.size();
   const double unit = weights.sum() > 0.0 ? weights.mean() : 1.0;
   const Eigen::VectorXd root = (weights / unit).array().max(kFloor).sqrt();
@@ -148,7 +148,7 @@ Turn principal_turn(const Matrix& moments, const Eigen::VectorXd& weights, Kept&
 }
 
 // What is kept when each group becomes their mean.
-void keep_mean(const Matrix& moments, std::span<const Matrix> weights, Kept& kept) {
+void keep_mean(const Matrix& moments, std::span<const Matrix> weights, KeptPart& kept) {
   const Index n = weights.front().rows(), m = static_cast<Index>(weights.size());
   Matrix apart = Matrix::Identity(m * n, m * n);
   for (Index g = 0; g < m; ++g) {
@@ -197,7 +197,7 @@ class Layer {
     for (std::int64_t g = 0; g < G_; ++g) {
       for (std::int64_t h = g + 1; h < G_; ++h) {
         const std::array<std::int64_t, 2> pair{g, h};
-        Kept v, k;
+        KeptPart v, k;
         if (how == Merging::kMean) {
           mean(pair, v, k);
         } else {
@@ -212,14 +212,14 @@ class Layer {
     return out;
   }
 
-  void mean(Groups set, Kept& values, Kept& keys) const {
+  void mean(Groups set, KeptPart& values, KeptPart& keys) const {
     keep_mean(part_of(moments_.values, set, Dv_, all_), chosen(of_values_, set), values);
     keep_mean(part_of(moments_.keys, set, D_, counted(D_)), chosen(of_keys_, set), keys);
   }
-  [[nodiscard]] Fit fit_values(Groups set, Kept& kept) const {
+  [[nodiscard]] Fit fit_values(Groups set, KeptPart& kept) const {
     return principal(part_of(moments_.values, set, Dv_, all_), chosen(of_values_, set), kept);
   }
-  [[nodiscard]] Turn fit_turn(Groups set, const Pair& turn, Kept& kept) const {
+  [[nodiscard]] Turn fit_turn(Groups set, const Pair& turn, KeptPart& kept) const {
     Eigen::VectorXd weights(static_cast<Index>(set.size()));
     for (std::size_t g = 0; g < set.size(); ++g)
       weights(static_cast<Index>(g)) =
@@ -227,7 +227,7 @@ class Layer {
     return principal_turn(
         part_of(moments_.keys, set, D_, std::array{turn.first, turn.second}), weights, kept);
   }
-  [[nodiscard]] Fit fit_still(Groups set, Kept& kept) const {
+  [[nodiscard]] Fit fit_still(Groups set, KeptPart& kept) const {
     std::vector<Matrix> weights;
     for (const Matrix& w : chosen(of_keys_, set)) weights.push_back(still_of(w));
     return principal(part_of(moments_.keys, set, D_, turning_.still), weights, kept);

@@ -25,10 +25,10 @@ struct Moments {
 Moments moments_of(const std::vector<Baseline>& runs, int layer);
 
 /// The part of a sum of squares that is kept.
-struct Kept {
+struct KeptPart {
   double part = 0.0, whole = 0.0;
 
-  void add(const Kept& other) { part += other.part, whole += other.whole; }
+  void add(const KeptPart& other) { part += other.part, whole += other.whole; }
   [[nodiscard]] double share() const { return whole > 0.0 ? part / whole : 1.0; }
 };
 
@@ -46,7 +46,7 @@ struct MergeOptions {
 struct Merged {
   std::vector<std::int64_t> order;  ///< which old group came where
   /// As scores and output see it: keys weighed by the queries that meet them, values by the weights of `output`.
-  Kept values, keys;
+  KeptPart values, keys;
 };
 /// Changes the weights of a layer. Cost  eigenvectors of an m Dv x m Dv matrix a group; arranged G^2/2 of 2 Dv x 2 Dv.
 Merged merge_groups(const AttentionWeights& w,

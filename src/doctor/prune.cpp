@@ -13,6 +13,7 @@
 #include "doctor/gates.h"
 #include "doctor/gradients.h"
 #include "doctor/output_part.h"
+#include "doctor/shrink.h"
 #include "models/network.h"
 
 namespace headscope::doctor {
@@ -91,29 +92,48 @@ struct Ranked {
   }
 };
 
-// Mean over the texts of the harm without each head, or of the size that its gradient foretells.
+// What one text says of every head: the harm without it, or the size of that as its gradient foretells it.
+std::vector<double> worth_on(const Ranked& from,
+                             const Baseline& run,
+                             Gradients* gradients,
+                             const Told& told) {
+  const std::vector<Edit> edits = from.edits(run);
+  if (gradients != nullptr) {
+    std::vector<double> out = foretell(run, gradients->of(run, from.by), edits);
+    for (double& x : out) x = std::abs(x);
+    told(1, 1);
+    return out;
+  }
+  std::vector<double> out = sweep(run, edits, from.by, told);
+  const double whole = judge(run, from.by);
+  for (double& x : out) x = harm_of(from.by, x, whole);
+  return out;
+}
+
+// The mean of that over the texts.
 std::vector<double> worth_by_runs(const Ranked& from, const CurveOptions& options) {
   const auto N = static_cast<std::int64_t>(from.runs.size());
   std::vector<double> out(from.means.size(), 0.0);
   std::optional<Gradients> gradients;
-  if (options.order == Order::kGradient) gradients.emplace(from.runs.front().model());
   for (std::int64_t t = 0; t < N; ++t) {
-    const Baseline& run = from.runs[static_cast<std::size_t>(t)];
-    const std::vector<Edit> edits = from.edits(run);
-    const auto step = [&](std::int64_t done, std::int64_t of) {
-      if (options.told) options.told(t * of + done, N * of);
-    };
+    const auto text = static_cast<std::size_t>(t);
     std::vector<double> found;
-    if (gradients) {
-      found = foretell(run, gradients->of(run, from.by), edits);
-      step(1, 1);
-    } else {
-      found = sweep(run, edits, from.by, step);
+    if (options.kept != nullptr) {
+      const auto before = options.kept->find(text, out.size());
+      found.assign(before.begin(), before.end());
     }
-    const double whole = gradients ? 0.0 : judge(run, from.by);
-    for (std::size_t i = 0; i < out.size(); ++i)
-      out[i] += (gradients ? std::abs(found[i]) : harm_of(from.by, found[i], whole)) /
-                static_cast<double>(N);
+    if (found.empty()) {
+      if (options.order == Order::kGradient && !gradients)
+        gradients.emplace(from.runs.front().model());
+      found = worth_on(from,
+                       from.runs[text],
+                       gradients ? &*gradients : nullptr,
+                       [&](std::int64_t done, std::int64_t of) {
+                         if (options.told) options.told(t * of + done, N * of);
+                       });
+      if (options.kept != nullptr) options.kept->add(text, found);
+    }
+    for (std::size_t i = 0; i < out.size(); ++i) out[i] += found[i] / static_cast<double>(N);
   }
   return out;
 }
@@ -127,6 +147,7 @@ std::vector<double> worth_by_gates(const Model& model,
   GateOptions how;
   how.steps = options.gate_steps;
   how.told = options.told;
+  how.kept = options.kept;
   return learn_gates(gated, texts, how);
 }
 
@@ -216,9 +237,34 @@ void check_names(const Model& model, const Views& views, Instead instead) {
   }
 }
 
+std::int64_t numbers_of(const Views& views) {
+  std::int64_t sum = 0;
+  for (const auto& [name, view] : views) sum += view.size();
+  return sum;
+}
+
+// Of a layer that would lose all its heads, the one that is missed most stays, silent.
+Leaving leaving_of(const Model& model, const Curve& curve, std::size_t gone) {
+  Leaving out;
+  for (std::size_t i = 0; i < gone; ++i) {
+    const HeadId id = curve.order[i];
+    std::set<std::int64_t>& heads = out[id.layer];
+    if (static_cast<int>(heads.size()) + 1 < model.heads(id.layer)) heads.insert(id.head);
+  }
+  std::erase_if(out, [](const auto& layer) { return layer.second.empty(); });
+  return out;
+}
+
 }  // namespace
 
-void check_prunable(const Model& model, Instead instead) {
+void check_prunable(const Model& model, Instead instead, Shapes shapes) {
+  if (const std::string why = shapes == Shapes::kShrink ? bound(model) : ""; !why.empty()) {
+    throw Error(ErrorCode::kUnsupported,
+                fmt::format("[prune] expected heads that can leave the file one by one, found {} "
+                            "({}); without --shrink heads stay there, as zeros",
+                            why,
+                            model.family()));
+  }
   if (model.source().extension() == ".gguf") {  // names are those of the folder that is written
     const models::Blueprint& b = model.network().blueprint();
     Views views;
@@ -321,21 +367,40 @@ std::size_t gone_within(const Model& model,
   return low;
 }
 
-void write_pruned(const Model& model,
-                  const Curve& curve,
-                  std::size_t gone,
-                  Instead instead,
-                  const fs::path& folder) {
+Written write_pruned(const Model& model,
+                     const Curve& curve,
+                     std::size_t gone,
+                     Instead instead,
+                     const fs::path& folder,
+                     Shapes shapes) {
   NewFolder made(model.source(), folder);
+  Written out;
   {
     const Safetensors file = made.weights();
     Views views(file.tensors().begin(), file.tensors().end());
     check_names(model, views, instead);
+    out.before = numbers_of(views);
     Rewriter rewriter(model, views);
     for (std::size_t i = 0; i < gone; ++i) rewriter.remove(curve.order[i], curve.means[i], instead);
+    // A GGUF file has its matrices the other way round than some families' folders.
+    std::optional<Model> own;
+    if (made.converted() && shapes == Shapes::kShrink) own = Model::load(made.path().string());
+    Shrinker shrinker((own ? *own : model).network().blueprint(), views);
+    if (shapes == Shapes::kShrink && gone > 0) {
+      const Leaving leaving = leaving_of(model, curve, gone);
+      shrinker.remove(leaving);
+      for (const auto& [layer, heads] : leaving) out.left += heads.size();
+      const fs::path path = made.path() / "config.json";
+      json::Value config = json::parse(read_file(path, std::size_t{16} << 20), "config.json");
+      name_leaving(leaving, config);
+      write_file(path, std::string_view(config.dump(2) + '\n'));
+      fs::remove(made.path() / "roles.json");  // names heads by their numbers
+    }
+    out.after = numbers_of(views);
     write_safetensors(made.path() / "model.safetensors", views, {{"format", "pt"}});
   }
   made.finish();
+  return out;
 }
 
 }  // namespace headscope::doctor

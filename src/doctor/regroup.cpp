@@ -200,7 +200,7 @@ Regrouped regroup(const Model& model,
   Regrouped out;
   for (const Tokens* text : split.judged)
     out.judged.push_back(static_cast<std::size_t>(text - texts.data()));
-  Kept values, keys;
+  KeptPart values, keys;
   for (int l = 0; l < source.layers(); ++l) {
     const models::AttentionFacts& a = b.layers[static_cast<std::size_t>(l)].attention;
     out.before = a.groups;

@@ -193,6 +193,23 @@ steps = 10
   EXPECT_EQ(all["groups"][0]["parameters"], all["groups"][1]["parameters"]);
   EXPECT_NE(read_file(scratch / "out" / "sweep.svg").find("<svg"), std::string::npos);
   EXPECT_EQ(call(words).out, first.out);
+  // A treebank whose sentences are all longer than the models' 32 positions: that is said.
+  std::string trees;
+  for (int n = 1; n <= 40; ++n)
+    trees += std::to_string(n) + "\tthe\t_\tDET\t_\t_\t" + (n == 1 ? "0" : "1") + "\tdet\t_\t_\n";
+  write_file(scratch / "long.conllu", std::string_view(trees + '\n'));
+  std::vector<std::string> with_trees = words;
+  with_trees.insert(with_trees.end(), {"--syntax", (scratch / "long.conllu").string()});
+  const json::Value unread = json::parse(call(with_trees).out, "sweep");
+  for (const auto& run : unread["runs"]) {
+    EXPECT_EQ(run.at("syntax").at("sentences"), 0);
+    EXPECT_EQ(run.at("syntax").at("skipped"), 1);
+  }
+  EXPECT_FALSE(all["runs"][0].contains("syntax"));
+  std::erase(with_trees, "--json");
+  with_trees.insert(with_trees.end(), {"--lang", "en"});
+  EXPECT_NE(call(with_trees).out.find("syntax: 1 sentence in the treebanks, none"),
+            std::string::npos);
   {
     const train::FolderHold hold(scratch / "out", "sweep");
     const Answer second = call(words);

@@ -11,6 +11,7 @@
 
 #include "cli/app.h"
 #include "cli/token_words.h"
+#include "cli/treebank.h"
 #include "formats/scratch.h"
 #include "headscope/safetensors.h"
 
@@ -64,27 +65,10 @@ TEST(Doctor, RolesPageHoldsEveryHead) {
   EXPECT_EQ(html.find("http"), html.npos);  // nothing is fetched
 }
 
-// Sentences of one kind, so that adjective and noun are known; punctuation stands apart.
-std::string treebank(int sentences) {
-  std::string out;
-  for (int n = 0; n < sentences; ++n) {
-    out +=
-        "# text = The old king saw the sharp sword\n"
-        "1\tThe\t_\tDET\t_\t_\t3\tdet\t_\t_\n"
-        "2\told\t_\tADJ\t_\t_\t3\tamod\t_\t_\n"
-        "3\tking\t_\tNOUN\t_\t_\t4\tnsubj\t_\t_\n"
-        "4\tsaw\t_\tVERB\t_\t_\t0\troot\t_\t_\n"
-        "5\tthe\t_\tDET\t_\t_\t7\tdet\t_\t_\n"
-        "6\tsharp\t_\tADJ\t_\t_\t7\tamod\t_\t_\n"
-        "7\tsword\t_\tNOUN\t_\t_\t4\tobj\t_\t_\n\n";
-  }
-  return out;
-}
-
 TEST(Doctor, RolesOfATreebankAlsoFollowItsTrees) {
   const Scratch scratch;
   const std::string trees = (scratch / "trees.conllu").string();
-  std::ofstream(trees) << treebank(60);
+  std::ofstream(trees) << testing::treebank(60);
   const std::string page = (scratch / "roles.html").string();
   const Said said =
       say_to({"doctor", "roles", planted(), "--data", trees, "--html", page, "--json"});
@@ -183,9 +167,9 @@ TEST(Doctor, AnExperimentIsRepeatedAndComparedFigureByFigure) {
   EXPECT_EQ(apart.status, 1);
   ASSERT_EQ(json::parse(apart.out).at("apart").size(), 1U);
   EXPECT_EQ(json::parse(apart.out)["apart"][0]["where"], "heads 0.3.zero");
-  changed["experiment"] = "head";
+  changed["experiment"] = "walk";
   write_file(saved, std::string_view(changed.dump()));
-  EXPECT_NE(say_to({"doctor", "replay", saved}).complaint.find("found \"head\""),
+  EXPECT_NE(say_to({"doctor", "replay", saved}).complaint.find("found \"walk\""),
             std::string::npos);
 }
 
@@ -261,7 +245,7 @@ TEST(Head, SaysFirstWhatTheModelsFilesSayOfIt) {
 TEST(Head, OfATreebankAlsoFollowsItsTrees) {
   const Scratch scratch;
   const std::string trees = (scratch / "trees.conllu").string();
-  std::ofstream(trees) << treebank(60);
+  std::ofstream(trees) << testing::treebank(60);
   const std::string page = (scratch / "head.html").string();
   const std::vector<std::string> asked = {
       "head", planted(), "0.5", "--data", trees, "--words", "100"};
@@ -350,6 +334,38 @@ TEST(Doctor, PruneWritesAModelThatLoads) {
   EXPECT_EQ(again.status, 0) << again.complaint;
 }
 
+TEST(Doctor, PruneShrinksTheFile) {
+  const Scratch scratch;
+  const std::string out = (scratch / "smaller").string();
+  const std::vector<std::string> wish = {
+      "doctor", "prune", planted(), "-o", out, "--heads", "5", "--shrink", "--json"};
+  const Said said = say_to(wish);
+  ASSERT_EQ(said.status, 0) << said.complaint;
+  const json all = json::parse(said.out);
+  EXPECT_EQ(all.at("left_the_file"), 3);
+  EXPECT_LT(all.at("numbers"), all.at("numbers_before"));
+  const Said seen = say_to({"see", out, "The old king gave the sword"});
+  EXPECT_NE(seen.out.find("1 layer x 5 heads"), std::string::npos) << seen.complaint << seen.out;
+  EXPECT_LT(std::filesystem::file_size(scratch / "smaller" / "model.safetensors"),
+            std::filesystem::file_size(std::filesystem::path(planted()) / "model.safetensors"));
+  const Said nowhere = say_to({"doctor", "prune", planted(), "--shrink"});
+  EXPECT_NE(nowhere.complaint.find("expected -o, found none"), std::string::npos);
+}
+
+TEST(Doctor, PiecesAreCountedAsEitherLanguageDoes) {
+  Corpus corpus;
+  corpus.name = "a.txt";
+  corpus.all = 41;
+  corpus.pieces.resize(1);
+  EXPECT_EQ(corpus.about(Lang::kEn), "a.txt, the first 1 piece of 41");
+  EXPECT_EQ(corpus.about(Lang::kRu), "a.txt, с начала 1 отрывок из 41");
+  corpus.pieces.resize(32);
+  EXPECT_EQ(corpus.about(Lang::kEn), "a.txt, the first 32 pieces of 41");
+  EXPECT_EQ(corpus.about(Lang::kRu), "a.txt, с начала 32 отрывка из 41");
+  corpus.pieces.resize(41);
+  EXPECT_EQ(corpus.about(Lang::kRu), "a.txt");
+}
+
 TEST(Doctor, AFolderThatIsNotKeptIsGone) {
   const Scratch scratch;
   for (const bool keep : {false, true}) {
@@ -391,7 +407,7 @@ TEST(Doctor, PruneWritesTheFileThatWasNamed) {
                             "8",
                             "--json"});
   ASSERT_EQ(said.status, 0) << said.complaint;
-  EXPECT_EQ(json::parse(said.out).at("judge"), "embedding");
+  EXPECT_EQ(json::parse(said.out).at("judged_by"), "embedding_cosine");
   const Safetensors written = Safetensors::open(out);
   const Tensor was = Tensor::copy_of(file.at(name)), is = Tensor::copy_of(written.at(name));
   EXPECT_TRUE(std::equal(was.raw(), was.raw() + was.bytes(), is.raw(), is.raw() + is.bytes()));
@@ -457,7 +473,7 @@ TEST(Doctor, RefusesInOneLine) {
        "fitted | mean"},
       {{"doctor", "replay"}, "saved experiment"},
       {{"doctor", "replay", "no-such-file.json"}, "no-such-file.json"},
-      {{"head", planted()}, "a head such as 3.5"},
+      {{"head", planted()}, "a head such as 3.5, found 1 word;"},
       {{"head", planted(), "0.8"}, "0.8"},
       {{"head", planted(), "0.1", "--top", "0"}, "--top"},
       {{"head", planted(), "0.1", "-o", "x.pdf"}, "FILE.html, found x.pdf"},
@@ -486,6 +502,10 @@ TEST(Doctor, RefusesInOneLine) {
       {{"doctor", "prune", planted(), "--order", "x"}, "harm | gradient | gates"},
       {{"doctor", "prune", planted(), "--order", "gates"}, "foretells the next token"},
       {{"doctor", "prune", planted(), "--heads", "4", "-o", planted()}, "not there yet"},
+      {{"doctor", "prune", planted(), "--heads", "4", "-o", "out", "--save", "x.json"},
+       "expected --save or -o, found both"},
+      {{"doctor", "prune", planted(), "--save", planted()}, "folder"},
+      {{"head", planted(), "0.1", "--save", planted()}, "folder"},
   };
   for (const auto& [arguments, part] : cases) {
     const Said said = say_to(arguments);

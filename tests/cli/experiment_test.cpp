@@ -1,11 +1,13 @@
-// Experiments that `run` and `see` save: what is in the file, that replay finds the same, and what it refuses.
+// Experiments that verbs save: what is in the file, that replay finds the same, and what it refuses.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <filesystem>
 #include <nlohmann/json.hpp>
 
 #include "cli/app.h"
+#include "cli/treebank.h"
 #include "headscope/model.h"
 #include "models/tiny_decoder.h"
 #include "models/tiny_words.h"
@@ -197,6 +199,133 @@ TEST(Experiment, WhatHeadsDoAndWhatEditsChangedIsSaved) {
   expect_same(saved, 9);
 }
 
+TEST(Experiment, TheOrderInWhichHeadsGoIsSaved) {
+  const test::TinyDecoder tiny;
+  const std::string folder = test::with_words(tiny.folder(), 40);
+  const Scratch scratch;
+  const std::string saved = (scratch / "prune.json").string();
+  const std::string data = (scratch / "text.txt").string();
+  write_file(data, std::string_view("w3 w4 w5 w6 w3 w4 w9 w10 w11 w12 w3 w4\n"));
+  const json said = done({"doctor",
+                          "prune",
+                          folder,
+                          "--data",
+                          data,
+                          "--order",
+                          "gradient",
+                          "--by",
+                          "mean",
+                          "--save",
+                          saved,
+                          "--json"});
+  std::filesystem::remove(data);
+  const json all = read(saved);
+  EXPECT_EQ(all.at("experiment"), "doctor prune");
+  EXPECT_EQ(all.at("arguments"), json::array({"--by=mean", "--order=gradient", "--pieces=4"}));
+  EXPECT_EQ(all.at("figures"), said);
+  expect_same(saved, 8 * 4 + 9 * 2);
+  // Heads are found by name: two that are worth as much may change places.
+  json changed = all;
+  std::reverse(changed["figures"]["order"].begin(), changed["figures"]["order"].end());
+  write(saved, changed);
+  expect_same(saved, 8 * 4 + 9 * 2);
+  changed = all;
+  json& third = changed["figures"]["order"][2];
+  third["gradient"] = 99;
+  write(saved, changed);
+  expect_apart(saved, "order " + third["layer"].dump() + '.' + third["head"].dump() + ".gradient");
+  changed = all;
+  changed["arguments"].push_back("--results=" + (scratch / "x").string());
+  write(saved, changed);
+  EXPECT_NE(say_to({"doctor", "replay", saved}).complaint.find("found \"--results="),
+            std::string::npos);
+  // Of built-in sentences, and the screen says where it was written.
+  const Said table = say_to({"doctor", "prune", planted(), "--save", saved});
+  ASSERT_EQ(table.status, 0) << table.complaint;
+  EXPECT_NE(table.out.find("prune.json"), std::string::npos);
+  EXPECT_FALSE(read(saved).contains("data"));
+  expect_same(saved, 8 * 4 + 9 * 2);
+}
+
+TEST(Experiment, APageAboutAHeadIsSavedWithItsTrees) {
+  const Scratch scratch;
+  const std::string saved = (scratch / "head.json").string();
+  const std::string trees = (scratch / "trees.conllu").string();
+  write_file(trees, testing::treebank(60));
+  const json said = done({"head",
+                          planted(),
+                          "0.5",
+                          "--data",
+                          trees,
+                          "--words",
+                          "100",
+                          "--top",
+                          "3",
+                          "--pieces",
+                          "2",
+                          "--save",
+                          saved,
+                          "--json"});
+  std::filesystem::remove(trees);
+  const json all = read(saved);
+  EXPECT_EQ(all.at("arguments"),
+            json::array({"--head=0.5", "--pieces=2", "--top=3", "--words=100"}));
+  EXPECT_EQ(all.at("treebank"), testing::treebank(60));
+  EXPECT_FALSE(all.contains("data"));
+  EXPECT_EQ(all.at("figures"), said);
+  EXPECT_EQ(said.at("scores").at("nsubj").at("n"), 60);
+  expect_same(saved, 40);
+  expect_same(saved, 40, planted());
+  json changed = all;
+  changed["figures"]["scores"]["nsubj"]["n"] = 1000000;
+  write(saved, changed);
+  expect_apart(saved, "scores.nsubj.n");
+  changed = all;
+  changed["arguments"][0] = "--head=0.4";
+  write(saved, changed);
+  EXPECT_EQ(say_to({"doctor", "replay", saved}).status, 1);
+  // Without a file.
+  const Said page = say_to({"head", planted(), "0.3", "--words", "100", "--save", saved});
+  ASSERT_EQ(page.status, 0) << page.complaint;
+  EXPECT_NE(page.out.find("head.json"), std::string::npos);
+  EXPECT_FALSE(read(saved).contains("treebank") || read(saved).contains("data"));
+  expect_same(saved, 40);
+}
+
+TEST(Experiment, WhatIsNoHeadIsNotTakenForOne) {
+  const Scratch scratch;
+  const std::string good = (scratch / "good.json").string(), bad = (scratch / "bad.json").string();
+  ASSERT_EQ(say_to({"head", planted(), "0.3", "--words", "50", "--save", good}).status, 0);
+  const json all = read(good);
+  const std::vector<std::pair<json, const char*>> cases = {
+      {json::array(), "expected one --head=3.5 of head, found 0"},
+      {json::array({"--head=0.3", "--head=0.4"}), "found 2"},
+      {json::array({"--head"}), "found \"--head\""},
+      {json::array({"--head=--html=x"}), "expected --head=3.5"},
+      {json::array({"--head=0.3 "}), "expected --head=3.5"},
+      {json::array({"--head=.3"}), "expected --head=3.5"},
+      {json::array({"--head=0.3", "--output=" + (scratch / "x.html").string()}), "\"--output="},
+      {json::array({"--head=0.3", "--save=" + (scratch / "x.json").string()}), "\"--save="},
+      {json::array({"--head=0.3", "--top=0"}), "--top"},
+      {json::array({"--head=0.99"}), "0.99"},
+      {json::array({"--head=99999999999999999999.0"}), "99999999999999999999"},
+  };
+  for (const auto& [arguments, part] : cases) {
+    json changed = all;
+    changed["arguments"] = arguments;
+    write(bad, changed);
+    const Said said = say_to({"doctor", "replay", bad});
+    EXPECT_GT(said.status, 1) << part;
+    EXPECT_NE(said.complaint.find(part), std::string::npos) << said.complaint << " / " << part;
+    EXPECT_EQ(said.complaint.find('\n'), std::string::npos);
+  }
+  json changed = all;
+  changed["treebank"] = "1\tThe\n";
+  write(bad, changed);
+  EXPECT_NE(say_to({"doctor", "replay", bad}).complaint.find("ten columns"), std::string::npos);
+  EXPECT_EQ(scratch.files(), 2);
+}
+
 TEST(Experiment, ABadFileIsRefusedInOneLine) {
   const test::TinyDecoder tiny;
   const std::string folder = test::with_words(tiny.folder(), 40);
@@ -219,7 +348,7 @@ TEST(Experiment, ABadFileIsRefusedInOneLine) {
       {whole.substr(0, whole.size() / 2), "[bad.json]"},
       {"", "[bad.json]"},
       {"[]", "[bad.json]"},
-      {with("experiment", "head"), "found \"head\""},
+      {with("experiment", "walk"), "found \"walk\""},
       {with("weights", "1 bytes, crc32 00000000"), "--any-weights"},
       {with("input", nullptr), "\"input\""},
       {with("input", 3), "\"input\""},

@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <map>
 #include <random>
 
 #include "doctor/gradients.h"
@@ -192,6 +193,73 @@ TEST(Gates, SameSeedSameGates) {
     EXPECT_LT(x, 1.0);
   }
   EXPECT_THROW((void)learn_gates(gated, {}, options), Error);
+}
+
+class Memory final : public Kept {
+ public:
+  [[nodiscard]] std::span<const double> find(std::size_t part, std::size_t count) const override {
+    const auto found = parts.find(part);
+    if (found == parts.end()) return {};
+    EXPECT_EQ(found->second.size(), count);
+    return found->second;
+  }
+  void add(std::size_t part, std::span<const double> numbers) override {
+    EXPECT_TRUE(parts.emplace(part, std::vector<double>(numbers.begin(), numbers.end())).second);
+  }
+  std::map<std::size_t, std::vector<double>> parts;
+};
+
+TEST(Gates, LearningThatWasStoppedEndsAtTheSameBits) {
+  const Learned learned;
+  const Model model = learned.load();
+  const std::vector<Tokens> texts = testing::random_texts(3, 12);
+  GatedModel gated(model);
+  GateOptions options;
+  options.steps = 45;
+  const std::vector<double> whole = learn_gates(gated, texts, options);
+  Memory kept;
+  options.kept = &kept;
+  std::vector<std::int64_t> made;
+  options.told = [&](std::int64_t done, std::int64_t) {
+    made.push_back(done);
+    if (done == 37) throw Error(ErrorCode::kResources, "[gates] interrupted");
+  };
+  EXPECT_THROW((void)learn_gates(gated, texts, options), Error);
+  ASSERT_EQ(kept.parts.size(), 3U);
+  EXPECT_TRUE(kept.parts.contains(10) && kept.parts.contains(20) && kept.parts.contains(30));
+  made.clear();
+  options.told = [&](std::int64_t done, std::int64_t) { made.push_back(done); };
+  GatedModel other(model);  // as it is on another day
+  EXPECT_EQ(learn_gates(other, texts, options), whole);
+  EXPECT_EQ(made.front(), 31);
+  EXPECT_EQ(made.back(), 45);
+  EXPECT_TRUE(kept.parts.contains(45));
+  made.clear();
+  EXPECT_EQ(learn_gates(other, texts, options), whole);
+  EXPECT_TRUE(made.empty());
+}
+
+TEST(Gates, ACurveTakesWhatWasKeptOfEachText) {
+  const test::TinyDecoder folder;
+  const Model model = folder.load();
+  const std::vector<Tokens> texts = testing::random_texts(3, 12);
+  for (const Order order : {Order::kHarm, Order::kGradient, Order::kGates}) {
+    CurveOptions options;
+    options.order = order;
+    options.points = 2;
+    options.gate_steps = 20;
+    const Curve plain = prune_curve(model, texts, Instead::kZero, options);
+    Memory kept;
+    options.kept = &kept;
+    for (int again = 0; again < 2; ++again) {  // Memory refuses what is there already
+      const Curve curve = prune_curve(model, texts, Instead::kZero, options);
+      EXPECT_EQ(curve.order, plain.order);
+      EXPECT_EQ(curve.worth, plain.worth);
+      EXPECT_EQ(kept.parts.size(), order == Order::kGates ? 2U : 3U);
+    }
+    kept.parts.erase(order == Order::kGates ? 20 : 1);
+    EXPECT_EQ(prune_curve(model, texts, Instead::kZero, options).worth, plain.worth);
+  }
 }
 
 }  // namespace
