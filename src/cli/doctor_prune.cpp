@@ -277,7 +277,7 @@ int doctor_prune(std::span<const std::string> arguments, Lang lang, std::string&
       done.healed = heal_folder(call, o.output, o.heal, heal_ids, corpus.pieces);
     made.keep();
     done.written = o.output;
-    done.shrunk = o.shrink;
+    done.shrunk = done.file.left > 0;
   }
   const std::string figures = as_json(model, curve, wish.order, done);
   if (!o.save.empty()) save(call, o, wish, corpus, figures);

@@ -10,6 +10,7 @@
 
 #include "cli/doctor.h"
 #include "doctor/kept.h"
+#include "formats/files.h"
 #include "formats/json.h"
 
 /// Something long that may be stopped: what is done of it lies in a file (--results), and the same command goes on from
@@ -22,7 +23,7 @@ class KeptLines {
   using Read = std::function<void(const json::Value& line)>;
   /// Makes the file, or takes one that is empty, or lets `read` have the lines that are there; a last one that was cut
   /// short is taken off, to be done again. `verb`: in whose name errors are.
-  /// Errors: kIo; kFormat (no results: such a file stays as it is); kUsage (results of another experiment); those of read.
+  /// Errors: kIo; kResources (another program has it); kFormat (no results: such a file stays as it is); kUsage (results of another experiment); those of read.
   KeptLines(std::string file, std::string verb, const std::string& experiment, const Read& read);
   /// Errors: kIo.
   void add(const json::Value& line) const;
@@ -32,6 +33,7 @@ class KeptLines {
   void cut(std::size_t bytes) const;
 
   std::string file_, verb_;
+  files::Descriptor held_;  // locked as long as this lives
 };
 
 /// "headscope 1.0, 269060552 bytes, crc32 1a2b3c4d, 5000 bytes of data, crc32 5e6f7a8b, 5 pieces, 1200 tokens": what

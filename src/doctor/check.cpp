@@ -51,14 +51,18 @@ void check_shapes(const Model& model, const Model& healthy) {
   const std::string a = shape(healthy);
   const std::string b = shape(model);
   if (a == b) return;
+  int l = 0;  // the first layer that differs, where it is one
+  const int L = std::min(healthy.layers(), model.layers());
+  while (l + 1 < L && healthy.heads(l) == model.heads(l)) ++l;
   throw Error(ErrorCode::kShape,
-              fmt::format("[check] expected two models of one shape, {} layers of {} heads, {} "
-                          "wide; found {} of {}, {}",
+              fmt::format("[check] expected two models of one shape, {} layers, {} heads in layer "
+                          "{}, {} wide; found {}, {}, {}",
                           healthy.layers(),
-                          healthy.heads(),
+                          healthy.heads(l),
+                          l,
                           healthy.width(),
                           model.layers(),
-                          model.heads(),
+                          model.heads(l),
                           model.width()));
 }
 

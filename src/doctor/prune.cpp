@@ -153,8 +153,9 @@ std::vector<double> worth_by_gates(const Model& model,
 
 class Rewriter {
  public:
-  Rewriter(const Model& model, Views& views)
-      : model_(model), b_(model.network().blueprint()), views_(views) {}
+  /// `b`: of the file that is written.
+  Rewriter(const Model& model, const models::Blueprint& b, Views& views)
+      : model_(model), b_(b), views_(views) {}
 
   void remove(HeadId id, const Tensor& mean, Instead instead) {
     const models::LayerFacts& facts = b_.layers.at(static_cast<std::size_t>(id.layer));
@@ -205,8 +206,10 @@ class Rewriter {
 };
 
 // Of every layer the weights of `output`, of its own, and a bias where there are means to keep.
-void check_names(const Model& model, const Views& views, Instead instead) {
-  const models::Blueprint& b = model.network().blueprint();
+void check_names(const models::Blueprint& b,
+                 const std::string& family,
+                 const Views& views,
+                 Instead instead) {
   std::map<std::string, std::size_t> owners;
   for (std::size_t l = 0; l < b.layers.size(); ++l) {
     const std::string name = b.layers[l].prefix + b.layers[l].attention.output;
@@ -232,9 +235,18 @@ void check_names(const Model& model, const Views& views, Instead instead) {
           fmt::format("[prune] expected a bias of output ({}.bias) to hold the means, found "
                       "none: {} has no such bias; use --by zero",
                       name,
-                      model.family()));
+                      family));
     }
   }
+}
+
+// In config.json; roles.json, which names heads by their numbers, goes.
+void rename_heads(const fs::path& folder, const Leaving& leaving) {
+  const fs::path path = folder / "config.json";
+  json::Value config = json::parse(read_file(path, std::size_t{16} << 20), "config.json");
+  name_leaving(leaving, config);
+  write_file(path, std::string_view(config.dump(2) + '\n'));
+  fs::remove(folder / "roles.json");
 }
 
 std::int64_t numbers_of(const Views& views) {
@@ -276,11 +288,14 @@ void check_prunable(const Model& model, Instead instead, Shapes shapes) {
       if (std::any_of(numbers.begin(), numbers.end(), [](float x) { return x != 0.0F; }))
         views[name + ".bias"];
     }
-    check_names(model, views, instead);
+    check_names(b, model.family(), views, instead);
     return;
   }
   const Safetensors file = Safetensors::open(model.source());
-  check_names(model, Views(file.tensors().begin(), file.tensors().end()), instead);
+  check_names(model.network().blueprint(),
+              model.family(),
+              Views(file.tensors().begin(), file.tensors().end()),
+              instead);
 }
 
 Curve prune_curve(const Model& model,
@@ -303,7 +318,8 @@ Curve prune_curve(const Model& model,
   std::vector<std::size_t> order(heads.size());
   std::iota(order.begin(), order.end(), std::size_t{0});
   std::stable_sort(order.begin(), order.end(), [&](std::size_t a, std::size_t b) {
-    return worth[a] < worth[b];
+    // What is no number, of a model that is broken, comes last.
+    return std::pair(std::isnan(worth[a]), worth[a]) < std::pair(std::isnan(worth[b]), worth[b]);
   });
   for (const std::size_t i : order) {
     out.order.push_back(heads[i]);
@@ -374,27 +390,25 @@ Written write_pruned(const Model& model,
                      const fs::path& folder,
                      Shapes shapes) {
   NewFolder made(model.source(), folder);
+  // A GGUF file has its matrices the other way round than some families' folders.
+  std::optional<Model> own;
+  if (made.converted()) own = Model::load(made.path().string());
+  const models::Blueprint& b = (own ? *own : model).network().blueprint();
   Written out;
   {
     const Safetensors file = made.weights();
     Views views(file.tensors().begin(), file.tensors().end());
-    check_names(model, views, instead);
+    check_names(b, model.family(), views, instead);
     out.before = numbers_of(views);
-    Rewriter rewriter(model, views);
+    Rewriter rewriter(model, b, views);
     for (std::size_t i = 0; i < gone; ++i) rewriter.remove(curve.order[i], curve.means[i], instead);
-    // A GGUF file has its matrices the other way round than some families' folders.
-    std::optional<Model> own;
-    if (made.converted() && shapes == Shapes::kShrink) own = Model::load(made.path().string());
-    Shrinker shrinker((own ? *own : model).network().blueprint(), views);
-    if (shapes == Shapes::kShrink && gone > 0) {
-      const Leaving leaving = leaving_of(model, curve, gone);
+    Shrinker shrinker(b, views);
+    Leaving leaving;
+    if (shapes == Shapes::kShrink) leaving = leaving_of(model, curve, gone);
+    if (!leaving.empty()) {
       shrinker.remove(leaving);
       for (const auto& [layer, heads] : leaving) out.left += heads.size();
-      const fs::path path = made.path() / "config.json";
-      json::Value config = json::parse(read_file(path, std::size_t{16} << 20), "config.json");
-      name_leaving(leaving, config);
-      write_file(path, std::string_view(config.dump(2) + '\n'));
-      fs::remove(made.path() / "roles.json");  // names heads by their numbers
+      rename_heads(made.path(), leaving);
     }
     out.after = numbers_of(views);
     write_safetensors(made.path() / "model.safetensors", views, {{"format", "pt"}});

@@ -176,6 +176,10 @@ std::optional<PairBlueprint> read_pair(const json::Value& config) {
   const auto family = std::ranges::find(kPairs, type, &PairFamily::model_type);
   if (family == std::end(kPairs)) return {};
   PairBlueprint p = family->read(config);
+  if (!pruned_heads(config).empty()) {
+    throw Error(ErrorCode::kUnsupported,
+                fmt::format("[config.json] expected no pruned_heads in a {}, found some", type));
+  }
   check(p.encoder);
   check(p.decoder);
   if (p.start_token < 0 || p.start_token >= p.decoder.vocabulary)

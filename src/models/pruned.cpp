@@ -85,14 +85,15 @@ void leave_out_heads(const json::Value& config, Blueprint& b) {
     }
     const auto lost = static_cast<std::int64_t>(heads.size());
     if (*heads.begin() < 0 || *heads.rbegin() >= a.heads || lost >= a.heads) {
-      throw Error(
-          ErrorCode::kFormat,
-          fmt::format("[config.json] expected fewer than all of heads 0..{} in {} of layer {}, "
-                      "found {}",
-                      a.heads - 1,
-                      kWord,
-                      n,
-                      fmt::join(heads, ", ")));
+      const std::int64_t odd = *heads.begin() < 0 ? *heads.begin() : *heads.rbegin();
+      throw Error(ErrorCode::kFormat,
+                  fmt::format("[config.json] expected fewer than all of heads 0..{} in {} of "
+                              "layer {}, found {} with {} among them",
+                              a.heads - 1,
+                              kWord,
+                              n,
+                              lost,
+                              odd));
     }
     a.heads -= lost;
     a.groups = a.heads;

@@ -6,6 +6,7 @@
 #include <cmath>
 
 #include "models/model_files.h"
+#include "models/pruned.h"
 #include "models/vision.h"
 
 namespace headscope::models {
@@ -80,6 +81,9 @@ Blueprint stack_of(const json::Value& config) {
 
 json::Value resized(const json::Value& config, const Sizes& sizes) {
   const Blueprint was = stack_of(config);
+  const bool other = sizes.layers || sizes.heads || sizes.groups || sizes.width;
+  if (other && !pruned_heads(config).empty())
+    refuse("[heads] expected a config whose layers have all their heads, found pruned_heads");
   const AttentionFacts& a = was.layers.front().attention;
   const auto L = static_cast<std::int64_t>(was.layers.size());
   json::Value out = config;

@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 
 #include "cli/app.h"
+#include "cli/kept.h"
 #include "formats/scratch.h"
 #include "headscope/safetensors.h"
 #include "models/tiny_decoder.h"
@@ -155,6 +156,35 @@ TEST_F(PruneResults, BuiltInSentencesNeedNoData) {
   EXPECT_NE(whole.find("built-in sentences"), std::string::npos);
   EXPECT_EQ(found(), once);
   EXPECT_EQ(read_file(results_), whole);
+}
+
+// A kill at the first write leaves a part of a line: nothing was done yet.
+TEST_F(PruneResults, AFirstLineThatWasCutShortIsAnEmptyFile) {
+  const json want = kept("harm");
+  const std::string all = read_file(results_);
+  for (const std::size_t bytes : {std::size_t{0}, std::size_t{20}, all.find('\n')}) {
+    write_file(results_, std::string_view(all).substr(0, bytes));
+    EXPECT_EQ(kept("harm").at("order"), want.at("order"));
+    EXPECT_EQ(read_file(results_), all);
+  }
+}
+
+TEST_F(PruneResults, OneProgramHasTheFileAlone) {
+  (void)kept("harm");
+  const std::string first = read_file(results_).substr(0, read_file(results_).find('\n'));
+  const KeptParts other(
+      results_.string(), "prune", json::parse(first).at("experiment").get<std::string>());
+  refuse({"--order", "harm"}, exit_status(ErrorCode::kResources), "in use by another");
+}
+
+// Weights alone do not say what a model does.
+TEST_F(PruneResults, AnotherConfigIsAnotherModel) {
+  (void)kept("harm");
+  const std::filesystem::path config = std::filesystem::path(folder_) / "config.json";
+  std::string text = read_file(config);
+  text.insert(text.find('{') + 1, "\"rms_norm_eps\": 1.0, ");
+  write_file(config, std::string_view(text));
+  refuse({"--order", "harm"}, 2, "found those of");
 }
 
 }  // namespace

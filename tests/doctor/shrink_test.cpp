@@ -10,6 +10,8 @@
 #include "doctor/random_texts.h"
 #include "formats/json.h"
 #include "headscope/train.h"
+#include "models/gguf_convert.h"
+#include "models/resized.h"
 #include "train/tiny.h"
 
 namespace headscope::doctor {
@@ -161,6 +163,38 @@ TEST(Shrink, TheSmallerModelIsAModelAsAnyOther) {
   EXPECT_EQ(drawn.load("trained").heads(0), 2);
 }
 
+// A GGUF file has GPT-2's matrices the other way round than its folder, which is what is written.
+TEST(Shrink, AGgufFileGivesWhatItsFolderGives) {
+  const Drawn drawn("gpt2");
+  const Tokens text = std::move(testing::random_texts(1, 20).front());
+  models::convert_to_gguf(drawn / "whole", drawn / "whole.gguf", DType::kF32);
+  const Model folder = drawn.load("whole"), gguf = drawn.load("whole.gguf");
+  const Curve curve = order_of(folder, {{0, 1}, {1, 3}, {1, 0}}, text);
+  for (const Instead instead : {Instead::kZero, Instead::kMean}) {
+    write_pruned(folder, curve, 3, instead, drawn / "want");
+    const Tensor want = std::move(drawn.load("want").run(text).last_hidden_state);
+    for (const Shapes shapes : {Shapes::kStay, Shapes::kShrink}) {
+      write_pruned(gguf, curve, 3, instead, drawn / "found", shapes);
+      EXPECT_LE(laws::apart(drawn.load("found").run(text).last_hidden_state, want), 1e-5);
+      std::filesystem::remove_all(drawn / "found");
+    }
+    std::filesystem::remove_all(drawn / "want");
+  }
+}
+
+// Of one head a layer none can leave: it is silent, and the file is as any other.
+TEST(Shrink, WhereNothingLeavesConfigSaysNothing) {
+  const Drawn drawn("bert");
+  const Tokens text = std::move(testing::random_texts(1, 20).front());
+  const Curve curve = order_of(drawn.load("whole"), {{0, 0}, {0, 1}, {0, 2}, {0, 3}}, text);
+  write_pruned(drawn.load("whole"), curve, 3, Instead::kZero, drawn / "one", Shapes::kShrink);
+  const Model one = drawn.load("one");
+  const Curve last = order_of(one, {{0, 0}}, text);
+  const json::Value before = drawn.config("one");
+  EXPECT_EQ(write_pruned(one, last, 1, Instead::kZero, drawn / "none", Shapes::kShrink).left, 0U);
+  EXPECT_EQ(drawn.config("none"), before);
+}
+
 TEST(Shrink, HeadsThatCannotLeaveAloneStay) {
   const Drawn drawn("llama");
   const Model model = drawn.load("whole");
@@ -181,6 +215,8 @@ TEST(Shrink, TaughtHeadsGetTheirNewNumbers) {
 }
 
 TEST(Shrink, WhatConfigSaysIsChecked) {
+  models::Sizes four_to_two;
+  four_to_two.heads = 2;
   const Drawn drawn("gpt2");
   const std::pair<const char*, const char*> wrong[] = {
       {R"([1])", "to be an object of layers"},
@@ -204,9 +240,12 @@ TEST(Shrink, WhatConfigSaysIsChecked) {
     }
   }
   json::Value config = drawn.config("whole");
+  config["pruned_heads"] = {{"0", {1}}};
+  EXPECT_THROW((void)models::resized(config, four_to_two), Error);
   config["pruned_heads"] = {{"0", json::Value::array()}};  // as most published files say it
   write_file(drawn / "whole" / "config.json", std::string_view(config.dump()));
   EXPECT_NO_THROW((void)drawn.load("whole"));
+  EXPECT_NO_THROW((void)models::resized(config, four_to_two));
 }
 
 }  // namespace
