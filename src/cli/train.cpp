@@ -42,16 +42,18 @@ void write_text(std::string& out,
                 const train::Recipe& recipe,
                 const train::RunResult& result) {
   const Lang lang = call.screen.lang;
-  const double rate =
-      result.seconds > 0.0 ? static_cast<double>(result.seen_tokens) / result.seconds : 0.0;
   out += say(lang,
              Word::kTrainDone,
              paint(call.screen, Paint::kTitle, clean(recipe.name)),
              large(result.parameters),
              result.state.step,
-             large(result.state.tokens),
-             rate) +
-         '\n';
+             large(result.state.tokens));
+  // A run that was done before has no speed.
+  if (result.seen_tokens > 0 && result.seconds > 0.0) {
+    const double rate = static_cast<double>(result.seen_tokens) / result.seconds;
+    out += say(lang, Word::kTrainRate, rate);
+  }
+  out += '\n';
   const auto loss = [&](Word word, const std::vector<train::Point>& points) {
     if (points.empty()) return;
     out += "  " + say(lang, word, points.back().loss, 100.0 * points.back().accuracy) + '\n';
@@ -89,25 +91,84 @@ int train_recipe(const Call& call,
   return 0;
 }
 
+/// What the losses of a run are numbers of.
+Word unit_of(const train::RunRecord& run) {
+  const auto objective = train::objective_in(run.recipe);
+  if (objective == train::Objective::kMoving) return Word::kPlotLossSquares;
+  return objective == train::Objective::kTables ? Word::kPlotLossNumbers : Word::kPlotLoss;
+}
+
+fs::path record_of(const std::string& named, Lang lang) {
+  std::error_code ignored;
+  if (!fs::exists(named, ignored))
+    throw Error(ErrorCode::kNotFound, say(lang, Word::kPlotNoFolder, named));
+  if (!fs::is_directory(named, ignored)) return named;
+  const fs::path file = fs::path(named) / "runs.sqlite";
+  if (!fs::exists(file, ignored))
+    throw Error(ErrorCode::kNotFound, say(lang, Word::kPlotNoRecord, named));
+  return file;
+}
+
+struct Curves {
+  std::vector<train::Curve> all;
+  std::vector<Word> units;  // of each
+};
+
 /// The curves of the last run of each folder.
-std::vector<train::Curve> curves_of(const std::vector<std::string>& folders, Lang lang) {
-  std::vector<train::Curve> curves;
-  for (const std::string& folder : folders) {
-    const fs::path file =
-        fs::is_directory(folder) ? fs::path(folder) / "runs.sqlite" : fs::path(folder);
-    const train::RunStore store(file, true);
+Curves curves_of(const std::vector<std::string>& folders, Lang lang) {
+  Curves out;
+  for (std::size_t n = 0; n < folders.size(); ++n) {
+    const train::RunStore store(record_of(folders[n], lang), true);
     const std::vector<train::RunRecord> runs = store.runs();
-    if (runs.empty()) throw Error(ErrorCode::kNotFound, say(lang, Word::kTrainNoPoints, folder));
+    if (runs.empty())
+      throw Error(ErrorCode::kNotFound, say(lang, Word::kTrainNoPoints, folders[n]));
     const train::RunRecord& run = runs.back();
     for (const char* kind : {"train", "valid"}) {
       train::Curve curve{fmt::format("{} {}", run.name, kind), store.points(run.id, kind)};
-      if (!curve.points.empty()) curves.push_back(std::move(curve));
+      curve.run = static_cast<int>(n);
+      curve.valid = std::string_view(kind) == "valid";
+      if (curve.points.empty()) continue;
+      out.all.push_back(std::move(curve));
+      out.units.push_back(unit_of(run));
     }
   }
-  if (curves.empty()) {
+  if (out.all.empty()) {
     throw Error(ErrorCode::kNotFound, say(lang, Word::kTrainNoPoints, folders.front()));
   }
-  return curves;
+  return out;
+}
+
+/// The one unit of an axis. Errors: kUsage where there are several.
+Word one_unit(const Curves& curves, Lang lang) {
+  for (std::size_t i = 1; i < curves.units.size(); ++i) {
+    if (curves.units[i] == curves.units[0]) continue;
+    throw Error(ErrorCode::kUsage,
+                say(lang,
+                    Word::kPlotUnits,
+                    curves.all[0].name,
+                    text(lang, curves.units[0]),
+                    curves.all[i].name,
+                    text(lang, curves.units[i])));
+  }
+  return curves.units[0];
+}
+
+void write_curves(std::string& out, const Curves& curves, Lang lang) {
+  JsonWriter json;
+  json.begin_object().field("headscope", HEADSCOPE_VERSION).field("verb", "train");
+  json.key("curves").begin_array();
+  for (std::size_t i = 0; i < curves.all.size(); ++i) {
+    const train::Curve& curve = curves.all[i];
+    json.begin_object().field("name", curve.name).field("unit", text(lang, curves.units[i]));
+    json.key("points").begin_array();
+    for (const train::Point& p : curve.points) {
+      json.begin_object().field("step", p.step).field("tokens", p.tokens).field("loss", p.loss);
+      json.field("accuracy", p.accuracy).field("learning_rate", p.learning_rate).end_object();
+    }
+    json.end_array().end_object();
+  }
+  json.end_array().end_object();
+  out += std::move(json).take();
 }
 
 int plot(const Call& call,
@@ -115,40 +176,37 @@ int plot(const Call& call,
          const std::string& output,
          std::string& out) {
   const Lang lang = call.screen.lang;
-  const std::vector<train::Curve> curves = curves_of(folders, lang);
+  if (!output.empty() && fs::path(output).extension() != ".svg")
+    throw Error(ErrorCode::kUsage, say(lang, Word::kPlotNotSvg, output));
+  const Curves curves = curves_of(folders, lang);
+  if (call.json && output.empty()) {  // numbers share no axis
+    write_curves(out, curves, Lang::kEn);
+    return 0;
+  }
+  const std::string_view unit = text(lang, one_unit(curves, lang));
   if (!output.empty()) {
     write_file(output,
-               std::string_view(train::loss_svg(
-                   curves, text(lang, Word::kPlotTokens), text(lang, Word::kPlotLoss))));
+               std::string_view(train::loss_svg(curves.all, text(lang, Word::kPlotTokens), unit)));
   }
   if (call.json) {
-    JsonWriter json;
-    json.begin_object().field("headscope", HEADSCOPE_VERSION).field("verb", "train");
-    json.key("curves").begin_array();
-    for (const train::Curve& curve : curves) {
-      json.begin_object().field("name", curve.name).key("points").begin_array();
-      for (const train::Point& p : curve.points) {
-        json.begin_object().field("step", p.step).field("tokens", p.tokens).field("loss", p.loss);
-        json.field("accuracy", p.accuracy).field("learning_rate", p.learning_rate).end_object();
-      }
-      json.end_array().end_object();
-    }
-    json.end_array().end_object();
-    out += std::move(json).take();
+    write_curves(out, curves, Lang::kEn);
     return 0;
   }
   constexpr int kHeight = 14;
-  out += std::string(text(lang, Word::kPlotLoss)) + '\n';
-  out += train::loss_text(curves, std::min(call.screen.width, 100), kHeight);
-  for (std::size_t i = 0; i < curves.size(); ++i) {
-    constexpr std::string_view kMarks = "ox+";
-    const train::Point& last = curves[i].points.back();
-    out += fmt::format("  {} {}  {:.4f}\n",
-                       i == 0 ? std::string("⣀") : std::string(1, kMarks[(i - 1) % 3]),
-                       clean(curves[i].name),
-                       last.loss);
+  out += std::string(unit) + '\n';
+  out += train::loss_text(curves.all, std::min(call.screen.width, 100), kHeight);
+  for (const train::Curve& curve : curves.all) {
+    out += fmt::format(
+        "  {} {}  {:.4f}\n", train::mark_of(curve), clean(curve.name), curve.points.back().loss);
   }
   return 0;
+}
+
+/// What a call lacks, or has too much of.
+std::string wrong_words(const std::vector<std::string>& words, bool output, Lang lang) {
+  if (words.size() > 1) return say(lang, Word::kTrainTooMany, fmt::join(words, ", "));
+  if (words.empty() && !output) return std::string(text(lang, Word::kTrainNeither));
+  return std::string(text(lang, words.empty() ? Word::kTrainNoRecipe : Word::kTrainNoFolder));
 }
 }  // namespace
 
@@ -168,10 +226,10 @@ int train(std::span<const std::string> arguments, Lang lang, std::string& out) {
     out += text(lang, Word::kHelpTrain);
     return 0;
   }
-  const bool fits = plots ? !words.empty() : words.size() == 1 && !output.empty();
-  if (!fits) {
+  if (plots && words.empty()) throw Error(ErrorCode::kUsage, say(lang, Word::kPlotNeedsRun));
+  if (!plots && (words.size() != 1 || output.empty())) {
     throw Error(ErrorCode::kUsage,
-                say(lang, Word::kTrainNeedsRecipe, words.size(), output.empty() ? "-" : output));
+                say(lang, Word::kTrainNeedsRecipe, wrong_words(words, !output.empty(), lang)));
   }
   if (plots) return plot(call, words, output, out);
   options.folder = output;

@@ -18,6 +18,7 @@
 #include "headscope/threads.h"
 #include "train/hold.h"
 #include "train/material.h"
+#include "train/recipe_model.h"
 #include "train/runs.h"
 
 namespace headscope::train {
@@ -426,6 +427,11 @@ class Runner {
 }  // namespace
 
 RunResult run_recipe(const Recipe& recipe, const RunOptions& options) {
+  // All files, before the first is read: some are wanted only after hours.
+  std::error_code ignored;
+  const bool made = !options.tokenizer.empty() ||
+                    (options.resume && fs::exists(options.folder / "tokenizer.json", ignored));
+  check_files(recipe, !made);
   return Runner(recipe, options).go();
 }
 

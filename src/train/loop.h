@@ -55,7 +55,7 @@ struct RunResult {
 /// often a run is stopped and goes on.
 /// Errors: kUsage when the folder holds a run and `resume` is not set, or the run is of another recipe (what may
 /// change: [checkpoint], the steps, the schedule); kResources when another run writes to the folder; those of texts,
-/// tokenizers and files; kInput when ten steps one after the other give no numbers.
+/// tokenizers and files, all of which are looked for first; kInput when ten steps one after the other give no numbers.
 RunResult run_recipe(const Recipe& recipe, const RunOptions& options);
 
 /// A recipe's config.json with vocabulary and special tokens of a tokenizer put in where it does not say them.

@@ -13,6 +13,11 @@ namespace headscope::train {
 
 namespace {
 
+constexpr std::string_view kTexts[] = {
+    "bert", "gpt2", "llama", "mistral", "modernbert", "qwen2", "roberta"};
+constexpr std::string_view kPictures[] = {"deit", "vit"};
+constexpr std::string_view kVideos[] = {"videomae"};
+
 // SplitMix64 (Steele 2014) from a seed and a name, so that no parameter depends on those before it.
 class Random {
  public:
@@ -39,9 +44,7 @@ class Random {
 // Which maps and norms of a family have a bias, as config.json says.
 bool by_config(const json::Value& config, const std::string& name) {
   const auto type = json::require<std::string>(config, "model_type", "config.json");
-  for (const char* text : {"bert", "gpt2", "llama", "mistral", "modernbert", "qwen2", "roberta"}) {
-    if (type == text) return models::biased(config, name);
-  }
+  if (std::ranges::find(kTexts, type) != std::end(kTexts)) return models::biased(config, name);
   const auto ends = [&](std::string_view ending) { return name.ends_with(ending); };
   const auto has = [&](std::string_view part) { return name.find(part) != std::string::npos; };
   const auto flag = [&](std::string_view key, bool fallback) {
@@ -56,12 +59,20 @@ bool by_config(const json::Value& config, const std::string& name) {
     return !ends("key") && flag("qkv_bias", true);
   }
   throw Error(ErrorCode::kUnsupported,
-              fmt::format("[train] expected one of bert, deit, gpt2, llama, mistral, modernbert, "
-                          "qwen2, roberta, videomae, vit to draw weights for, found {}",
+              fmt::format("[train] expected one of {}, {}, {} to draw weights for, found {}",
+                          fmt::join(kTexts, ", "),
+                          fmt::join(kPictures, ", "),
+                          fmt::join(kVideos, ", "),
                           json::quote(type)));
 }
 
 }  // namespace
+
+std::span<const std::string_view> drawn_families(Reads what) {
+  if (what == Reads::kTokens) return kTexts;
+  if (what == Reads::kPictures) return kPictures;
+  return kVideos;
+}
 
 Maker::Maker(Start start, std::vector<Parameter>& parameters)
     : start_(std::move(start)), parameters_(parameters) {
@@ -103,6 +114,7 @@ Parameter* Maker::tensor(const std::string& name, Shape shape, Draw draw, bool d
   Parameter p;
   p.name = (top ? "" : start_.prefix) + in_file(name);
   p.decays = decays;
+  if (start_.dry) return put(std::move(p));
   const AnyView* found = find(name);
   if (found == nullptr) {
     p.value = drawn(p.name, shape, draw);
@@ -118,6 +130,10 @@ Parameter* Maker::tensor(const std::string& name, Shape shape, Draw draw, bool d
     p.value = Tensor::f32_from(*found);
   }
   p.gradient = Tensor::zeros(DType::kF32, std::move(shape));
+  return put(std::move(p));
+}
+
+Parameter* Maker::put(Parameter p) {
   if (parameters_.size() == parameters_.capacity())
     throw Error(ErrorCode::kInternal, "[train] expected room for every parameter");
   parameters_.push_back(std::move(p));

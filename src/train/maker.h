@@ -1,7 +1,9 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -10,6 +12,11 @@
 #include "train/tape.h"
 
 namespace headscope::train {
+
+/// What a family reads.
+enum class Reads : std::uint8_t { kTokens, kPictures, kVideos };
+/// Values of model_type for which weights can be drawn.
+std::span<const std::string_view> drawn_families(Reads what);
 
 /// Makes the parameters of a network under the names that Transformers give them: from a file, or drawn.
 class Maker {
@@ -22,6 +29,7 @@ class Maker {
     std::int64_t layers = 1;
     Linear::Layout matrices = Linear::Layout::kOutIn;
     std::vector<std::pair<std::string, std::string>> renamed{};  ///< endings: in files, in facts
+    bool dry = false;  ///< parameters get names and no numbers: for finding out what does not fit
   };
   /// How numbers are drawn.
   enum class Draw : std::uint8_t {
@@ -49,9 +57,11 @@ class Maker {
   /// Whether there will be a bias.
   [[nodiscard]] bool biased(const std::string& name) const;
   [[nodiscard]] const AnyView* find(const std::string& name) const;
+  [[nodiscard]] bool dry() const { return start_.dry; }
 
  private:
   [[nodiscard]] std::string in_file(const std::string& name) const;
+  Parameter* put(Parameter p);
   [[nodiscard]] Tensor drawn(const std::string& name, const Shape& shape, Draw draw) const;
 
   Start start_;

@@ -54,10 +54,17 @@ void make_series(std::span<double> to, std::uint64_t seed);
 /// Moving pictures of which patches are hidden, made as they are asked for; writes preprocessor_config.json.
 /// Errors: kShape, kRange when the model's config does not fit them.
 Material moving_material(const Recipe& recipe, const std::filesystem::path& folder);
+/// Whether the model's config fits moving pictures, before any are made. Errors: those above.
+void check_moving(const Recipe& recipe);
 
 /// The recipe's config.json with these facts put in where it does not say them.
 std::string config_with(const Recipe& recipe,
                         std::span<const std::pair<const char*, std::int64_t>> facts);
+
+/// The same with what a tokenizer of `vocabulary` tokens made here says.
+std::string text_config(const Recipe& recipe, std::int32_t vocabulary);
+/// Whether the heads that [teaching] names are in the model of this config.json. Errors: kUsage.
+void check_taught(const Recipe& recipe, const std::string& config);
 
 /// preprocessor_config.json for pictures of one channel as numbers from -1 to 1.
 void write_preprocessor(const std::filesystem::path& folder,

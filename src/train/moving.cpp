@@ -135,11 +135,10 @@ std::int64_t number(const nlohmann::ordered_json& config, const char* key, std::
                                                              : otherwise;
 }
 
-}  // namespace
-
-Material moving_material(const Recipe& recipe, const std::filesystem::path& folder) {
+/// What the config says of clips and patches, which must fit each other.
+Cut cut_of(const Recipe& recipe, media::MovingOptions& options) {
   const auto config = nlohmann::ordered_json::parse(recipe.config);
-  media::MovingOptions options = recipe.data.moving;
+  options = recipe.data.moving;
   Cut cut;
   options.frames = number(config, "num_frames", 16);
   options.height = options.width = number(config, "image_size", 224);
@@ -159,6 +158,19 @@ Material moving_material(const Recipe& recipe, const std::filesystem::path& fold
                     cut.patch));
   }
   (void)media::moving_pictures(options, 0);  // Says at once what does not fit.
+  return cut;
+}
+
+}  // namespace
+
+void check_moving(const Recipe& recipe) {
+  media::MovingOptions options;
+  (void)cut_of(recipe, options);
+}
+
+Material moving_material(const Recipe& recipe, const std::filesystem::path& folder) {
+  media::MovingOptions options;
+  const Cut cut = cut_of(recipe, options);
   Material out;
   out.config = recipe.config + '\n';
   out.picture_rows = cut.patches(options);

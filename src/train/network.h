@@ -24,16 +24,23 @@ class Network {
 };
 
 /// Families that read tokens. Errors: kFormat, kUnsupported; kShape, kDType of the file's tensors.
+/// dry  as in Maker::Start: such a network knows its sizes and nothing else.
 std::unique_ptr<Network> text_network(const json::Value& config,
                                       const models::Weights* file,
                                       std::uint64_t seed,
                                       models::Blueprint blueprint,
-                                      std::vector<Parameter>& parameters);
+                                      std::vector<Parameter>& parameters,
+                                      bool dry = false);
 /// Families that read pictures.
 std::unique_ptr<Network> vision_network(const json::Value& config,
                                         const models::Weights* file,
                                         std::uint64_t seed,
-                                        std::vector<Parameter>& parameters);
+                                        std::vector<Parameter>& parameters,
+                                        bool dry = false);
+
+/// The longest sequence in rows of a network that is drawn for this config.json. Makes no weights.
+/// Errors: all that Trainee::fresh would say of the config.
+std::int64_t longest_of(const json::Value& config);
 
 /// How many classes config.json speaks of: num_labels, else its id2label, else 2.
 std::int64_t labels_word(const json::Value& config);

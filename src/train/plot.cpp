@@ -7,15 +7,26 @@
 #include <cmath>
 #include <cstdint>
 #include <limits>
+#include <utility>
 
 namespace headscope::train {
 
 namespace {
 
+constexpr double kWidth = 760.0, kHeight = 420.0;
+constexpr double kLeft = 56.0, kRight = 190.0, kTop = 20.0, kBottom = 48.0;
+
 struct Frame {
   double tokens = 0.0;  // from 0 to here
   double low = 0.0, high = 0.0;
   bool empty = true;
+
+  [[nodiscard]] double x(double at) const {
+    return kLeft + at / tokens * (kWidth - kLeft - kRight);
+  }
+  [[nodiscard]] double y(double at) const {
+    return kTop + (high - at) / (high - low) * (kHeight - kTop - kBottom);
+  }
 };
 
 Frame frame_of(const std::vector<Curve>& curves) {
@@ -64,8 +75,108 @@ std::vector<Point> thinned(const std::vector<Point>& points, std::size_t most) {
   return out;
 }
 
-constexpr double kWidth = 760.0, kHeight = 420.0;
-constexpr double kLeft = 56.0, kRight = 130.0, kTop = 20.0, kBottom = 48.0;
+/// Colours of runs, on light and on dark ground.
+constexpr std::array<std::pair<const char*, const char*>, 8> kHues = {{{"#1f5fa8", "#7db4f0"},
+                                                                       {"#b3541e", "#f0a070"},
+                                                                       {"#2c7a4b", "#7fcf9f"},
+                                                                       {"#7a3f98", "#c79be0"},
+                                                                       {"#a3203f", "#f08aa0"},
+                                                                       {"#0f7f86", "#6fd0d6"},
+                                                                       {"#7d6608", "#d8c25a"},
+                                                                       {"#5c4033", "#c8a48c"}}};
+
+/// Of a run beyond the first: a small letter for training, the same as a capital for validation.
+char letter_of(const Curve& curve) {
+  constexpr std::string_view kLetters = "xatnszh";
+  const char small = kLetters[static_cast<std::size_t>(curve.run - 1) % kLetters.size()];
+  return curve.valid ? static_cast<char>(small - 'a' + 'A') : small;
+}
+
+std::string style() {
+  std::string light, dark;
+  for (std::size_t c = 0; c < kHues.size(); ++c) {
+    light += fmt::format(".c{} {{ color: {} }} ", c, kHues[c].first);
+    dark += fmt::format(".c{} {{ color: {} }} ", c, kHues[c].second);
+  }
+  return fmt::format(
+      "<style>\n  svg {{ background: #fff; color: #333 }} .grid {{ stroke: #ddd }} {}\n"
+      "  @media (prefers-color-scheme: dark) {{ svg {{ background: #16181d; color: #ccc }} "
+      ".grid {{ stroke: #333 }} {}}}\n"
+      "  text {{ fill: currentColor }} polyline {{ fill: none; stroke: currentColor; "
+      "stroke-width: 1.6 }}\n  .valid polyline {{ stroke-dasharray: 5 3 }}\n</style>\n",
+      light,
+      dark);
+}
+
+/// Lines across, and numbers on both axes.
+std::string axes(const Frame& frame) {
+  std::string out;
+  for (const double at : ticks(frame.low, frame.high, 6)) {
+    out += fmt::format(
+        "<line class=\"grid\" x1=\"{:.1f}\" x2=\"{:.1f}\" y1=\"{:.1f}\" y2=\"{:.1f}\"/>"
+        "<text x=\"{:.1f}\" y=\"{:.1f}\" text-anchor=\"end\">{:.4g}</text>\n",
+        kLeft,
+        kWidth - kRight,
+        frame.y(at),
+        frame.y(at),
+        kLeft - 6,
+        frame.y(at) + 4,
+        at);
+  }
+  for (const double at : ticks(0.0, frame.tokens, 6)) {
+    out += fmt::format("<text x=\"{:.1f}\" y=\"{:.1f}\" text-anchor=\"middle\">{}</text>\n",
+                       frame.x(at),
+                       kHeight - kBottom + 18,
+                       amount(at));
+  }
+  return out;
+}
+
+struct EndLabel {
+  const Curve* curve = nullptr;
+  double loss = 0.0;
+  double y = 0.0;
+};
+
+/// At most so many letters.
+std::string shortened(std::string_view name, std::size_t most) {
+  std::size_t letters = 0;
+  for (std::size_t i = 0; i < name.size(); ++i) {
+    if ((static_cast<unsigned char>(name[i]) & 0xC0U) == 0x80U) continue;
+    if (letters++ == most) return std::string(name.substr(0, i)) + "…";
+  }
+  return std::string(name);
+}
+
+/// Beside the picture, at the heights where the curves end, one below the other where these are close
+/// together; never as low as the numbers of the axis.
+std::string end_labels(std::vector<EndLabel> labels) {
+  if (labels.empty()) return "";
+  std::stable_sort(
+      labels.begin(), labels.end(), [](const auto& a, const auto& b) { return a.y < b.y; });
+  const double bottom = kHeight - kBottom;
+  const double room = (bottom - kTop) / static_cast<double>(labels.size());
+  const double apart = std::min(15.0, room);
+  for (std::size_t i = 1; i < labels.size(); ++i)
+    labels[i].y = std::max(labels[i].y, labels[i - 1].y + apart);
+  labels.back().y = std::min(labels.back().y, bottom);
+  for (std::size_t i = labels.size() - 1; i > 0; --i)
+    labels[i - 1].y = std::min(labels[i - 1].y, labels[i].y - apart);
+  std::string out;
+  for (const EndLabel& label : labels) {
+    constexpr std::size_t kLetters = 20;
+    out += fmt::format(
+        "<g class=\"c{}\"><text class=\"end\" x=\"{:.1f}\" y=\"{:.1f}\">{} {:.3f}"
+        "<title>{}</title></text></g>\n",
+        static_cast<std::size_t>(label.curve->run) % kHues.size(),
+        kWidth - kRight + 8,
+        label.y,
+        escaped(shortened(label.curve->name, kLetters)),
+        label.loss,
+        escaped(label.curve->name));
+  }
+  return out;
+}
 
 }  // namespace
 
@@ -101,65 +212,37 @@ std::string escaped(std::string_view text) {
   return out;
 }
 
+std::string mark_of(const Curve& curve) {
+  if (curve.run == 0) return curve.valid ? "o" : "⣀";
+  return std::string(1, letter_of(curve));
+}
+
 std::string loss_svg(const std::vector<Curve>& curves,
                      std::string_view tokens,
                      std::string_view loss) {
   const Frame frame = frame_of(curves);
   std::string out = fmt::format(
       "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {0} {1}\" width=\"{0}\" "
-      "height=\"{1}\" "
-      "font-family=\"sans-serif\" font-size=\"12\">\n<style>\n"
-      "  svg {{ background: #fff; color: #333 }} .grid {{ stroke: #ddd }} .c0 {{ color: #1f5fa8 }} "
-      ".c1 {{ color: #b3541e }} .c2 {{ color: #2c7a4b }} .c3 {{ color: #7a3f98 }}\n"
-      "  @media (prefers-color-scheme: dark) {{ svg {{ background: #16181d; color: #ccc }} "
-      ".grid {{ stroke: #333 }} .c0 {{ color: #7db4f0 }} .c1 {{ color: #f0a070 }} .c2 {{ color: "
-      "#7fcf9f }} "
-      ".c3 {{ color: #c79be0 }} }}\n"
-      "  text {{ fill: currentColor }} polyline {{ fill: none; stroke: currentColor; stroke-width: "
-      "1.6 }}\n"
-      "</style>\n",
+      "height=\"{1}\" font-family=\"sans-serif\" font-size=\"12\">\n{2}",
       kWidth,
-      kHeight);
-  const auto x = [&](double at) { return kLeft + at / frame.tokens * (kWidth - kLeft - kRight); };
-  const auto y = [&](double at) {
-    return kTop + (frame.high - at) / (frame.high - frame.low) * (kHeight - kTop - kBottom);
-  };
-  if (!frame.empty) {
-    for (const double at : ticks(frame.low, frame.high, 6)) {
-      out += fmt::format(
-          "<line class=\"grid\" x1=\"{:.1f}\" x2=\"{:.1f}\" y1=\"{:.1f}\" y2=\"{:.1f}\"/>"
-          "<text x=\"{:.1f}\" y=\"{:.1f}\" text-anchor=\"end\">{:.4g}</text>\n",
-          kLeft,
-          kWidth - kRight,
-          y(at),
-          y(at),
-          kLeft - 6,
-          y(at) + 4,
-          at);
-    }
-    for (const double at : ticks(0.0, frame.tokens, 6)) {
-      out += fmt::format("<text x=\"{:.1f}\" y=\"{:.1f}\" text-anchor=\"middle\">{}</text>\n",
-                         x(at),
-                         kHeight - kBottom + 18,
-                         amount(at));
-    }
-  }
-  double label = -1e9;
-  for (std::size_t c = 0; c < curves.size(); ++c) {
-    const std::vector<Point> points = thinned(curves[c].points, 800);
+      kHeight,
+      style());
+  if (!frame.empty) out += axes(frame);
+  std::vector<EndLabel> labels;
+  for (const Curve& curve : curves) {
+    const std::vector<Point> points = thinned(curve.points, 800);
     if (points.empty()) continue;
-    out += fmt::format("<g class=\"c{}\"><polyline points=\"", c % 4);
+    out += fmt::format("<g class=\"c{}{}\"><polyline points=\"",
+                       static_cast<std::size_t>(curve.run) % kHues.size(),
+                       curve.valid ? " valid" : "");
     for (const Point& point : points) {
-      out += fmt::format("{:.1f},{:.1f} ", x(static_cast<double>(point.tokens)), y(point.loss));
+      out += fmt::format(
+          "{:.1f},{:.1f} ", frame.x(static_cast<double>(point.tokens)), frame.y(point.loss));
     }
-    // Labels of curves that end close together stand one below the other.
-    label = std::max(label + 15.0, y(points.back().loss) + 4.0);
-    out += fmt::format("\"/><text x=\"{:.1f}\" y=\"{:.1f}\">{} {:.3f}</text></g>\n",
-                       x(static_cast<double>(points.back().tokens)) + 6,
-                       label,
-                       escaped(curves[c].name),
-                       points.back().loss);
+    out += "\"/></g>\n";
+    labels.push_back({&curve, points.back().loss, frame.y(points.back().loss) + 4.0});
   }
+  out += end_labels(std::move(labels));
   out += fmt::format(
       "<text x=\"{:.1f}\" y=\"{:.1f}\" text-anchor=\"middle\">{}</text>\n"
       "<text transform=\"translate(14 {:.1f}) rotate(-90)\" "
@@ -182,18 +265,17 @@ std::string loss_text(const std::vector<Curve>& curves, int width, int height) {
   std::vector<char> marks(cells, 0);
   constexpr std::array<std::array<std::uint8_t, 2>, 4> kDots{
       {{0x01, 0x08}, {0x02, 0x10}, {0x04, 0x20}, {0x40, 0x80}}};
-  constexpr std::string_view kMarks = "ox+";
-  for (std::size_t c = 0; c < curves.size(); ++c) {
-    for (const Point& point : thinned(curves[c].points, static_cast<std::size_t>(2 * columns))) {
+  for (const Curve& curve : curves) {
+    for (const Point& point : thinned(curve.points, static_cast<std::size_t>(2 * columns))) {
       const double across = static_cast<double>(point.tokens) / frame.tokens;
       const double down = (frame.high - point.loss) / (frame.high - frame.low);
       const int px = std::min(2 * columns - 1, static_cast<int>(across * (2 * columns - 1) + 0.5));
       const int py = std::min(4 * height - 1, static_cast<int>(down * (4 * height - 1) + 0.5));
       const auto cell = static_cast<std::size_t>(py / 4 * columns + px / 2);
-      if (c == 0) {
+      if (curve.run == 0 && !curve.valid) {
         dots[cell] |= kDots[static_cast<std::size_t>(py % 4)][static_cast<std::size_t>(px % 2)];
       } else {
-        marks[cell] = kMarks[(c - 1) % kMarks.size()];
+        marks[cell] = curve.run == 0 ? 'o' : letter_of(curve);
       }
     }
   }

@@ -4,8 +4,10 @@
 #include <toml++/toml.h>
 
 #include <algorithm>
+#include <cctype>
 #include <charconv>
 #include <cmath>
+#include <initializer_list>
 #include <limits>
 #include <nlohmann/json.hpp>
 #include <optional>
@@ -16,12 +18,23 @@
 #include "formats/json.h"
 #include "headscope/error.h"
 #include "headscope/safetensors.h"
+#include "train/material.h"
+#include "train/recipe_model.h"
 
 namespace headscope::train {
 
 namespace {
 
 namespace fs = std::filesystem;
+
+constexpr std::pair<const char*, Objective> kObjectives[] = {
+    {"causal", Objective::kCausal},
+    {"masked", Objective::kMasked},
+    {"masked-endings", Objective::kMaskedEndings},
+    {"pictures", Objective::kPictures},
+    {"tunes", Objective::kTunes},
+    {"tables", Objective::kTables},
+    {"moving", Objective::kMoving}};
 
 struct Place {
   std::string file;
@@ -47,6 +60,22 @@ std::string describe(const toml::node& node) {
   return node.is_array() ? "an array" : "a date or time";
 }
 
+/// What may be a key or a value of a message.
+std::set<std::string> words_of(std::string_view message) {
+  const auto inside = [](char c) {
+    return std::isalnum(static_cast<unsigned char>(c)) != 0 || c == '_' || c == '-' || c == '.';
+  };
+  std::set<std::string> out;
+  for (std::size_t at = 0; at < message.size(); ++at) {
+    const std::size_t begin = at;
+    while (at < message.size() && inside(message[at])) ++at;
+    std::string word(message.substr(begin, at - begin));
+    while (word.ends_with('.')) word.pop_back();
+    if (!word.empty()) out.insert(std::move(word));
+  }
+  return out;
+}
+
 /// One table of a recipe, which remembers what was asked for: the rest is unknown.
 class Table {
  public:
@@ -57,6 +86,43 @@ class Table {
   [[nodiscard]] Place place(const toml::node& node) const { return {file_, node.source()}; }
   [[nodiscard]] Place place() const {
     return {file_, table_ != nullptr ? table_->source() : toml::source_region{{1, 1}, {1, 1}, {}}};
+  }
+
+  /// Of a key's value, else of the table.
+  [[nodiscard]] Place place(const std::string& key) const {
+    const toml::node* node = table_ == nullptr ? nullptr : table_->get(key);
+    return node == nullptr ? place() : place(*node);
+  }
+  [[nodiscard]] const std::string& name() const { return name_; }
+  [[nodiscard]] std::vector<std::string> keys() const {
+    std::vector<std::string> out;
+    if (table_ == nullptr) return out;
+    for (const auto& [key, node] : *table_) out.emplace_back(key.str());
+    return out;
+  }
+
+  /// The key that a message is about: the only one that it names, else one whose value and part of
+  /// whose name it says ("7 heads": num_attention_heads = 7). "" where there is none.
+  [[nodiscard]] std::string about(std::string_view message) const {
+    const std::set<std::string> words = words_of(message);
+    std::vector<std::string> named;
+    std::string told;
+    for (const std::string& key : keys()) {
+      if (words.contains(key)) named.push_back(key);
+      if (!told.empty() || !words.contains(describe(*table_->get(key)))) continue;
+      for (std::size_t at = 0; at < key.size();) {
+        const std::size_t end = std::min(key.size(), key.find('_', at));
+        if (end - at > 3 && words.contains(key.substr(at, end - at))) told = key;
+        at = end + 1;
+      }
+    }
+    if (named.size() == 1) return named.front();
+    return named.empty() ? told : "";
+  }
+
+  /// Keys that are known though nobody has asked for them yet.
+  void know(std::initializer_list<const char*> keys) {
+    for (const char* key : keys) known_.insert(key);
   }
 
   const toml::node* find(const std::string& key) {
@@ -71,7 +137,12 @@ class Table {
     return {file_, node == nullptr ? nullptr : node->as_table(), key};
   }
 
+  /// Names a key that is nearly this one, where there is one: [model] may hold any.
   [[noreturn]] void missing(const std::string& key, std::string_view what) const {
+    for (const std::string& found : keys()) {
+      if (known_.contains(found) || edit_distance(found, key) > 2) continue;
+      throw wrong({file_, key_source(found)}, key, json::quote(found));
+    }
     const std::string inside = name_.empty() ? std::string("the recipe") : '[' + name_ + ']';
     throw wrong(place(), fmt::format("{} = {} in {}", key, what, inside), "no such key");
   }
@@ -163,6 +234,13 @@ class Table {
   }
 
  private:
+  [[nodiscard]] toml::source_region key_source(const std::string& name) const {
+    for (const auto& [key, node] : *table_) {
+      if (key.str() == name) return key.source();
+    }
+    return table_->source();
+  }
+
   std::string file_;
   const toml::table* table_;
   std::string name_;
@@ -214,15 +292,15 @@ void read_tokenizer(Table table, const fs::path& folder, Recipe& recipe) {
     recipe.tokenizer.kind = Words::kStems;
   }
   const auto file = table.text("file");
+  std::int64_t size = recipe.tokenizer.size;
+  table.integer("size", size, 32, 1 << 20);
+  recipe.tokenizer.size = static_cast<std::int32_t>(size);
+  table.finish();
   if (file) recipe.tokenizer.file = folder / *file;
   if (file.has_value() != (recipe.tokenizer.kind == Words::kFile)) {
     throw wrong(
         table.place(), "file in [tokenizer] with kind = \"file\", and only with it", "otherwise");
   }
-  std::int64_t size = recipe.tokenizer.size;
-  table.integer("size", size, 32, 1 << 20);
-  recipe.tokenizer.size = static_cast<std::int32_t>(size);
-  table.finish();
 }
 
 std::vector<fs::path> paths(Table& table, const std::string& key, const fs::path& folder) {
@@ -246,6 +324,8 @@ void read_window(Table& table, Recipe& recipe) {
 void read_shares(Table& table, Recipe& recipe) {
   auto& data = recipe.data;
   const toml::array* shares = table.array("shares");
+  table.finish();
+  if (data.train.empty()) return;  // which is said elsewhere
   if (shares == nullptr) {
     data.shares.assign(data.train.size(), 1.0 / static_cast<double>(data.train.size()));
     return;
@@ -267,8 +347,10 @@ void read_tables(Table& table, Recipe& recipe) {
   auto& data = recipe.data;
   read_window(table, recipe);
   table.number("held", data.held, 0.0, 0.9);
-  table.integer("horizon", data.horizon, 1, data.window - 2);
   table.number("made", data.made, 0.0, 1.0);
+  (void)table.find("horizon");
+  table.finish();
+  table.integer("horizon", data.horizon, 1, data.window - 2);
   if (data.train.empty() != (data.made == 1.0))
     throw wrong(table.place(), "tables in train, or made = 1 and none", "otherwise");
 }
@@ -280,6 +362,7 @@ void read_moving(Table& table, Recipe& recipe) {
   table.integer("things", moving.things, 1, 64);
   recipe.data.made = recipe.data.train.empty() ? 1.0 : 0.5;
   table.number("made", recipe.data.made, 0.0, 1.0);
+  table.finish();
   if (recipe.data.train.empty() != (recipe.data.made == 1.0))
     throw wrong(table.place(), "videos in train, or made = 1 and none", "otherwise");
 }
@@ -291,16 +374,13 @@ void read_data(Table table, const fs::path& folder, Recipe& recipe) {
     data.shares = {1.0};
     data.window = 1;
     read_moving(table, recipe);
-    table.finish();
     return;
   }
   if (recipe.objective == Objective::kTables) {
     data.shares = {1.0};
     read_tables(table, recipe);
-    table.finish();
     return;
   }
-  if (data.train.empty()) table.missing("train", "[\"a text.txt\", ...]");
   data.valid = paths(table, "valid", folder);
   if (recipe.objective == Objective::kPictures) {
     table.integer("shift", data.change.shift, 0, 64);
@@ -320,6 +400,7 @@ void read_data(Table table, const fs::path& folder, Recipe& recipe) {
     read_shares(table, recipe);
   }
   table.finish();
+  if (data.train.empty()) table.missing("train", "[\"a text.txt\", ...]");
 }
 
 // The media.json of a model whose tokens are no text; what it says is checked where it is read.
@@ -341,8 +422,10 @@ void read_hidden_words(Table& table, HiddenWords& words) {
   table.number("words", words.words, 0.0, 0.9);
   table.number("functions", words.functions, 0.0, 0.9);
   table.number("marks", words.marks, 0.0, 0.9);
-  if (words.endings + words.stems > 1.0)
-    throw wrong(table.place(), "endings + stems of at most 1", "more");
+}
+
+void check_hidden_words(const Place& place, const HiddenWords& words) {
+  if (words.endings + words.stems > 1.0) throw wrong(place, "endings + stems of at most 1", "more");
 }
 
 void read_hiding(Table table, Recipe& recipe) {
@@ -376,6 +459,10 @@ void read_hiding(Table table, Recipe& recipe) {
   table.number("replaced", hiding.replaced, 0.0, 1.0);
   table.number("gaps", hiding.gaps, 0.0, 1.0);
   table.finish();
+  if (recipe.objective == Objective::kMaskedEndings) {
+    check_hidden_words(table.place(), hiding.words);
+    check_hidden_words(table.place("english"), hiding.english);
+  }
   if (hiding.masked + hiding.replaced > 1.0 + 1e-9)
     throw wrong(table.place(), "masked + replaced of at most 1", "more");
 }
@@ -418,6 +505,7 @@ void read_teaching(Table table, const fs::path& folder, Recipe& recipe) {
   table.integer("sentences", teaching.sentences, 1, 1 << 16);
   table.number("weight", teaching.weight, 0.0, 1000.0);
   const Table heads = table.table("heads");
+  table.finish();
   if (teaching.trees.empty()) table.missing("trees", "[\"a treebank.conllu\", ...]");
   if (!heads.given()) table.missing("heads", "{ \"3.0\" = \"nsubj>iobj\", ... }");
   const auto add = [&](std::string_view key, const toml::node& node) {
@@ -434,7 +522,6 @@ void read_teaching(Table table, const fs::path& folder, Recipe& recipe) {
     }
   }
   if (teaching.heads.empty()) throw wrong(heads.place(), "a head and a relation", "none");
-  table.finish();
 }
 
 void read_training(Table table, Recipe& recipe) {
@@ -467,13 +554,13 @@ void read_training(Table table, Recipe& recipe) {
   std::int64_t tokens = 0;
   table.integer("steps", steps, 1, kMany);
   table.integer("tokens", tokens, 1, std::int64_t{1} << 50);
+  table.integer("warmup_steps", schedule.warmup, 0, kMany);
+  table.finish();
   if ((steps > 0) == (tokens > 0)) {
     throw wrong(
         table.place(), "either steps or tokens in [training]", steps > 0 ? "both" : "neither");
   }
   schedule.steps = steps > 0 ? steps : std::max<std::int64_t>(1, tokens / training.batch_tokens);
-  table.integer("warmup_steps", schedule.warmup, 0, kMany);
-  table.finish();
   if (schedule.warmup > schedule.steps) {
     throw wrong(table.place(),
                 fmt::format("at most {} warmup_steps, as many as steps", schedule.steps),
@@ -497,12 +584,65 @@ void read_checkpoint(Table table, Recipe& recipe) {
   table.finish();
 }
 
-}  // namespace
-
-Recipe parse_recipe(std::string_view text, const fs::path& path, const fs::path& data) {
-  toml::table parsed;
+/// Does what finds out whether a table makes sense, and says of an error where in the recipe it is.
+template <typename Check>
+void check_inside(const Table& table, Check&& check) {
   try {
-    parsed = toml::parse(text, path.string());
+    check();
+  } catch (const Error& error) {
+    // "[config.json] expected ...": the reader of a recipe has no such file.
+    std::string_view message = error.what();
+    const std::size_t where = message.find("] expected ");
+    if (message.starts_with('[') && where != message.npos) message.remove_prefix(where + 2);
+    const Place place = table.place(table.about(message));
+    throw Error(ErrorCode::kFormat,
+                fmt::format("[{}:{}:{}] {} (in [{}])",
+                            place.file,
+                            place.region.begin.line,
+                            place.region.begin.column,
+                            message,
+                            table.name()));
+  }
+}
+
+/// Whether the model reads sequences as long as those that it will learn from.
+void check_window(const Table& data, const Recipe& recipe, std::int64_t longest) {
+  if (recipe.objective == Objective::kPictures || recipe.objective == Objective::kMoving) return;
+  const std::int64_t window = recipe.data.window;
+  // Gaps stand between words, one a word at most.
+  const bool gaps = recipe.hiding.gaps > 0.0;
+  const std::int64_t most = gaps ? longest / 2 : longest;
+  if (window > most) {
+    throw wrong(data.place("window"),
+                fmt::format("a window of at most {} tokens, {} the positions of [model]",
+                            most,
+                            gaps ? "for gaps half" : "all"),
+                std::to_string(window));
+  }
+  if (recipe.objective != Objective::kTunes) return;
+  const auto voices = static_cast<std::int64_t>(code_of(recipe).notes->voices.size());
+  if (window < 1 + 2 * voices) {
+    throw wrong(data.place("window"),
+                fmt::format("a window of at least {} tokens, the start and two steps of {} voices",
+                            1 + 2 * voices,
+                            voices),
+                std::to_string(window));
+  }
+}
+
+/// What can be found out before a run makes anything.
+void check_whole(Table& root, const Recipe& recipe) {
+  if (!recipe.code.empty()) check_inside(root.table("code"), [&] { (void)code_of(recipe); });
+  std::int64_t longest = 0;
+  check_inside(root.table("model"), [&] { longest = check_model(recipe); });
+  check_window(root.table("data"), recipe, longest);
+  if (!recipe.teaching.heads.empty())
+    check_inside(root.table("teaching"), [&] { check_heads(recipe); });
+}
+
+toml::table parsed_table(std::string_view text, const fs::path& path) {
+  try {
+    return toml::parse(text, path.string());
   } catch (const toml::parse_error& error) {
     throw Error(ErrorCode::kFormat,
                 fmt::format("[{}:{}:{}] expected TOML, found this: {}",
@@ -511,18 +651,28 @@ Recipe parse_recipe(std::string_view text, const fs::path& path, const fs::path&
                             error.source().begin.column,
                             error.description()));
   }
+}
+
+}  // namespace
+
+Recipe parse_recipe(std::string_view text, const fs::path& path, const fs::path& data) {
+  const toml::table parsed = parsed_table(text, path);
   Recipe recipe;
   recipe.text = text;
   Table root(path.string(), &parsed, "");
+  root.know({"name",
+             "objective",
+             "from",
+             "model",
+             "tokenizer",
+             "code",
+             "data",
+             "hiding",
+             "teaching",
+             "training",
+             "checkpoint"});
+  root.finish();
   recipe.name = root.text("name").value_or(path.parent_path().filename().string());
-  static const std::pair<const char*, Objective> kObjectives[] = {
-      {"causal", Objective::kCausal},
-      {"masked", Objective::kMasked},
-      {"masked-endings", Objective::kMaskedEndings},
-      {"pictures", Objective::kPictures},
-      {"tunes", Objective::kTunes},
-      {"tables", Objective::kTables},
-      {"moving", Objective::kMoving}};
   std::vector<std::string> names;
   for (const auto& [name, kind] : kObjectives) names.emplace_back(name);
   const auto objective = root.text("objective", names);
@@ -533,7 +683,6 @@ Recipe parse_recipe(std::string_view text, const fs::path& path, const fs::path&
   const fs::path folder = path.parent_path();
   if (const auto from = root.text("from")) recipe.from = folder / *from;
   read_model(root, recipe);
-  (void)root.find("model");
   Table tokenizer = root.table("tokenizer");
   if (recipe.objective <= Objective::kMaskedEndings) {
     read_tokenizer(std::move(tokenizer), folder, recipe);
@@ -546,8 +695,20 @@ Recipe parse_recipe(std::string_view text, const fs::path& path, const fs::path&
   read_teaching(root.table("teaching"), data.empty() ? folder : data, recipe);
   read_training(root.table("training"), recipe);
   read_checkpoint(root.table("checkpoint"), recipe);
-  root.finish();
+  check_whole(root, recipe);
   return recipe;
+}
+
+std::optional<Objective> objective_in(std::string_view toml) {
+  try {
+    const toml::table parsed = toml::parse(toml);
+    const auto named = parsed["objective"].value<std::string>();
+    for (const auto& [name, kind] : kObjectives) {
+      if (named == name) return kind;
+    }
+  } catch (const toml::parse_error&) {  // none, then
+  }
+  return std::nullopt;
 }
 
 Recipe load_recipe(const fs::path& path, const fs::path& data) {

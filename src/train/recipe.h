@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -84,8 +85,10 @@ struct Recipe {
 
 /// Reads a recipe. Paths of texts are relative to `data` when it is not empty, else to the recipe.
 /// Errors: kNotFound, kIo; kFormat with file, line and column for TOML that does not parse, an unknown key, a wrong
-/// type or a value out of range; says what was expected.
+/// type or a value out of range, and for a [model] or [code] of which nothing can be made; says what was expected.
 Recipe load_recipe(const std::filesystem::path& path, const std::filesystem::path& data = {});
+/// The objective of a recipe, whatever else it says; none where it is no recipe.
+std::optional<Objective> objective_in(std::string_view toml);
 Recipe parse_recipe(std::string_view toml,
                     const std::filesystem::path& path,
                     const std::filesystem::path& data = {});

@@ -11,6 +11,7 @@
 #include "headscope/safetensors.h"
 #include "train/draws.h"
 #include "train/material.h"
+#include "train/recipe_model.h"
 #include "train/rows.h"
 
 namespace headscope::train {
@@ -228,15 +229,9 @@ void make_series(std::span<double> to, std::uint64_t seed) {
 }
 
 Material table_material(const Recipe& recipe, const fs::path& folder) {
-  const SequenceCode code = SequenceCode::parse(recipe.code, "[code]");
-  if (!code.numbers)
-    throw Error(ErrorCode::kFormat, "[recipe] expected [code] of kind numbers, found another");
+  const SequenceCode code = code_of(recipe);
   Material out;
-  const std::pair<const char*, std::int64_t> facts[] = {{"vocab_size", code.numbers->vocabulary()},
-                                                        {"bos_token_id", code.numbers->start},
-                                                        {"eos_token_id", code.numbers->end},
-                                                        {"pad_token_id", code.numbers->end}};
-  out.config = config_with(recipe, facts);
+  out.config = config_of(recipe, code);
   const auto& data = recipe.data;
   std::vector<Series> series;
   out.key = fmt::format("{} {} {} {}", data.held, data.horizon, data.made, recipe.code);

@@ -11,6 +11,7 @@
 #include "formats/xz.h"
 #include "headscope/error.h"
 #include "headscope/threads.h"
+#include "tokenizers/unicode.h"
 #include "train/stems.h"
 #include "train/vocabulary.h"
 
@@ -220,6 +221,31 @@ void write_cache(const std::filesystem::path& path,
 
 }  // namespace
 
+std::string read_utf8(const std::filesystem::path& path) {
+  std::string text = read_text(path);
+  bool empty = true;
+  std::int64_t line = 1;
+  for (std::size_t at = 0; at < text.size();) {
+    const std::size_t begin = at;
+    const char32_t c = tokenizers::next_utf8(text, at);
+    if (c == tokenizers::kNotUtf8) {
+      throw Error(ErrorCode::kInput,
+                  fmt::format("[{}:{}] expected UTF-8, found 0x{:02X} at byte {} of the text",
+                              path.string(),
+                              line,
+                              static_cast<unsigned char>(text[begin]),
+                              begin));
+    }
+    if (c == U'\n') ++line;
+    empty = empty && tokenizers::is_white_space(c);
+  }
+  if (!empty) return text;
+  throw Error(ErrorCode::kInput,
+              fmt::format("[{}] expected a text to learn from, found {}",
+                          path.string(),
+                          text.empty() ? "an empty file" : "nothing but white space"));
+}
+
 void TextData::open(const std::filesystem::path& path) {
   file_ = std::make_shared<const Safetensors>(Safetensors::open(path));
   const auto span = [](const auto& view) {
@@ -263,7 +289,7 @@ TextData TextData::of(const std::filesystem::path& text,
   std::error_code ignored;
   if (!std::filesystem::exists(path, ignored)) {
     std::filesystem::create_directories(options.cache);
-    const Stretch all = encode_all(read_text(text), tokenizer, options);
+    const Stretch all = encode_all(read_utf8(text), tokenizer, options);
     if (all.ids.empty()) {
       throw Error(ErrorCode::kInput,
                   fmt::format("[{}] expected a text with tokens, found none", text.string()));

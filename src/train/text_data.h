@@ -46,6 +46,10 @@ struct Borders {
   std::int64_t tokens = 0;       ///< tokens of all words
 };
 
+/// A text to learn from. Errors: those of read_text; kInput, naming the file, for one that is not
+/// UTF-8 or holds nothing but white space.
+std::string read_utf8(const std::filesystem::path& path);
+
 /// One text file as windows of ids.
 class TextData {
  public:

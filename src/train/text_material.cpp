@@ -6,7 +6,6 @@
 #include <utility>
 
 #include "formats/json.h"
-#include "formats/xz.h"
 #include "headscope/error.h"
 #include "headscope/safetensors.h"
 #include "models/blueprint.h"
@@ -19,25 +18,39 @@ namespace fs = std::filesystem;
 
 namespace {
 
-std::string make_tokenizer(const Recipe& recipe) {
+std::string learned(const Recipe& recipe) {
   using Words = Recipe::Words;
   switch (recipe.tokenizer.kind) {
     case Words::kFile:
-      return read_file(recipe.tokenizer.file);
+      break;
     case Words::kStems: {
       WordCounts counts;
-      for (const fs::path& path : recipe.data.train) count_words(read_text(path), counts);
+      for (const fs::path& path : recipe.data.train) count_words(read_utf8(path), counts);
       return stem_tokenizer(counts, recipe.tokenizer.size);
     }
     case Words::kUnigram:
     case Words::kBpe: {
       std::vector<std::string> texts;
-      for (const fs::path& path : recipe.data.train) texts.push_back(read_text(path));
+      for (const fs::path& path : recipe.data.train) texts.push_back(read_utf8(path));
       return sentencepiece_tokenizer(
           texts, {.bpe = recipe.tokenizer.kind == Words::kBpe, .size = recipe.tokenizer.size});
     }
   }
   throw Error(ErrorCode::kInternal, "[recipe] expected a kind of tokenizer, found another");
+}
+
+/// Of what several texts lack together, none of them can be blamed: all are named.
+std::string make_tokenizer(const Recipe& recipe) {
+  if (recipe.tokenizer.kind == Recipe::Words::kFile) return read_file(recipe.tokenizer.file);
+  try {
+    return learned(recipe);
+  } catch (const Error& error) {
+    const std::string_view message = error.what();
+    if (!message.starts_with("[tokenizer] ")) throw;  // a file's own
+    std::vector<std::string> names;
+    for (const fs::path& path : recipe.data.train) names.push_back(path.string());
+    throw Error(error.code(), fmt::format("{} (in {})", message, fmt::join(names, ", ")));
+  }
 }
 
 void write_tokenizer(const fs::path& folder, const std::string& tokenizer) {
@@ -165,7 +178,6 @@ std::string config_with(const Recipe& recipe,
   return config.dump(2) + '\n';
 }
 
-namespace {
 void check_taught(const Recipe& recipe, const std::string& config) {
   const models::Blueprint b = models::read_blueprint(json::parse(config, "config.json"));
   for (const TaughtHead& head : recipe.teaching.heads) {
@@ -179,16 +191,19 @@ void check_taught(const Recipe& recipe, const std::string& config) {
                             head.head));
   }
 }
-}  // namespace
 
-std::string completed_config(const Recipe& recipe, std::int32_t vocabulary) {
+std::string text_config(const Recipe& recipe, std::int32_t vocabulary) {
   const std::pair<const char*, std::int64_t> facts[] = {{"vocab_size", vocabulary},
                                                         {"pad_token_id", kPad},
                                                         {"bos_token_id", kClass},
                                                         {"eos_token_id", kSeparator},
                                                         {"cls_token_id", kClass},
                                                         {"sep_token_id", kSeparator}};
-  const std::string config = config_with(recipe, facts);
+  return config_with(recipe, facts);
+}
+
+std::string completed_config(const Recipe& recipe, std::int32_t vocabulary) {
+  const std::string config = text_config(recipe, vocabulary);
   // A model says of itself what it did not find alone, and what the one that it began with did not.
   nlohmann::ordered_json out = nlohmann::ordered_json::parse(config);
   std::error_code ignored;

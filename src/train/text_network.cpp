@@ -52,7 +52,11 @@ class TextNetwork final : public Network {
   }
 
   [[nodiscard]] const Blueprint& blueprint() const override { return b_; }
-  [[nodiscard]] std::int64_t positions() const override { return b_.positions; }
+  // Learned positions may begin behind row 0.
+  [[nodiscard]] std::int64_t positions() const override {
+    if (b_.position_rows == 0) return b_.positions;
+    return std::min(b_.positions, b_.position_rows - b_.first_position() - b_.position_offset);
+  }
   [[nodiscard]] std::int64_t classes() const override { return every() ? 0 : out_size_; }
 
   Loss loss(Tape& tape, const Batch& batch) override {
@@ -204,11 +208,8 @@ void TextNetwork::check(const Batch& batch) {
         fmt::format(
             "[train] expected cu_seqlens from 0 to {}, found {} numbers", rows_, cu.size()));
   }
-  // Learned positions may begin behind row 0.
   const std::int64_t first = b_.first_position();
-  const std::int64_t most =
-      places_ == nullptr ? b_.positions
-                         : std::min(b_.positions, b_.position_rows - first - b_.position_offset);
+  const std::int64_t most = positions();
   positions_.resize(ids.size());
   place_rows_.resize(ids.size());
   type_rows_.assign(ids.size(), 0);
@@ -295,14 +296,16 @@ std::unique_ptr<Network> text_network(const json::Value& config,
                                       const models::Weights* file,
                                       std::uint64_t seed,
                                       Blueprint blueprint,
-                                      std::vector<Parameter>& parameters) {
+                                      std::vector<Parameter>& parameters,
+                                      bool dry) {
   const HeadBlueprint head = head_of(blueprint, models::architecture_of(config));
   Maker maker({.config = &config,
                .file = file,
                .seed = seed,
                .prefix = blueprint.prefixes.empty() ? "" : blueprint.prefixes.front(),
                .layers = static_cast<std::int64_t>(blueprint.layers.size()),
-               .matrices = blueprint.matrices},
+               .matrices = blueprint.matrices,
+               .dry = dry},
               parameters);
   return std::make_unique<TextNetwork>(maker, config, std::move(blueprint), head);
 }

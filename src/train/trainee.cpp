@@ -74,6 +74,15 @@ struct Trainee::Parts {
   }
 };
 
+std::int64_t longest_of(const json::Value& config) {
+  std::vector<Parameter> parameters;
+  parameters.reserve(kMostParameters);
+  std::unique_ptr<Network> network = vision_network(config, nullptr, 0, parameters, true);
+  if (network == nullptr)
+    network = text_network(config, nullptr, 0, models::read_blueprint(config), parameters, true);
+  return network->positions();
+}
+
 Trainee::Trainee(std::unique_ptr<Parts> parts) : parts_(std::move(parts)) {}
 Trainee::Trainee(Trainee&&) noexcept = default;
 Trainee& Trainee::operator=(Trainee&&) noexcept = default;

@@ -9,6 +9,7 @@
 #include "headscope/safetensors.h"
 #include "train/draws.h"
 #include "train/material.h"
+#include "train/recipe_model.h"
 #include "train/rows.h"
 
 namespace headscope::train {
@@ -171,16 +172,10 @@ class TuneTest final : public Source {
 }  // namespace
 
 Material tune_material(const Recipe& recipe, const fs::path& folder) {
-  const SequenceCode code = SequenceCode::parse(recipe.code, "[code]");
-  if (!code.notes)
-    throw Error(ErrorCode::kFormat, "[recipe] expected [code] of kind notes, found another");
+  const SequenceCode code = code_of(recipe);
   const auto& data = recipe.data;
   Material out;
-  const std::pair<const char*, std::int64_t> facts[] = {{"vocab_size", code.notes->vocabulary()},
-                                                        {"bos_token_id", code.notes->start},
-                                                        {"eos_token_id", code.notes->end},
-                                                        {"pad_token_id", code.notes->end}};
-  out.config = config_with(recipe, facts);
+  out.config = config_of(recipe, code);
   Tunes tunes = tunes_of(data.train, "train", *code.notes, data.window);
   out.key = fmt::format("{} tunes, {} {}", tunes.scores.size(), data.transpose, recipe.code);
   const auto& training = recipe.training;

@@ -62,10 +62,10 @@ class VisionNetwork final : public Network {
     for (const models::FrontFacts& front : v_.in_front)
       front_.push_back(maker.tensor(front.name, {1, 1, C}, Maker::Draw::kNormal, false));
     const std::int64_t T = static_cast<std::int64_t>(front_.size()) + grid_.count();
-    if (v_.computed) computed_ = models::sinusoid_table(T, C);
+    if (v_.computed && !maker.dry()) computed_ = models::sinusoid_table(T, C);
     if (!v_.positions.empty()) {
       positions_ = maker.tensor(v_.positions, {1, T, C}, Maker::Draw::kNormal, false);
-      if (maker.find(v_.positions) == nullptr) add_waves(positions_->value);
+      if (maker.find(v_.positions) == nullptr && !maker.dry()) add_waves(positions_->value);
     }
     layers_.emplace(maker, v_.body);
     if (!v_.body.final_norm.empty()) final_norm_ = maker.norm(v_.body.final_norm, C, v_.body.norm);
@@ -261,7 +261,8 @@ class VisionNetwork final : public Network {
 std::unique_ptr<Network> vision_network(const json::Value& config,
                                         const models::Weights* file,
                                         std::uint64_t seed,
-                                        std::vector<Parameter>& parameters) {
+                                        std::vector<Parameter>& parameters,
+                                        bool dry) {
   const std::string architecture = models::architecture_of(config);
   auto facts = models::read_vision(config, architecture);
   if (!facts) return nullptr;
@@ -271,7 +272,8 @@ std::unique_ptr<Network> vision_network(const json::Value& config,
                .seed = seed,
                .prefix = bare ? "" : facts->body.prefixes.front(),
                .layers = static_cast<std::int64_t>(facts->body.layers.size()),
-               .renamed = facts->renamed},
+               .renamed = facts->renamed,
+               .dry = dry},
               parameters);
   return std::make_unique<VisionNetwork>(maker, config, std::move(*facts));
 }

@@ -16,6 +16,7 @@
 #include "cli/app.h"
 #include "formats/scratch.h"
 #include "headscope/safetensors.h"
+#include "train/runs.h"
 #include "train/texts.h"
 
 namespace headscope::cli {
@@ -181,6 +182,73 @@ TEST_F(TrainBinary, PlotsAndErrorsAreOneLineEach) {
   const std::string recipe = (scratch_ / "r.toml").string();
   EXPECT_EQ(run(std::vector<std::string>{"train", recipe, "-o", folder}, out, complaint), 2);
   EXPECT_NE(complaint.find("--resume"), std::string::npos) << complaint;
+  out.clear();
+  ::setenv("XDG_CACHE_HOME", (scratch_ / "cache").c_str(), 1);
+  const std::vector<std::string> again = {"train", recipe, "-o", folder, "--resume"};
+  EXPECT_EQ(run(again, out, complaint), 0) << complaint;
+  EXPECT_NE(out.find("200 steps"), std::string::npos) << out;
+  EXPECT_EQ(out.find("tokens/s"), std::string::npos) << out;
+}
+
+TEST_F(TrainBinary, WhatACallLacksIsSaid) {
+  const auto refused = [](const std::vector<std::string>& words) {
+    std::string out, complaint;
+    EXPECT_NE(run(words, out, complaint), 0);
+    return complaint;
+  };
+  EXPECT_NE(refused({"train", "r.toml"}).find("found no -o FOLDER"), std::string::npos);
+  EXPECT_NE(refused({"train", "-o", "x"}).find("found no RECIPE"), std::string::npos);
+  EXPECT_NE(refused({"train"}).find("found neither"), std::string::npos);
+  EXPECT_NE(refused({"train", "a", "b", "-o", "x"}).find("a, b"), std::string::npos);
+  EXPECT_NE(refused({"train", "--plot"}).find("found none"), std::string::npos);
+  EXPECT_NE(refused({"train", "--plot", "nothing"}).find("found no nothing"), std::string::npos);
+  fs::create_directories(scratch_ / "bare");
+  EXPECT_NE(refused({"train", "--plot", (scratch_ / "bare").string()}).find("found no runs.sqlite"),
+            std::string::npos);
+  const std::string png = (scratch_ / "x.png").string();
+  EXPECT_NE(refused({"train", "--plot", "nothing", "-o", png}).find("-o FILE.svg"),
+            std::string::npos);
+  EXPECT_FALSE(fs::exists(png));
+}
+
+TEST_F(TrainBinary, RunsWithLossesOfTwoUnitsShareNoAxis) {
+  const auto record = [&](const std::string& name, const std::string& objective) {
+    fs::create_directories(scratch_ / name);
+    train::RunStore store(scratch_ / name / "runs.sqlite");
+    train::RunRecord run;
+    run.name = name;
+    run.version = "1";
+    run.recipe = "objective = \"" + objective + "\"\n";
+    train::RunState state;
+    state.train = {{10, 100, 2.0, 0.5, 1e-3, 1.0}, {20, 200, 1.0, 0.5, 1e-3, 1.0}};
+    state.step = 20;
+    store.write(store.begin(run), "done", state);
+    return (scratch_ / name).string();
+  };
+  const std::string words = record("words", "masked");
+  const std::string more = record("more", "causal");
+  const std::string motion = record("motion", "moving");
+  const std::string series = record("series", "tables");
+  std::string out, complaint;
+  const auto plots = [&](const std::vector<std::string>& folders) {
+    out.clear();
+    complaint.clear();
+    std::vector<std::string> call{"train", "--plot"};
+    call.insert(call.end(), folders.begin(), folders.end());
+    return run(call, out, complaint);
+  };
+  EXPECT_EQ(plots({words, more}), 0) << complaint;
+  EXPECT_TRUE(out.starts_with("loss, nats a label\n")) << out;
+  EXPECT_NE(out.find("  x more train"), std::string::npos) << out;
+  EXPECT_EQ(plots({motion}), 0) << complaint;
+  EXPECT_TRUE(out.starts_with("loss, mean square\n")) << out;
+  EXPECT_EQ(plots({series}), 0) << complaint;
+  EXPECT_TRUE(out.starts_with("loss, nats a number\n")) << out;
+  EXPECT_EQ(plots({words, motion}), 2);
+  EXPECT_NE(complaint.find("motion train (loss, mean square)"), std::string::npos) << complaint;
+  EXPECT_EQ(plots({words, series}), 2);
+  EXPECT_EQ(plots({words, motion, "--json"}), 0) << complaint;
+  EXPECT_NE(out.find("\"unit\":\"loss, mean square\""), std::string::npos) << out;
 }
 
 }  // namespace

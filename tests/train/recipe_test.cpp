@@ -3,8 +3,12 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
+#include <optional>
+#include <set>
 #include <string>
+#include <vector>
 
 #include "formats/scratch.h"
 #include "headscope/error.h"
@@ -21,6 +25,9 @@ objective = "masked-endings"
 model_type = "modernbert"
 architectures = ["ModernBertForMaskedLM"]
 hidden_size = 32
+num_hidden_layers = 4
+num_attention_heads = 2
+intermediate_size = 48
 norm_eps = 1e-5
 [data]
 train = ["a.txt", "/b.txt"]
@@ -66,20 +73,20 @@ TEST(Recipe, SaysAllThatARunDependsOn) {
 
 TEST(Recipe, ErrorsSayWhereAndWhatWasExpected) {
   EXPECT_EQ(complaint(with("window = 32", "windw = 32")),
-            "[dir/r.toml:11:1] expected window, found \"windw\"");
+            "[dir/r.toml:14:1] expected window, found \"windw\"");
   EXPECT_EQ(
       complaint(with("window = 32", "window = \"32\"")),
-      "[dir/r.toml:11:10] expected window to be a whole number from 4 to 1048576, found \"32\"");
+      "[dir/r.toml:14:10] expected window to be a whole number from 4 to 1048576, found \"32\"");
   EXPECT_EQ(complaint(with("batch_tokens = 640", "batch_tokens = -1")),
-            "[dir/r.toml:13:16] expected batch_tokens to be a whole number from 1 to 2147483647, "
+            "[dir/r.toml:16:16] expected batch_tokens to be a whole number from 1 to 2147483647, "
             "found -1");
   EXPECT_EQ(
       complaint(with("\"wsd\"", "\"linear\"")),
-      "[dir/r.toml:15:12] expected schedule to be one of constant, cosine, wsd, found \"linear\"");
+      "[dir/r.toml:18:12] expected schedule to be one of constant, cosine, wsd, found \"linear\"");
   EXPECT_EQ(complaint(with("tokens = 6400", "tokens = 6400\nsteps = 3")),
-            "[dir/r.toml:12:1] expected either steps or tokens in [training], found both");
+            "[dir/r.toml:15:1] expected either steps or tokens in [training], found both");
   EXPECT_EQ(complaint(with("shares = [3, 1]", "shares = [3]")),
-            "[dir/r.toml:10:10] expected a share for each of 2 files, found 1");
+            "[dir/r.toml:13:10] expected a share for each of 2 files, found 1");
   EXPECT_EQ(complaint(with("model_type = \"modernbert\"\n", "")),
             "[dir/r.toml:3:1] expected model_type = \"modernbert\" or another family in [model], "
             "found no such key");
@@ -97,6 +104,115 @@ TEST(Recipe, ErrorsSayWhereAndWhatWasExpected) {
                            "objective = \"masked-endings\"\nnonsense = 1"))
                 .find("found \"nonsense\""),
             std::string::npos);
+}
+
+// Of a misspelt key it is not said that the right one is missing.
+TEST(Recipe, MisspeltKeysAreNamedBeforeMissingOnes) {
+  EXPECT_EQ(complaint(with("tokens = 6400", "stepps = 60")),
+            "[dir/r.toml:17:1] expected steps, found \"stepps\"");
+  EXPECT_NE(complaint(with("[data]", "[dta]")).find("expected data, found \"dta\""),
+            std::string::npos);
+  EXPECT_NE(complaint(with("[data]", "[dta]")).find("[dir/r.toml:11:"), std::string::npos);
+  EXPECT_NE(complaint(with("train = [", "trian = [")).find("expected train, found \"trian\""),
+            std::string::npos);
+  EXPECT_NE(complaint(with("objective =", "objektive =")).find("found \"objektive\""),
+            std::string::npos);
+  EXPECT_EQ(complaint(with("model_type =", "modeltype =")),
+            "[dir/r.toml:4:1] expected model_type, found \"modeltype\"");
+  EXPECT_NE(complaint(with("[training]", "[tokenizer]\nkind = \"file\"\nfle = \"a\"\n[training]"))
+                .find("found \"fle\""),
+            std::string::npos);
+  EXPECT_NE(
+      complaint(with("[training]", "[hiding]\nendings = 0.9\nstems = 0.9\nmaskd = 1.0\n[training]"))
+          .find("found \"maskd\""),
+      std::string::npos);
+  EXPECT_NE(complaint(with("[training]", "[teaching]\ntres = [\"a\"]\n[training]"))
+                .find("found \"tres\""),
+            std::string::npos);
+}
+
+// Nobody who writes a recipe has a config.json.
+TEST(Recipe, AModelThatCannotBeIsRefusedWithItsLine) {
+  EXPECT_EQ(complaint(with("num_attention_heads = 2", "num_attention_heads = 7")),
+            "[dir/r.toml:8:23] expected 7 heads to divide the width 32 (in [model])");
+  const std::string family = complaint(with("\"modernbert\"", "\"gpt9\""));
+  EXPECT_TRUE(family.starts_with("[dir/r.toml:4:14] expected model_type to be one of bert, gpt2,"))
+      << family;
+  EXPECT_EQ(family.find("mixtral"), std::string::npos) << family;
+  EXPECT_EQ(family.find("videomae"), std::string::npos) << family;
+  const std::string none = complaint(with("hidden_size = 32", "hidden_size = 0"));
+  EXPECT_TRUE(none.starts_with("[dir/r.toml:6:15] expected ")) << none;
+  const std::string wide = complaint(with("hidden_size = 32", "hidden_size = 1000000"));
+  EXPECT_TRUE(wide.starts_with("[dir/r.toml:")) << wide;
+  EXPECT_TRUE(wide.ends_with(" (in [model])")) << wide;
+  // Found by building the network, and not by reading the config alone.
+  const std::string head = complaint(with("\"ModernBertForMaskedLM\"", "\"ModernBertForPoetry\""));
+  EXPECT_NE(head.find("found \"ModernBertForPoetry\" (in [model])"), std::string::npos) << head;
+  const std::string heads = complaint(
+      with("[training]", "[teaching]\ntrees = [\"a\"]\nheads = {\"3.2\" = \"obj\"}\n[training]"));
+  EXPECT_NE(heads.find("found 3.2 (in [teaching])"), std::string::npos) << heads;
+}
+
+constexpr const char* kSeries = R"(objective = "tables"
+[model]
+model_type = "llama"
+architectures = ["LlamaForCausalLM"]
+hidden_size = 32
+num_hidden_layers = 1
+num_attention_heads = 2
+intermediate_size = 48
+max_position_embeddings = 64
+[code]
+kind = "numbers"
+bins = 24
+low = -3.0
+high = 3.0
+[data]
+train = ["t.csv"]
+window = 60
+[training]
+batch_tokens = 480
+steps = 12
+)";
+
+TEST(Recipe, ACodeThatCannotBeIsRefusedWithItsLine) {
+  const auto changed = [](const std::string& from, const std::string& to) {
+    std::string text = kSeries;
+    return complaint(text.replace(text.find(from), from.size(), to));
+  };
+  EXPECT_EQ(changed("batch_tokens", "batch_tokens"), "no error");
+  EXPECT_EQ(changed("low = -3.0", "low = 7"),
+            "[dir/r.toml:10:1] expected 2 bins or more from low to high, found 24 from 7 to 3 "
+            "(in [code])");
+  EXPECT_EQ(changed("bins = 24", "bins = -1"),
+            "[dir/r.toml:12:8] expected bins to be an id from 0, found -1 (in [code])");
+  EXPECT_NE(changed("\"numbers\"", "\"notes\"").find("expected kind = \"numbers\""),
+            std::string::npos);
+  EXPECT_EQ(changed("[code]", "vocab_size = 9\n[code]"),
+            "[dir/r.toml:10:14] expected vocab_size of at least 27, as many as there are tokens, "
+            "found 9 (in [model])");
+}
+
+TEST(Recipe, WindowsFitThePositionsOfTheModel) {
+  std::string text = kSeries;
+  EXPECT_EQ(complaint(text.replace(text.find("window = 60"), 11, "window = 65")),
+            "[dir/r.toml:17:10] expected a window of at most 64 tokens, all the positions of "
+            "[model], found 65");
+  text = with("norm_eps", "max_position_embeddings = 48\nnorm_eps");
+  EXPECT_EQ(complaint(text), "no error");
+  const std::string gaps = text + "[hiding]\ngaps = 0.2\n";
+  EXPECT_EQ(complaint(gaps),
+            "[dir/r.toml:15:10] expected a window of at most 24 tokens, for gaps half the "
+            "positions of [model], found 32");
+  text = with("norm_eps", "max_position_embeddings = 31\nnorm_eps");
+  EXPECT_NE(complaint(text).find("at most 31 tokens"), std::string::npos);
+}
+
+TEST(Recipe, TheObjectiveOfARecordIsKnown) {
+  EXPECT_EQ(objective_in(kGood), Objective::kMaskedEndings);
+  EXPECT_EQ(objective_in("objective = \"moving\"\nanything = 1"), Objective::kMoving);
+  EXPECT_EQ(objective_in("text"), std::nullopt);
+  EXPECT_EQ(objective_in("objective = 3"), std::nullopt);
 }
 
 TEST(Recipe, SaysWhatHeadsAreTaught) {
@@ -134,6 +250,15 @@ TEST(Recipe, ThoseThatShipCanBeRead) {
   const Recipe tale = load_recipe(std::string(HEADSCOPE_SOURCE_DIR) + "/models/tale/recipe.toml");
   EXPECT_EQ(tale.name, "tale");
   EXPECT_EQ(tale.objective, Objective::kMaskedEndings);
+  for (const char* file : {"tale/small",
+                           "tale-taught/recipe",
+                           "chorale/recipe",
+                           "series/recipe",
+                           "glimpse/recipe",
+                           "motion/recipe"}) {
+    const std::string path = std::string(HEADSCOPE_SOURCE_DIR) + "/models/" + file + ".toml";
+    EXPECT_NO_THROW((void)load_recipe(path)) << file;
+  }
 }
 
 TEST(Schedule, GoesUpAndThenDown) {
@@ -164,7 +289,8 @@ std::vector<Point> falling(int n) {
 }
 
 TEST(Plot, DrawsEveryCurveInsideOfItsFrame) {
-  const std::vector<Curve> curves{{"a <b>", falling(2000)}, {"valid", falling(5)}};
+  const std::vector<Curve> curves{{"a <b>", falling(2000), 0, false},
+                                  {"valid", falling(5), 0, true}};
   const std::string svg = loss_svg(curves, "tokens", "loss");
   EXPECT_NE(svg.find("a &lt;b&gt;"), std::string::npos);
   std::size_t lines = 0;
@@ -186,9 +312,45 @@ TEST(Plot, DrawsEveryCurveInsideOfItsFrame) {
   EXPECT_NE(text.find("9.000 |"), std::string::npos);
   EXPECT_NE(text.find("200 k"), std::string::npos);
   EXPECT_NE(text.find('o'), std::string::npos);
+  EXPECT_GT(std::count(text.begin(), text.end(), 'o'), 3);
   EXPECT_EQ(loss_text({}, 60, 10), "");
   EXPECT_EQ(loss_text({{"nan", {{1, 1, std::nan(""), 0, 0, 0}}}}, 60, 10), "");
   EXPECT_NE(loss_text({{"flat", {{1, 1, 2.0, 0, 0, 0}}}}, 60, 10), "");
+}
+
+TEST(Plot, RunsAndTheirCurvesAreToldApart) {
+  std::vector<Curve> curves;
+  std::set<std::string> marks;
+  for (int run = 0; run < 8; ++run) {
+    for (const bool valid : {false, true}) {
+      curves.push_back({"run " + std::to_string(run), falling(6), run, valid});
+      EXPECT_TRUE(marks.insert(mark_of(curves.back())).second) << run;
+    }
+  }
+  const std::string text = loss_text({curves[2], curves[3]}, 60, 10);
+  EXPECT_NE(text.find('X'), std::string::npos) << text;
+  const std::string svg = loss_svg(curves, "tokens", "loss");
+  std::set<std::string> hues;
+  for (int run = 0; run < 8; ++run) {
+    const std::string key = ".c" + std::to_string(run) + " { color: ";
+    const std::size_t at = svg.find(key);
+    ASSERT_NE(at, std::string::npos) << run;
+    EXPECT_TRUE(hues.insert(svg.substr(at + key.size(), 7)).second) << run;
+  }
+  EXPECT_NE(svg.find("class=\"c1 valid\""), std::string::npos);
+  // Sixteen labels that want the same place: one below the other, above the numbers of the axis.
+  const std::string label = "<text class=\"end\" x=\"";
+  double before = 0.0;
+  int labels = 0;
+  for (std::size_t at = 0; (at = svg.find(label, at)) != std::string::npos; ++labels) {
+    at += label.size();
+    EXPECT_GT(std::stod(svg.substr(at)), 570.0);
+    const double y = std::stod(svg.substr(svg.find("y=\"", at) + 3));
+    EXPECT_GE(y, before + 12.0);
+    EXPECT_LE(y, 372.0);
+    before = y;
+  }
+  EXPECT_EQ(labels, 16);
 }
 
 TEST(RunStore, APointIsThereOnceHoweverOftenARunGoesOn) {

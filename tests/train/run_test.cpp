@@ -275,6 +275,52 @@ TEST_F(Runs, WhatCannotBeTaughtOrBegunWithIsRefused) {
       std::string::npos);
 }
 
+TEST_F(Runs, WhatIsWrongWithAFileIsSaidWithItsNameBeforeAnythingIsMade) {
+  const auto complaint = [&](std::string text) {
+    bool learned = false;
+    RunOptions o = options("wrong");
+    o.report = [&](const RunReport& r) {
+      learned = learned || r.phase == RunReport::Phase::kTexts || r.step > 0;
+    };
+    try {
+      (void)run_recipe(recipe(text), o);
+    } catch (const Error& error) {
+      EXPECT_FALSE(learned);
+      EXPECT_FALSE(fs::exists(o.folder / "tokenizer.json"));
+      return std::string(error.what());
+    }
+    return std::string("no error");
+  };
+  const auto named = [&](const std::string& file) {
+    std::string text = kEndings;
+    text.replace(text.find("\"text.txt\""), 10, "\"text.txt\", \"" + file + "\"");
+    return text;
+  };
+  write_file(scratch_ / "bytes.txt", std::string_view("one\ntwo \xFF three\n"));
+  write_file(scratch_ / "empty.txt", std::string_view(""));
+  write_file(scratch_ / "marks.txt", std::string_view("123 456\n"));
+  fs::create_directories(scratch_ / "folder");
+  const std::string bytes = "bytes.txt:2] expected UTF-8, found 0xFF at byte 8 of the text";
+  EXPECT_NE(complaint(named("bytes.txt")).find(bytes), std::string::npos);
+  std::string unigram = named("bytes.txt");
+  unigram.replace(unigram.find("size = 400"), 10, "kind = \"unigram\"\nsize = 400");
+  EXPECT_NE(complaint(unigram).find(bytes), std::string::npos);
+  EXPECT_NE(complaint(named("empty.txt")).find("empty.txt] expected a text to learn from"),
+            std::string::npos);
+  std::string marks = kEndings;
+  marks.replace(marks.find("text.txt"), 8, "marks.txt");
+  EXPECT_NE(complaint(marks).find("marks.txt)"), std::string::npos) << complaint(marks);
+  EXPECT_NE(complaint(named("none.txt")).find("none.txt] expected a file, which train in [data]"),
+            std::string::npos);
+  std::string valid = kEndings;
+  valid.replace(valid.find("valid.txt"), 9, "folder");
+  EXPECT_NE(complaint(valid).find("folder] expected a file, which valid in [data] names"),
+            std::string::npos);
+  EXPECT_NE(complaint("from = \"nowhere\"\n" + std::string(kEndings)).find("which from names"),
+            std::string::npos);
+  EXPECT_EQ(complaint(named("valid.txt")).find("expected"), std::string::npos);
+}
+
 TEST_F(Runs, ACausalModelLearnsFromTextToo) {
   const RunResult result = run_recipe(recipe(kCausal), options("causal"));
   ASSERT_GE(result.state.train.size(), 6U);

@@ -378,7 +378,7 @@ TEST(Moving, TargetsAreThePatchesAndRunsLearn) {
                 .find("num_channels 1"),
             std::string::npos);
   EXPECT_NE(
-      complaint(with(kMoving, "image_size = 24", "image_size = 16"), scratch).find("[moving]"),
+      complaint(with(kMoving, "image_size = 24", "image_size = 16"), scratch).find("even steps"),
       std::string::npos);
 }
 
