@@ -24,6 +24,8 @@ std::string_view name(MediaKind kind);
 MediaKind sniff(std::span<const std::byte> beginning);
 /// Errors: kNotFound, kIo, kResources (a pipe or device).
 MediaKind sniff(const std::filesystem::path& path);
+/// The first byte of the first 4 KiB that text would not have; -1: they are text.
+std::int64_t no_text_at(std::span<const std::byte> beginning);
 
 /// Bounds that are checked before anything of that size is allocated.
 struct MediaLimits {
@@ -39,12 +41,14 @@ struct Clip {
   Tensor frames;                ///< u8 [N,H,W,3]
   std::vector<double> seconds;  ///< when each is shown
   std::int64_t total = 0;       ///< frames that the file has
+  std::int64_t promised = 0;    ///< frames that its header promises; 0: it says nothing
+  std::int64_t damaged = 0;     ///< damaged frames that were passed over: none of those taken is
 };
 
 /// A picture in any format of FFmpeg's (PNG, JPEG, GIF, BMP, WebP, TIFF, PNM, ...), turned as its Exif says, alpha
 /// left out. Shapes u8 [H,W,3].
-/// Errors  kFormat (says what the decoder says), kResources (the limits), kUnsupported (no decoder for it, or built
-///         without FFmpeg), kNotFound, kIo.
+/// Errors  kFormat (also a picture that is damaged or cut off), kResources (the limits), kUnsupported
+///         (no decoder for it, or built without FFmpeg), kNotFound, kIo.
 Tensor read_picture(const std::filesystem::path& path, const MediaLimits& limits = {});
 Tensor parse_picture(std::span<const std::byte> file,
                      std::string_view name,
@@ -59,7 +63,8 @@ struct FrameChoice {
 
 /// `count` frames of a video; a shorter one repeats frames. An image is a video that stands still.
 /// Cost    the file is mapped, walked through once and decoded once up to the last frame asked for.
-/// Errors  as read_picture; kRange (count or every below 1, a first frame that is not there).
+/// Errors  as read_picture; kFormat (a frame that is to be taken is damaged, cut off, or made from one
+///         that is: names it); kRange (count or every below 1, a first frame that is not there).
 Clip read_clip(const std::filesystem::path& path,
                std::int64_t count,
                const MediaLimits& limits = {},

@@ -47,6 +47,10 @@ Table parse_csv(std::string_view text, std::string_view name, const TableOptions
 /// Errors  kNotFound (lists the columns there are), kInput (a column that is not numeric: names it, its cell, line).
 std::vector<std::size_t> columns_of(const Table& table, std::span<const std::string> names);
 
+/// How names of rows go on: dates (1961-03-24, 19610324, 24.03.1961, Mar-1-1961, 1961-03, 1961-Q1) and
+/// numbers whose last steps are the same: days, weeks, months, quarters, years. None: they are not.
+std::vector<std::string> rows_after(std::span<const std::string> rows, std::int64_t count);
+
 /// How numbers become tokens, from the `media.json` beside a model: each column is divided by its mean size (or, when
 /// `centred`, less its mean divided by its standard deviation), then falls into one of `bins` around evenly spaced
 /// centres from low to high.

@@ -68,14 +68,34 @@ Word word_of(MediaKind kind) {
 [[noreturn]] void wrong_kind(const Call& call,
                              Word wanted,
                              const std::string& name,
-                             MediaKind found) {
+                             const std::string& found) {
   throw Error(ErrorCode::kInput,
               say(call.screen.lang,
                   Word::kWrongInput,
                   call.verb,
                   say(call.screen.lang, wanted),
                   clean(name),
-                  say(call.screen.lang, word_of(found))));
+                  found));
+}
+
+[[noreturn]] void wrong_kind(const Call& call,
+                             Word wanted,
+                             const std::string& name,
+                             MediaKind found) {
+  wrong_kind(call, wanted, name, say(call.screen.lang, word_of(found)));
+}
+
+// Of words that are no file: a folder and a device are named so, anything else is text.
+[[noreturn]] void wrong_words(const Call& call, Word wanted, std::span<const std::string> words) {
+  std::error_code ignored;
+  const std::string name = words.empty() ? "" : words[0];
+  const auto there = std::filesystem::status(name, ignored);
+  Word found = Word::kSomeText;
+  if (words.size() == 1 && std::filesystem::is_directory(there))
+    found = Word::kAFolder;
+  else if (words.size() == 1 && std::filesystem::exists(there))
+    found = Word::kADevice;
+  wrong_kind(call, wanted, name, say(call.screen.lang, found));
 }
 
 void set_ids(const Call& call, Subject& out, std::vector<std::int32_t> ids) {
@@ -91,7 +111,7 @@ void set_ids(const Call& call, Subject& out, std::vector<std::int32_t> ids) {
   std::copy(ids.begin(), ids.end(), out.tokens.ids.span<std::int32_t>().begin());
 }
 
-// How many tokens there is room for; too long is an error unless it may be cut.
+// How many bytes there is room for; too long is an error unless it may be cut.
 std::int64_t room(const Call& call, const Subject& subject, std::int64_t length, bool truncate) {
   const std::int64_t most = subject.model.positions();
   if (length <= most || truncate) return std::min(length, most);
@@ -104,18 +124,30 @@ std::int64_t room(const Call& call, const Subject& subject, std::int64_t length,
                   length));
 }
 
-void read_notes(const Call& call,
-                const Source& source,
-                const NoteCode& code,
-                const InputWishes& wishes,
-                Subject& out) {
+// A tune that is too long keeps its beginning, in whole steps: [start] stands before it, and bars
+// are counted from it.
+void cut_tune(const Call& call,
+              const NoteCode& code,
+              const Score& score,
+              std::vector<std::int32_t>& ids,
+              Subject& out) {
+  const auto whole = static_cast<std::int64_t>(ids.size());
+  if (whole <= out.model.positions()) return;
+  const auto voices = static_cast<std::int64_t>(code.voices.size());
+  const std::int64_t steps = std::max<std::int64_t>((out.model.positions() - 1) / voices, 0);
+  ids.resize(static_cast<std::size_t>(1 + steps * voices));
+  const auto beats = [&](std::int64_t n) { return static_cast<double>(n) / score.steps_per_beat; };
+  out.tokens_before_cut = whole;
+  out.cut_said = true;
+  out.remarks.push_back(say(call.screen.lang, Word::kStepsCut, beats(steps), beats(score.steps())));
+}
+
+void read_notes(const Call& call, const Source& source, const NoteCode& code, Subject& out) {
   const MediaKind kind = sniff(source.bytes());
   if (kind != MediaKind::kMidi) wrong_kind(call, Word::kReadsNotes, source.name, kind);
   const Score score = score_of(parse_midi(source.bytes(), source.name), code);
   std::vector<std::int32_t> ids = ids_of(score, code);
-  const auto whole = static_cast<std::int64_t>(ids.size());
-  ids.resize(static_cast<std::size_t>(room(call, out, whole, wishes.truncate)));
-  if (static_cast<std::int64_t>(ids.size()) < whole) out.tokens_before_cut = whole;
+  cut_tune(call, code, score, ids, out);
   out.labels = labels_of(ids, code, score.beats_per_bar);
   Scene& scene = out.scene;
   scene.kind = Scene::Kind::kNotes;
@@ -131,20 +163,40 @@ void read_notes(const Call& call,
   set_ids(call, out, std::move(ids));
 }
 
+// Letters of another code are the commonest reason why a table is no text.
+[[noreturn]] void no_table(const Call& call, const Source& source, MediaKind kind) {
+  const auto bytes = source.bytes();
+  if (kind == MediaKind::kBytes) {
+    const auto at = static_cast<std::size_t>(no_text_at(bytes));
+    const auto byte = std::to_integer<unsigned>(bytes[at]);
+    if (byte >= 0x80) {
+      wrong_kind(
+          call, Word::kReadsTable, source.name, say(call.screen.lang, Word::kNotUtf8, at, byte));
+    }
+  }
+  wrong_kind(call, Word::kReadsTable, source.name, kind);
+}
+
 void read_numbers(const Call& call,
                   const Source& source,
                   const NumberCode& code,
                   const InputWishes& wishes,
                   Subject& out) {
   const MediaKind kind = sniff(source.bytes());
-  if (kind != MediaKind::kText) wrong_kind(call, Word::kReadsTable, source.name, kind);
+  if (kind != MediaKind::kText) no_table(call, source, kind);
   const Table table = parse_csv(source.text(), source.name);
   const std::vector<std::size_t> columns = columns_of(table, wishes.columns);
   const auto across = static_cast<std::int64_t>(columns.size());
   const auto whole = 1 + static_cast<std::int64_t>(table.rows.size()) * across;
-  const std::int64_t rows = (room(call, out, whole, wishes.truncate) - 1) / across;
+  const auto all = static_cast<std::int64_t>(table.rows.size());
+  // A table that is too long keeps its end: what comes next is foretold from it.
+  const std::int64_t rows = std::min(all, (out.model.positions() - 1) / across);
   if (rows < 1) wrong_kind(call, Word::kReadsTable, source.name, kind);
-  if (1 + rows * across < whole) out.tokens_before_cut = whole;
+  if (rows < all) {
+    out.tokens_before_cut = whole;
+    out.cut_said = true;
+    out.remarks.push_back(say(call.screen.lang, Word::kRowsCut, rows, all));
+  }
   Numbers numbers = ids_of(table, columns, code, rows);
   Scene& scene = out.scene;
   scene.kind = Scene::Kind::kTable;
@@ -161,6 +213,9 @@ void read_any(const Call& call,
               const InputWishes& wishes,
               Subject& out) {
   auto bytes = source.bytes();
+  if (out.model.positions() < 1 || out.model.vocabulary() < 1)
+    throw Error(ErrorCode::kUnsupported,
+                say(call.screen.lang, Word::kBytesNeedTokens, call.verb, clean(out.model.name())));
   if (bytes.empty())
     throw Error(ErrorCode::kInput, say(call.screen.lang, Word::kNoBytes, call.verb, source.name));
   const auto whole = static_cast<std::int64_t>(bytes.size());
@@ -187,17 +242,39 @@ void find_layers(Subject& out) {
   }
 }
 
-void read_pictures(const Source& source, MediaKind kind, const InputWishes& wishes, Subject& out) {
+// What a video lacks, and where a picture is taken for a video or a video for a picture.
+void remark(
+    const Call& call, MediaKind kind, const FrameChoice& choice, const Clip& clip, Subject& out) {
+  const auto add = [&](Word word, const auto&... values) {
+    out.remarks.push_back(say(call.screen.lang, word, values...));
+  };
+  const std::int64_t frames = out.model.frames();
+  if (frames > 0 && clip.total <= 1) add(Word::kStandsStill, frames);
+  if (frames == 0)
+    add(Word::kOneFrame, choice.first >= 0 ? choice.first : (clip.total - 1) / 2, clip.total);
+  // Headers round, and editing leaves frames out.
+  if (kind == MediaKind::kVideo && 10 * clip.total < 9 * clip.promised)
+    add(Word::kFewerFrames, clip.promised, clip.total);
+  if (clip.damaged > 0) add(Word::kPassedOver, clip.damaged);
+}
+
+void read_pictures(const Call& call,
+                   const Source& source,
+                   MediaKind kind,
+                   const InputWishes& wishes,
+                   Subject& out) {
   Scene& scene = out.scene;
   const Model& model = out.model;
   const bool video = model.frames() > 0;
   Tensor frames;
   if (video) {
     Clip clip = parse_clip(source.bytes(), source.name, model.frames(), {}, wishes.frames);
+    remark(call, kind, wishes.frames, clip, out);
     frames = std::move(clip.frames);
     scene.seconds = std::move(clip.seconds);
   } else if (kind == MediaKind::kVideo) {  // the middle of a video, for a model of pictures
     Clip clip = parse_clip(source.bytes(), source.name, 1, {}, wishes.frames);
+    remark(call, kind, wishes.frames, clip, out);
     frames = std::move(clip.frames);
   } else {
     const Tensor one = parse_picture(source.bytes(), source.name);
@@ -258,8 +335,7 @@ bool prepare_other(const Call& call,
   const bool other = code.notes || code.numbers || code.bytes;
   const bool file = words.size() == 1 && (is_file(words[0]) || words[0] == "-");
   if (!other && !file) {  // words of a text
-    if (out.model.sees() && !reads_text(out.model))
-      wrong_kind(call, Word::kReadsPictures, words.empty() ? "" : words[0], MediaKind::kText);
+    if (out.model.sees() && !reads_text(out.model)) wrong_words(call, Word::kReadsPictures, words);
     return false;
   }
   Source source = open(call, words);
@@ -270,7 +346,7 @@ bool prepare_other(const Call& call,
     return true;
   }
   if (code.notes) {
-    read_notes(call, source, *code.notes, wishes, out);
+    read_notes(call, source, *code.notes, out);
     return true;
   }
   if (code.numbers) {
@@ -279,7 +355,7 @@ bool prepare_other(const Call& call,
   }
   const MediaKind kind = sniff(source.bytes());
   if (out.model.sees() && (kind == MediaKind::kImage || kind == MediaKind::kVideo)) {
-    read_pictures(source, kind, wishes, out);
+    read_pictures(call, source, kind, wishes, out);
     return true;
   }
   out.scene = {};

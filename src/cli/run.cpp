@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstdio>
 #include <numeric>
 
 #include "cli/app.h"
@@ -421,6 +422,8 @@ int run_with(std::span<const std::string> arguments,
       check_saves_text(call, o, o.words[1]);
       for (const Edit& edit : wishes.generate.edits)
         check_head(call, subject.model, {edit.layer, edit.head});
+      for (const std::string& remark : subject.remarks)
+        std::fprintf(stderr, "%s\n", remark.c_str());
       const std::string found = judge(call, subject, wishes, o.embed, out);
       if (call.json) out += found;
       return 0;

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <limits>
 
 #include "cli/json_writer.h"
 #include "cli/progress.h"
@@ -16,7 +17,16 @@ namespace headscope::cli {
 namespace {
 
 [[noreturn]] void wrong_kind(const Call& call, Word wanted, const std::string& path) {
-  throw Error(ErrorCode::kInput, say(call.screen.lang, wanted, clean(path), name(sniff(path))));
+  const MediaKind kind = sniff(path);
+  std::string found(name(kind));
+  if (wanted == Word::kRunReadsTable && kind == MediaKind::kBytes) {
+    const auto file = MappedFile::open(path);
+    const auto at = static_cast<std::size_t>(no_text_at(file->bytes()));
+    const auto byte = std::to_integer<unsigned>(file->bytes()[at]);
+    // Letters of another code are the commonest reason why a table is no text.
+    if (byte >= 0x80) found = say(call.screen.lang, Word::kNotUtf8, at, byte);
+  }
+  throw Error(ErrorCode::kInput, say(call.screen.lang, wanted, clean(path), found));
 }
 
 // How a tune went on.
@@ -24,6 +34,7 @@ struct GoneOn {
   Score score;
   std::int64_t known = 0, read = 0;  // steps of the file, and how many of them were read
   std::vector<std::int32_t> ids;     // of the answer
+  bool ended = false;                // the model drew its end
 };
 
 // The last steps that leave room for the answer, always behind [start].
@@ -36,22 +47,64 @@ std::vector<std::int32_t> shortened(std::vector<std::int32_t> ids,
   return ids;
 }
 
-GoneOn sing(const Model& model, const NoteCode& code, const Tune& tune, GenerateOptions options) {
+// As many tokens as are asked for: neither the end nor another start is drawn.
+std::vector<std::int32_t> draw_notes(const Model& model,
+                                     const NoteCode& code,
+                                     std::vector<std::int32_t> ids,
+                                     const GenerateOptions& options) {
+  Generator generator(model, options);
+  Sampler sampler(options.sampling, ids);
+  std::vector<std::int32_t> out;
+  while (static_cast<std::int64_t>(out.size()) < options.most) {
+    generator.read(ids);  // what was read before is kept
+    const auto found = generator.logits();
+    std::vector<float> logits(found.begin(), found.end());
+    for (const std::int32_t id : {code.end, code.start}) {
+      if (id >= 0 && static_cast<std::size_t>(id) < logits.size())
+        logits[static_cast<std::size_t>(id)] = -std::numeric_limits<float>::infinity();
+    }
+    out.push_back(sampler.next(logits));
+    ids.push_back(out.back());
+  }
+  return out;
+}
+
+// Until the model draws its end, or as many tokens as there may be.
+std::vector<std::int32_t> draw_to_end(const Model& model,
+                                      const NoteCode& code,
+                                      const std::vector<std::int32_t>& ids,
+                                      const GenerateOptions& options,
+                                      bool& ended) {
+  Generator generator(model, options);
+  generator.read(ids);
+  while (generator.step()) {
+  }
+  std::vector<std::int32_t> out = generator.answer();
+  const auto end = std::find(out.begin(), out.end(), code.end);
+  ended = generator.ended() == Ended::kStop || end != out.end();
+  out.erase(end, out.end());
+  return out;
+}
+
+// Who asks for so many notes (`whole`) gets them; else the piece may end.
+GoneOn sing(const Model& model,
+            const NoteCode& code,
+            const Tune& tune,
+            GenerateOptions options,
+            bool whole) {
   GoneOn out;
   out.score = score_of(tune, code);
   out.known = out.score.steps();
   const auto voices = static_cast<std::int64_t>(code.voices.size());
   const std::int64_t positions = options.positions > 0 ? options.positions : model.positions();
+  if (whole) options.most = (options.most + voices - 1) / voices * voices;
   options.most = std::min(options.most, positions / 2);
   const std::vector<std::int32_t> ids =
       shortened(ids_of(out.score, code), voices, positions - options.most);
   out.read = (static_cast<std::int64_t>(ids.size()) - 1) / voices;
-  Generator generator(model, options);
-  generator.read(ids);
-  while (generator.step()) {
-  }
-  for (const std::int32_t id : generator.answer()) {
-    if (id == code.end) break;
+  const std::vector<std::int32_t> drawn = whole ? draw_notes(model, code, ids, options)
+                                                : draw_to_end(model, code, ids, options, out.ended);
+  for (const std::int32_t id : drawn) {
     if (id == code.rest || id >= code.first) out.ids.push_back(id);
   }
   // Whole steps alone: half a chord is none.
@@ -105,7 +158,7 @@ int go_on_tune(const Call& call,
   GoneOn gone;
   {
     const Progress progress(say(lang, Word::kRunning, clean(path)));
-    gone = sing(model, code, tune, wishes.generate);
+    gone = sing(model, code, tune, wishes.generate, more.tokens_given);
   }
   const std::int64_t added = gone.score.steps() - gone.known;
   if (!more.output.empty())
@@ -115,7 +168,7 @@ int go_on_tune(const Call& call,
     json.begin_object().field("headscope", HEADSCOPE_VERSION).field("verb", "run");
     json.field("model", model.name()).field("known_steps", gone.known);
     json.field("read_steps", gone.read).field("steps", added);
-    json.array<std::int32_t>("ids", gone.ids).end_object();
+    json.field("ended", gone.ended).array<std::int32_t>("ids", gone.ids).end_object();
     out += std::move(json).take();
     return 0;
   }
@@ -124,6 +177,8 @@ int go_on_tune(const Call& call,
   };
   out += say(lang, Word::kRunTune, clean(path), in_beats(gone.known), in_beats(added)) + '\n';
   if (gone.read < gone.known) out += say(lang, Word::kRunTuneCut, in_beats(gone.read)) + '\n';
+  if (gone.ended)
+    out += std::string(text(lang, added > 0 ? Word::kRunTuneEnded : Word::kRunTuneOver)) + '\n';
   out += beats(call.screen, gone.score, gone.known);
   if (!more.output.empty()) out += "  " + say(lang, Word::kWrote, clean(more.output)) + '\n';
   return 0;
@@ -159,7 +214,16 @@ Column column_of(const Model& model,
   return out;
 }
 
-std::string as_csv(const std::vector<Column>& columns, std::int64_t rows) {
+// "1961-04", as the rows of the table go on; "+1" where that is not to be told.
+std::vector<std::string> names_after(const Table& table, std::int64_t rows) {
+  std::vector<std::string> out;
+  if (table.index >= 0) out = rows_after(table.rows, rows);
+  for (std::int64_t row = static_cast<std::int64_t>(out.size()); row < rows; ++row)
+    out.push_back(fmt::format("+{}", row + 1));
+  return out;
+}
+
+std::string as_csv(const std::vector<Column>& columns, const std::vector<std::string>& rows) {
   const auto quoted = [](const std::string& name) {
     std::string text;
     for (const char c : name) text += c == '"' ? std::string("\"\"") : std::string(1, c);
@@ -169,9 +233,8 @@ std::string as_csv(const std::vector<Column>& columns, std::int64_t rows) {
   for (const Column& c : columns)
     out += ',' + quoted(c.name) + ',' + quoted(c.name + " low") + ',' + quoted(c.name + " high");
   out += '\n';
-  for (std::int64_t row = 0; row < rows; ++row) {
-    const auto at = static_cast<std::size_t>(row);
-    out += fmt::format("+{}", row + 1);
+  for (std::size_t at = 0; at < rows.size(); ++at) {
+    out += rows[at];
     for (const Column& c : columns)
       out +=
           fmt::format(",{:.8g},{:.8g},{:.8g}", c.next.middle[at], c.next.low[at], c.next.high[at]);
@@ -182,11 +245,14 @@ std::string as_csv(const std::vector<Column>& columns, std::int64_t rows) {
 
 std::string as_json(const Model& model,
                     const std::vector<Column>& columns,
+                    const std::vector<std::string>& names,
                     const ForecastOptions& options) {
   JsonWriter json;
   json.begin_object().field("headscope", HEADSCOPE_VERSION).field("verb", "run");
   json.field("model", model.name()).field("rows", options.rows).field("paths", options.paths);
-  json.key("columns").begin_array();
+  json.key("names").begin_array();
+  for (const std::string& name : names) json.value(name);
+  json.end_array().key("columns").begin_array();
   for (const Column& c : columns) {
     json.begin_object().field("name", clean(c.name)).array<double>("middle", c.next.middle);
     json.array<double>("low", c.next.low).array<double>("high", c.next.high);
@@ -195,6 +261,45 @@ std::string as_json(const Model& model,
   }
   json.end_array().end_object();
   return std::move(json).take();
+}
+
+// A line a row, and what became of the last rows.
+std::string shown(const Screen& screen,
+                  const Column& c,
+                  const std::vector<std::string>& names,
+                  const ForecastOptions& options) {
+  int width = 5;  // of the heading
+  for (const std::string& name : names) width = std::max(width, cli::columns(name));
+  std::string out = paint(screen, Paint::kTitle, clip(clean(c.name), screen.width)) + '\n';
+  out += "  " + spaces(width - 5) +
+         say(screen.lang, Word::kForecastHead, 100.0 * options.inside, options.paths) + '\n';
+  for (std::size_t at = 0; at < names.size(); ++at) {
+    out +=
+        "  " + right(names[at], width) +
+        fmt::format(
+            "  {:>12.6g}   {:.6g} .. {:.6g}\n", c.next.middle[at], c.next.low[at], c.next.high[at]);
+  }
+  if (c.held < 1) return out;
+  const std::string held = say(screen.lang,
+                               Word::kForecastHeld,
+                               c.held,
+                               fmt::format("{:.4g}", c.error),
+                               c.period,
+                               fmt::format("{:.4g}", c.baseline));
+  return out + "  " + wrap(held, screen.width, 2) + '\n';
+}
+
+// At least half of the positions are for what is known.
+std::int64_t rows_wanted(const Call& call, const Model& model, std::int64_t rows) {
+  const std::int64_t most = model.positions() / 2;
+  if (rows >= 1 && rows <= most) return rows;
+  throw Error(ErrorCode::kUsage,
+              say(call.screen.lang,
+                  Word::kExpectedFound,
+                  call.verb,
+                  "-n",
+                  say(call.screen.lang, Word::kNumberFromTo, 1, most),
+                  rows));
 }
 
 int go_on_table(const Call& call,
@@ -208,7 +313,7 @@ int go_on_table(const Call& call,
   if (sniff(path) != MediaKind::kText) wrong_kind(call, Word::kRunReadsTable, path);
   const Table table = read_csv(path);
   ForecastOptions options;
-  if (more.tokens_given) options.rows = wishes.generate.most;
+  if (more.tokens_given) options.rows = rows_wanted(call, model, wishes.generate.most);
   if (wishes.generate.sampling.seed != 0) options.seed = wishes.generate.sampling.seed;
   std::vector<Column> columns;
   {
@@ -216,35 +321,13 @@ int go_on_table(const Call& call,
     for (const std::size_t c : columns_of(table, more.columns))
       columns.push_back(column_of(model, code, table.columns[c], options));
   }
-  if (!more.output.empty())
-    write_file(more.output, std::string_view(as_csv(columns, options.rows)));
+  const std::vector<std::string> names = names_after(table, options.rows);
+  if (!more.output.empty()) write_file(more.output, std::string_view(as_csv(columns, names)));
   if (call.json) {
-    out += as_json(model, columns, options);
+    out += as_json(model, columns, names, options);
     return 0;
   }
-  for (const Column& c : columns) {
-    out += paint(call.screen, Paint::kTitle, clip(clean(c.name), call.screen.width)) + '\n';
-    out += "  " + say(lang, Word::kForecastHead, 100.0 * options.inside, options.paths) + '\n';
-    for (std::int64_t row = 0; row < options.rows; ++row) {
-      const auto at = static_cast<std::size_t>(row);
-      out += fmt::format("  {:>5}  {:>12.6g}   {:.6g} .. {:.6g}\n",
-                         fmt::format("+{}", row + 1),
-                         c.next.middle[at],
-                         c.next.low[at],
-                         c.next.high[at]);
-    }
-    if (c.held > 0)
-      out += "  " +
-             wrap(say(lang,
-                      Word::kForecastHeld,
-                      c.held,
-                      fmt::format("{:.4g}", c.error),
-                      c.period,
-                      fmt::format("{:.4g}", c.baseline)),
-                  call.screen.width,
-                  2) +
-             '\n';
-  }
+  for (const Column& c : columns) out += shown(call.screen, c, names, options);
   if (!more.output.empty()) out += "  " + say(lang, Word::kWrote, clean(more.output)) + '\n';
   return 0;
 }

@@ -17,6 +17,16 @@ void need_words(const Call& call, std::span<const std::string> words) {
   throw Error(ErrorCode::kUsage, say(call.screen.lang, missing, call.verb, model));
 }
 
+// A word that is a folder's name may be a text; one with a slash is a path.
+void check_folder(const Call& call, std::span<const std::string> input) {
+  std::error_code ignored;
+  if (input.size() != 1 || input[0].find('/') == std::string::npos ||
+      !std::filesystem::is_directory(input[0], ignored))
+    return;
+  throw Error(ErrorCode::kInput,
+              say(call.screen.lang, Word::kFolderNoFile, call.verb, clean(input[0])));
+}
+
 Tokens tokenise(const Call& call,
                 const Model& model,
                 const std::string& text,
@@ -99,6 +109,7 @@ Subject prepare(const Call& call,
 Subject prepare(const Call& call, std::span<const std::string> words, const InputWishes& wishes) {
   need_words(call, words);
   const auto input = words.subspan(1);
+  check_folder(call, input);
   check_input(call, input);
   const Progress progress(say(call.screen.lang, Word::kLoading, clean(words[0])));
   Subject out(Model::load(words[0]), "");

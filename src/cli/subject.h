@@ -18,7 +18,7 @@ struct InputWishes {
   std::string as;                    ///< "bytes", or "" : as it is
   std::vector<std::string> columns;  ///< of a table
   FrameChoice frames;                ///< of a video
-  bool truncate = false;             ///< cut what is too long: the end, of a table the beginning
+  bool truncate = false;             ///< cut text and bytes that are too long, at the end
 };
 
 struct Subject {
@@ -32,6 +32,8 @@ struct Subject {
   std::vector<int> layers;               ///< attentions that it goes through; empty: all
   std::vector<std::string> unknown;      ///< words that became the unknown token
   std::int64_t tokens_before_cut = 0;    ///< 0: nothing was cut
+  std::vector<std::string> remarks;      ///< what is to be said of how the input was read
+  bool cut_said = false;                 ///< remarks tell what was cut
   std::optional<conllu::Sentence> tree;  ///< of a .conllu file, whose first sentence is the text
   std::string model_argument;
   std::string input_argument;

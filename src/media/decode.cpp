@@ -1,5 +1,6 @@
-// Pictures, videos and sound through FFmpeg's libraries. They read from memory only: a file that names another, or a
-// stream from elsewhere, gets nothing. What they would print is caught and becomes the words of our errors.
+// Pictures, videos and sound through FFmpeg's libraries. They read from memory only: a file that
+// names another, or a stream from elsewhere, gets nothing. What they would print is caught: a
+// complaint of a decoder is a sign of damage.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -87,6 +88,73 @@ void put_frame(Clip& clip, std::int64_t n, const Tensor& picture, double seconds
   clip.seconds[static_cast<std::size_t>(n)] = seconds;
 }
 
+[[noreturn]] void fail_damaged(std::string_view name) {
+  throw Error(ErrorCode::kFormat,
+              fmt::format("[{}] expected a whole picture, found it damaged or cut off", name));
+}
+
+[[noreturn]] void fail_damaged(std::string_view name, std::int64_t frame, const Clip& clip) {
+  if (clip.total <= 1 && clip.promised <= 1) fail_damaged(name);
+  const bool fewer = clip.promised > clip.total;
+  throw Error(ErrorCode::kFormat,
+              fmt::format("[{}] expected whole frames, found frame {} of {} damaged or cut off{}",
+                          name,
+                          frame,
+                          clip.total,
+                          fewer ? fmt::format(" (the header promises {})", clip.promised) : ""));
+}
+
+// Room for `count` frames of the size of this one.
+void make_room(Clip& clip,
+               const Tensor& frame,
+               std::size_t count,
+               std::string_view name,
+               const MediaLimits& limits) {
+  const std::size_t bytes = frame.bytes() * count;
+  if (bytes > limits.most_bytes) {
+    throw Error(ErrorCode::kResources,
+                fmt::format("[{}] expected frames of at most {} bytes together, found {}",
+                            name,
+                            limits.most_bytes,
+                            bytes));
+  }
+  clip.frames =
+      Tensor(DType::kU8, {static_cast<std::int64_t>(count), frame.dim(0), frame.dim(1), 3});
+  clip.seconds.assign(count, 0.0);
+}
+
+// The wanted frames, in order; those that are not wanted may be damaged.
+void take_frames(Stream& stream,
+                 std::string_view name,
+                 const std::vector<std::int64_t>& wanted,
+                 const MediaLimits& limits,
+                 Clip& clip) {
+  Tensor last;
+  double last_seconds = 0.0;
+  std::size_t filled = 0;
+  std::int64_t at = 0;
+  for (; filled < wanted.size() && stream.next(); ++at) {
+    if (at < wanted[filled]) {
+      clip.damaged += stream.damaged() ? 1 : 0;
+      continue;
+    }
+    if (stream.damaged()) fail_damaged(name, at, clip);
+    last = stream.rgb();
+    last_seconds = stream.seconds();
+    if (filled == 0) make_room(clip, last, wanted.size(), name, limits);
+    if (last.dim(0) != clip.frames.dim(1) || last.dim(1) != clip.frames.dim(2))
+      stream.fail("frames of one size", "of several");
+    while (filled < wanted.size() && wanted[filled] <= at)
+      put_frame(clip, static_cast<std::int64_t>(filled++), last, last_seconds);
+  }
+  if (at == 0) stream.fail("frames that can be decoded");
+  if (filled < wanted.size() && stream.damaged()) fail_damaged(name, at, clip);
+  if (filled == 0) stream.fail("frames that can be decoded");
+  // A decoder may give fewer frames than there are packets.
+  while (filled < wanted.size())
+    put_frame(clip, static_cast<std::int64_t>(filled++), last, last_seconds);
+}
+
 }  // namespace
 
 Tensor parse_picture(Bytes file, std::string_view name, const MediaLimits& limits) {
@@ -97,6 +165,7 @@ Tensor parse_picture(Bytes file, std::string_view name, const MediaLimits& limit
   }
   Stream stream(file, name, Stream::Kind::kPicture, limits);
   if (!stream.next()) stream.fail("a picture that can be decoded");
+  if (stream.damaged()) fail_damaged(name);
   const int orientation = stream.orientation();
   Tensor picture = stream.rgb();
   return orientation > 1 && orientation <= 8 ? turned(picture, orientation) : std::move(picture);
@@ -122,43 +191,22 @@ Clip parse_clip(Bytes file,
     throw Error(ErrorCode::kFormat,
                 fmt::format("[{}] expected a video, found {}", name, headscope::name(kind)));
   }
-  const std::int64_t told = Stream(file, name, Stream::Kind::kVideo, limits).count_packets();
-  Stream stream(file, name, Stream::Kind::kVideo, limits);
-  const std::int64_t total = std::max<std::int64_t>(told, 1);
+  Clip clip;
+  {
+    Stream whole(file, name, Stream::Kind::kVideo, limits);
+    clip.total = whole.count_packets();
+    clip.promised = whole.promised();
+    if (clip.total == 0 && clip.promised > 0)
+      whole.fail("frames", fmt::format("none of the {} that the header promises", clip.promised));
+  }
+  const std::int64_t total = std::max<std::int64_t>(clip.total, 1);
   if (choice.first >= total) {
     throw Error(
         ErrorCode::kRange,
         fmt::format("[{}] expected a first frame below {}, found {}", name, total, choice.first));
   }
-  const std::vector<std::int64_t> wanted = chosen(total, count, choice);
-  Clip clip;
-  clip.total = told;
-  Tensor last;
-  double last_seconds = 0.0;
-  std::int64_t filled = 0;
-  for (std::int64_t at = 0; filled < count && stream.next(); ++at) {
-    if (at < wanted[static_cast<std::size_t>(filled)]) continue;
-    last = stream.rgb();
-    last_seconds = stream.seconds();
-    if (filled == 0) {
-      const std::size_t bytes = last.bytes() * static_cast<std::size_t>(count);
-      if (bytes > limits.most_bytes) {
-        throw Error(ErrorCode::kResources,
-                    fmt::format("[{}] expected frames of at most {} bytes together, found {}",
-                                name,
-                                limits.most_bytes,
-                                bytes));
-      }
-      clip.frames = Tensor(DType::kU8, {count, last.dim(0), last.dim(1), 3});
-      clip.seconds.assign(static_cast<std::size_t>(count), 0.0);
-    }
-    if (last.dim(0) != clip.frames.dim(1) || last.dim(1) != clip.frames.dim(2))
-      stream.fail("frames of one size");
-    while (filled < count && wanted[static_cast<std::size_t>(filled)] <= at)
-      put_frame(clip, filled++, last, last_seconds);
-  }
-  if (filled == 0) stream.fail("frames that can be decoded");
-  while (filled < count) put_frame(clip, filled++, last, last_seconds);  // fewer than were told
+  Stream stream(file, name, Stream::Kind::kVideo, limits);
+  take_frames(stream, name, chosen(total, count, choice), limits, clip);
   return clip;
 }
 

@@ -105,6 +105,8 @@ class TrackReader {
     for (std::int64_t& note : open_) close(note);
   }
 
+  [[nodiscard]] bool drums() const { return drums_; }
+
  private:
   // False at the end of the track.
   bool meta() {
@@ -133,7 +135,10 @@ class TrackReader {
     const unsigned second = data();
     if (kind != 0x8U && kind != 0x9U) return;
     const unsigned channel = status & 0xFU;
-    if (channel == kDrums) return;
+    if (channel == kDrums) {
+      drums_ = true;
+      return;
+    }
     std::int64_t& open = open_[channel * 128 + first];
     close(open);
     if (kind == 0x8U || second == 0) return;
@@ -158,6 +163,7 @@ class TrackReader {
   Cursor cursor_;
   std::uint16_t track_;
   std::int64_t tick_ = 0;
+  bool drums_ = false;
   std::array<std::int64_t, 16 * 128> open_{};  // the note that sounds, by channel and pitch
 };
 
@@ -289,6 +295,7 @@ Tune parse_midi(Bytes file, std::string_view name) {
   }
   Tune tune;
   std::uint16_t track = 0;
+  bool drums = false;
   for (std::size_t at = 0; file.size() - at >= 8;) {
     Cursor size(file, at + 4, at + 8, name);
     const std::size_t length = size.big(4, "a size");
@@ -301,13 +308,19 @@ Tune parse_midi(Bytes file, std::string_view name) {
     if (at == 0) {
       read_header(chunk, name, tune);
     } else if (is(file, at, "MTrk")) {
-      TrackReader(tune, chunk, track).read();
+      TrackReader reader(tune, chunk, track);
+      reader.read();
+      drums = drums || reader.drums();
       if (track < UINT16_MAX) ++track;
     }
     at += 8 + length;
   }
-  if (tune.notes.empty())
-    throw Error(ErrorCode::kInput, fmt::format("[{}] expected notes, found none", name));
+  if (tune.notes.empty()) {
+    throw Error(
+        ErrorCode::kInput,
+        fmt::format(
+            "[{}] expected notes, found {}", name, drums ? "drums alone (channel 10)" : "none"));
+  }
   const auto by_tick = [](const auto& a, const auto& b) { return a.tick < b.tick; };
   std::stable_sort(tune.tempos.begin(), tune.tempos.end(), by_tick);
   std::stable_sort(tune.meters.begin(), tune.meters.end(), by_tick);

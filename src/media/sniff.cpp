@@ -19,6 +19,8 @@ struct Mark {
   MediaKind kind;
 };
 
+constexpr std::size_t kLooked = 4096;
+
 using namespace std::string_view_literals;
 constexpr Mark kMarks[] = {{0, "\x89PNG\r\n\x1A\n"sv, MediaKind::kImage},
                            {0, "\xFF\xD8\xFF"sv, MediaKind::kImage},
@@ -69,24 +71,29 @@ bool mpeg_audio(std::string_view b) {
   return b.size() > 3 && at(0) == 0xFF && (at(1) & 0xE6U) == 0xE2U && (at(2) & 0xF0U) != 0xF0U;
 }
 
-// UTF-8 without control characters; a letter may be cut in two at the end.
-bool is_text(std::string_view b) {
+// Where UTF-8 without control characters ends; npos: nowhere. A letter may be cut in two at the end.
+std::size_t first_wrong(std::string_view b) {
   for (std::size_t i = 0; i < b.size();) {
     const auto c = static_cast<unsigned char>(b[i]);
     if (c < 0x20) {
-      if (c != '\t' && c != '\n' && c != '\r' && c != '\f' && c != '\x1B') return false;
+      if (c != '\t' && c != '\n' && c != '\r' && c != '\f' && c != '\x1B') return i;
       ++i;
       continue;
     }
     const std::size_t length = c < 0x80 ? 1 : c >= 0xF0 ? 4 : c >= 0xE0 ? 3 : 2;
-    if ((c >= 0x80 && c < 0xC2) || c > 0xF4) return false;
+    if ((c >= 0x80 && c < 0xC2) || c > 0xF4) return i;
     for (std::size_t k = 1; k < length; ++k) {
-      if (i + k >= b.size()) return b.size() >= 4096;  // cut by us, not by the file
-      if ((static_cast<unsigned char>(b[i + k]) & 0xC0U) != 0x80U) return false;
+      if (i + k >= b.size())  // cut by us, or by the file
+        return b.size() >= kLooked ? std::string_view::npos : i;
+      if ((static_cast<unsigned char>(b[i + k]) & 0xC0U) != 0x80U) return i;
     }
     i += length;
   }
-  return true;
+  return std::string_view::npos;
+}
+
+std::string_view looked_at(std::span<const std::byte> beginning) {
+  return {reinterpret_cast<const char*>(beginning.data()), std::min(beginning.size(), kLooked)};
 }
 
 std::int32_t id_in(const json::Value& v,
@@ -151,8 +158,7 @@ std::string_view name(MediaKind kind) {
 }
 
 MediaKind sniff(std::span<const std::byte> beginning) {
-  const std::string_view b(reinterpret_cast<const char*>(beginning.data()),
-                           std::min<std::size_t>(beginning.size(), 4096));
+  const std::string_view b = looked_at(beginning);
   for (const Mark& mark : kMarks) {
     const bool riff = mark.at != 8 || b.starts_with("RIFF");
     if (riff && b.size() >= mark.at + mark.bytes.size() &&
@@ -162,7 +168,12 @@ MediaKind sniff(std::span<const std::byte> beginning) {
   }
   if (other_image(b)) return MediaKind::kImage;
   if (mpeg_audio(b)) return MediaKind::kAudio;
-  return is_text(b) ? MediaKind::kText : MediaKind::kBytes;
+  return first_wrong(b) == b.npos ? MediaKind::kText : MediaKind::kBytes;
+}
+
+std::int64_t no_text_at(std::span<const std::byte> beginning) {
+  const std::size_t at = first_wrong(looked_at(beginning));
+  return at == std::string_view::npos ? -1 : static_cast<std::int64_t>(at);
 }
 
 MediaKind sniff(const std::filesystem::path& path) {

@@ -16,13 +16,14 @@ extern "C" {
 #include <array>
 #include <cstring>
 #include <mutex>
+#include <utility>
 
 namespace headscope::media {
 
 namespace {
 
-// Formats that hold their pictures and sound themselves. Lists of other files (playlists, concat, image sequences)
-// are not among them.
+// Formats that hold their pictures and sound themselves. Lists of other files (playlists, concat,
+// image sequences) are not among them.
 constexpr const char* kContainers =
     "avi,mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,ogg,flv,asf,mpeg,mpegvideo,mpegts,yuv4mpegpipe,gif,"
     "wav,mp3,flac,aac,amr,aiff,au,png_pipe,jpeg_pipe,bmp_pipe,webp_pipe,tiff_pipe,psd_pipe,ppm_"
@@ -31,23 +32,32 @@ constexpr const char* kContainers =
 constexpr int kReadBytes = 1 << 16;
 // No single allocation of FFmpeg's may be larger.
 constexpr std::size_t kMostAllocation = std::size_t{1} << 30;
+constexpr std::string_view kDamaged = "damaged or cut off data";
 
-thread_local std::string complaint;
+// What FFmpeg would print is caught here, and nothing of it is shown: it is a sign of damage, no
+// words for a person.
+struct Heard {
+  std::string refused_size;       // "100000x100000": the first picture that was refused for it
+  const void* decoder = nullptr;  // the one that is listened to
+  std::int64_t complaints = 0;    // of that one: "cannot losslessly be recovered" (AV_LOG_ERROR)
+};
+thread_local Heard heard;
 
-// Keeps the first complaint: those that follow are its consequences.
-void keep_complaint(void*, int level, const char* format, va_list arguments) {
-  if (level > AV_LOG_ERROR || !complaint.empty()) return;
+void listen(void* who, int level, const char* format, va_list arguments) {
+  if (level > AV_LOG_ERROR) return;
+  if (who != nullptr && who == heard.decoder) ++heard.complaints;
+  constexpr std::string_view kSize = "Picture size ";
+  if (!heard.refused_size.empty() || !std::string_view(format).starts_with(kSize)) return;
   std::array<char, 256> line{};
   std::vsnprintf(line.data(), line.size(), format, arguments);
-  complaint = line.data();
-  while (!complaint.empty() && (complaint.back() == '\n' || complaint.back() == '.'))
-    complaint.pop_back();
+  const std::string_view size = std::string_view(line.data()).substr(kSize.size());
+  heard.refused_size = size.substr(0, size.find(' '));
 }
 
 void prepare() {
   static std::once_flag once;
   std::call_once(once, [] {
-    av_log_set_callback(keep_complaint);
+    av_log_set_callback(listen);
     av_max_alloc(kMostAllocation);
   });
 }
@@ -84,9 +94,18 @@ int refuse_open(AVFormatContext*, AVIOContext**, const char*, int, AVDictionary*
 }
 
 std::string words_of(int error) {
+  if (error == AVERROR_INVALIDDATA) return std::string(kDamaged);
   std::array<char, AV_ERROR_MAX_STRING_SIZE> text{};
   av_strerror(error, text.data(), text.size());
   return text.data();
+}
+
+bool is_key(const AVFrame& frame) {
+#ifdef AV_FRAME_FLAG_KEY
+  return (frame.flags & AV_FRAME_FLAG_KEY) != 0;
+#else
+  return frame.key_frame != 0;
+#endif
 }
 
 }  // namespace
@@ -107,6 +126,9 @@ struct Stream::Parts {
   int index = -1;
   std::int64_t frames = 0, pixels = 0;
   bool drained = false;
+  bool harmed = false;          // what comes now may be made from something damaged
+  std::int64_t since_harm = 0;  // packets behind the damaged one
+  std::int64_t complaints = 0;  // of the decoder, those looked at
 
   Parts() = default;
   Parts(const Parts&) = delete;
@@ -126,17 +148,17 @@ struct Stream::Parts {
     throw Error(code, fmt::format("[{}] expected {}, found {}", name, expected, found));
   }
 
-  // What the decoder complained about; of too large a picture the limit is named.
-  [[noreturn]] void fail_decoding(std::string_view expected) const {
-    std::string_view found = complaint;
-    constexpr std::string_view kSize = "Picture size ";
-    if (found.starts_with(kSize)) {
-      found.remove_prefix(kSize.size());
+  // Of a picture that was refused for its size the size is named.
+  [[noreturn]] void fail_decoding(std::string_view expected, std::string_view found) const {
+    const std::string& size = heard.refused_size;
+    if (size.starts_with("0x") || size.ends_with("x0"))
+      fail(ErrorCode::kFormat, "a picture that has pixels", fmt::format("one of {}", size));
+    if (!size.empty()) {
       fail(ErrorCode::kResources,
            fmt::format("a picture of at most {} pixels", limits.most_pixels),
-           found.substr(0, found.find(' ')));
+           size);
     }
-    fail(ErrorCode::kFormat, expected, found.empty() ? "none" : found);
+    fail(ErrorCode::kFormat, expected, found);
   }
 
   void open() {
@@ -161,10 +183,7 @@ struct Stream::Parts {
     av_dict_set(&options, "protocol_whitelist", "none", 0);
     const int opened = avformat_open_input(&format, nullptr, nullptr, &options);
     av_dict_free(&options);
-    if (opened < 0) {
-      if (complaint.empty()) complaint = words_of(opened);
-      fail_decoding("a file that FFmpeg reads");
-    }
+    if (opened < 0) fail_decoding("a file that FFmpeg reads", words_of(opened));
     find_stream();
     open_codec();
   }
@@ -175,7 +194,7 @@ struct Stream::Parts {
     for (AVDictionary*& one : each) av_dict_set_int(&one, "max_pixels", limits.most_pixels, 0);
     const int looked = avformat_find_stream_info(format, each.empty() ? nullptr : each.data());
     for (AVDictionary*& one : each) av_dict_free(&one);
-    if (looked < 0) fail_decoding("streams");
+    if (looked < 0) fail_decoding("streams", words_of(looked));
     const AVMediaType type = kind == Kind::kSound ? AVMEDIA_TYPE_AUDIO : AVMEDIA_TYPE_VIDEO;
     index = av_find_best_stream(format, type, -1, -1, nullptr, 0);
     if (index == AVERROR_DECODER_NOT_FOUND)
@@ -199,6 +218,7 @@ struct Stream::Parts {
       fail(ErrorCode::kResources, "memory", "none left");
     codec->thread_count = 1;  // a decoder's threads would be beside our own
     codec->max_pixels = limits.most_pixels;
+    if (kind != Kind::kSound) codec->err_recognition |= AV_EF_CRCCHECK;
     codec->pkt_timebase = format->streams[index]->time_base;
     const int opened = avcodec_open2(codec, decoder, nullptr);
     if (opened < 0) fail(ErrorCode::kFormat, "a stream that can be decoded", words_of(opened));
@@ -212,6 +232,34 @@ struct Stream::Parts {
       if (read < 0) return false;  // also where the file is damaged: what came before counts
       if (packet->stream_index == index) return true;
     }
+  }
+
+  // H.264 and HEVC complain of much that is no damage, and mark damaged frames themselves.
+  [[nodiscard]] bool complained() {
+    const std::int64_t before = std::exchange(complaints, heard.complaints);
+    return heard.complaints > before && codec->codec_id != AV_CODEC_ID_H264 &&
+           codec->codec_id != AV_CODEC_ID_HEVC;
+  }
+
+  // What the decoder made of the packet at hand.
+  void judge_packet(int sent) {
+    ++since_harm;
+    const bool refused = sent < 0 && sent != AVERROR(EAGAIN) && sent != AVERROR_EOF;
+    const bool wrong = refused || (packet->flags & AV_PKT_FLAG_CORRUPT) != 0;
+    if (complained() || wrong) harm();
+  }
+
+  void harm() {
+    harmed = true;
+    since_harm = 0;
+  }
+
+  // Damage lasts until a frame that is made from no other: those between are made from it.
+  void judge_frame() {
+    const bool own = (frame->flags & AV_FRAME_FLAG_CORRUPT) != 0 || frame->decode_error_flags != 0;
+    if (complained() || own) harm();
+    // A decoder that holds frames back gives, after a packet, one of an earlier packet.
+    if (harmed && is_key(*frame) && since_harm > codec->has_b_frames) harmed = false;
   }
 
   void count_frame() {
@@ -232,7 +280,7 @@ Stream::Stream(std::span<const std::byte> file,
                const MediaLimits& limits)
     : parts_(std::make_unique<Parts>()) {
   prepare();
-  complaint.clear();
+  heard = {};
   parts_->name = name;
   parts_->kind = kind;
   parts_->limits = limits;
@@ -242,20 +290,29 @@ Stream::Stream(std::span<const std::byte> file,
 
 Stream::~Stream() = default;
 
-void Stream::fail(std::string_view expected) const { parts_->fail_decoding(expected); }
+void Stream::fail(std::string_view expected, std::string_view found) const {
+  parts_->fail_decoding(expected, found.empty() ? kDamaged : found);
+}
+
+bool Stream::damaged() const { return parts_->harmed; }
+
+std::int64_t Stream::promised() const { return parts_->format->streams[parts_->index]->nb_frames; }
 
 bool Stream::next() {
   Parts& p = *parts_;
+  heard.decoder = p.codec;
   while (true) {
     const int received = avcodec_receive_frame(p.codec, p.frame);
     if (received == 0) {
+      p.judge_frame();
       p.count_frame();
       return true;
     }
     if (received == AVERROR_EOF) return false;
+    if (received != AVERROR(EAGAIN)) p.harm();
     if (received != AVERROR(EAGAIN) && p.drained) return false;
     if (p.read_packet()) {
-      (void)avcodec_send_packet(p.codec, p.packet);  // a damaged packet gives no frame
+      p.judge_packet(avcodec_send_packet(p.codec, p.packet));  // a damaged one may give no frame
     } else if (!p.drained) {
       p.drained = true;
       (void)avcodec_send_packet(p.codec, nullptr);
@@ -281,7 +338,8 @@ Tensor Stream::rgb() {
   Parts& p = *parts_;
   const int W = p.frame->width;
   const int H = p.frame->height;
-  if (W < 1 || H < 1 || std::int64_t{W} * H > p.limits.most_pixels) fail("a picture of a size");
+  if (W < 1 || H < 1 || std::int64_t{W} * H > p.limits.most_pixels)
+    fail("a picture of a size", "another");
   // Chroma at full size and exact rounding: a picture is the same on every machine.
   constexpr int kFlags = SWS_BICUBIC | SWS_FULL_CHR_H_INT | SWS_ACCURATE_RND | SWS_BITEXACT;
   p.scale = sws_getCachedContext(p.scale,
@@ -295,7 +353,7 @@ Tensor Stream::rgb() {
                                  nullptr,
                                  nullptr,
                                  nullptr);
-  if (p.scale == nullptr) fail("pixels that can be made red, green and blue");
+  if (p.scale == nullptr) fail("pixels that can be made red, green and blue", "others");
   if (p.frame->color_range == AVCOL_RANGE_JPEG) {
     const int* table =
         sws_getCoefficients(p.frame->colorspace == AVCOL_SPC_BT709 ? SWS_CS_ITU709 : SWS_CS_ITU601);
@@ -307,7 +365,7 @@ Tensor Stream::rgb() {
   std::uint8_t* planes[4] = {wide.span<std::uint8_t>().data(), nullptr, nullptr, nullptr};
   const int strides[4] = {stride + 64, 0, 0, 0};
   if (sws_scale(p.scale, p.frame->data, p.frame->linesize, 0, H, planes, strides) != H)
-    fail("a whole picture");
+    fail("a whole picture", "a part of it");
   Tensor out(DType::kU8, {H, W, 3});
   for (std::int64_t y = 0; y < H; ++y)
     std::memcpy(out.span<std::uint8_t>().data() + y * W * 3,
@@ -333,7 +391,7 @@ void Stream::append_sound(Audio& audio) {
   const AVFrame& f = *p.frame;
   const int channels = f.ch_layout.nb_channels;
   if (f.sample_rate < kSlowestRate || f.sample_rate > kFastestRate || channels < 1 || channels > 64)
-    fail("sound of a rate and at most 64 channels");
+    fail("sound of a rate and at most 64 channels", "other sound");
   if (p.sound == nullptr) {
     AVChannelLayout layout{};
     av_channel_layout_default(&layout, channels);
@@ -347,14 +405,14 @@ void Stream::append_sound(Audio& audio) {
                                          0,
                                          nullptr);
     av_channel_layout_uninit(&layout);
-    if (made < 0 || swr_init(p.sound) < 0) fail("samples that can be made floats");
+    if (made < 0 || swr_init(p.sound) < 0) fail("samples that can be made floats", "others");
     p.sound_rate = f.sample_rate;
     p.sound_format = f.format;
     p.sound_channels = channels;
     audio.rate = f.sample_rate;
   }
   if (f.sample_rate != p.sound_rate || f.format != p.sound_format || channels != p.sound_channels)
-    fail("sound of one rate");
+    fail("sound of one rate", "of several");
   const auto have = static_cast<std::int64_t>(audio.samples.size());
   if (have + f.nb_samples > p.limits.most_samples) {
     p.fail(ErrorCode::kResources, fmt::format("at most {} samples", p.limits.most_samples), "more");

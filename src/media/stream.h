@@ -24,9 +24,15 @@ class Stream {
   Stream& operator=(const Stream&) = delete;
   ~Stream();
 
-  /// Decodes the next frame; false at the end. Damaged parts are passed over while anything follows them.
+  /// Decodes the next frame; false at the end. Damaged parts are passed over while anything follows
+  /// them.
   /// Errors: kResources (more frames or pixels than allowed).
   bool next();
+  /// Whether the frame (at the end: what came behind the last one) is damaged or made from one that
+  /// is: FFmpeg says so, the packet is cut off, or its decoder complained while it made it.
+  [[nodiscard]] bool damaged() const;
+  /// Frames that the file's header promises; 0: it says nothing.
+  [[nodiscard]] std::int64_t promised() const;
   /// Packets of the stream to its end: one a frame. Errors: kResources.
   std::int64_t count_packets();
   /// The frame as bytes [H,W,3].
@@ -36,8 +42,8 @@ class Stream {
   [[nodiscard]] int orientation() const;
   /// Appends the frame's samples; sets the rate. Errors: kResources, kFormat (the rate changes).
   void append_sound(Audio& audio);
-  /// Throws kFormat with what the decoder complained about last.
-  [[noreturn]] void fail(std::string_view expected) const;
+  /// Throws kFormat (of a picture that was refused for its size kResources); `found` "": damage.
+  [[noreturn]] void fail(std::string_view expected, std::string_view found = {}) const;
 
  private:
   struct Parts;

@@ -54,14 +54,14 @@ class Sequences : public ::testing::Test {
     (void)train::run_recipe(train::parse_recipe(recipe, scratch_ / "r.toml"), options);
     return options.folder.string();
   }
-  // 20 steps of two voices.
-  std::string tune() {
+  // Steps of two voices.
+  std::string tune(int steps = 20) {
     Score score;
     score.voices = 2;
     score.steps_per_beat = 2;
-    for (int s = 0; s < 20; ++s) {
+    for (int s = 0; s < steps; ++s) {
       score.pitch.push_back(static_cast<std::int16_t>(67 + s / 2 % 5));
-      score.pitch.push_back(static_cast<std::int16_t>(60 - s / 4));
+      score.pitch.push_back(static_cast<std::int16_t>(60 - s / 4 % 12));
     }
     write_file(scratch_ / "tune.mid", std::string_view(midi_bytes(tune_of(score))));
     return (scratch_ / "tune.mid").string();
@@ -72,6 +72,19 @@ class Sequences : public ::testing::Test {
       text += std::to_string(i) + ',' + std::to_string(std::sin(i * 0.785398163)) + ",5\n";
     write_file(scratch_ / "t.csv", std::string_view(text));
     return (scratch_ / "t.csv").string();
+  }
+  std::string file(const std::string& name, const std::string& bytes) {
+    write_file(scratch_ / name, std::string_view(bytes));
+    return (scratch_ / name).string();
+  }
+  std::string months(int rows) {
+    std::string text = "month,wave\n";
+    for (int i = 0; i < rows; ++i) {
+      const int month = i % 12 + 1;
+      text += std::to_string(1900 + i / 12) + (month < 10 ? "-0" : "-") + std::to_string(month) +
+              ',' + std::to_string(std::sin(i * 0.785398163)) + '\n';
+    }
+    return file("months.csv", text);
   }
   std::string notes_model() {
     (void)tune();
@@ -163,7 +176,80 @@ TEST_F(Sequences, ATableGetsItsNextRowsAndACheck) {
   const Table next = read_csv(out);
   EXPECT_EQ(next.rows.size(), 5U);
   EXPECT_EQ(next.columns.size(), 7U);
-  EXPECT_NE(run_words({"run", model, table()}).out.find("check: the last 24 rows"),
+  EXPECT_NE(run_words({"run", model, table()}).out.find("foretold without seeing them: 24;"),
+            std::string::npos);
+}
+
+TEST_F(Sequences, APieceThatTheModelEndsIsCalledSoAndGoesOnWhenAsked) {
+  const std::string model = notes_model();
+  // The likeliest token is made the end.
+  const auto first = json_of({"run", model, tune(), "-n", "2", "--temperature", "0"})["ids"][0];
+  auto code = nlohmann::json::parse(read_file(model + "/media.json"));
+  code["end"] = first;
+  write_file(model + "/media.json", std::string_view(code.dump()));
+  const auto over = json_of({"run", model, tune(), "--temperature", "0"});
+  EXPECT_EQ(over["steps"], 0);
+  EXPECT_EQ(over["ended"], true);
+  const Outcome said = run_words({"run", model, tune(), "--temperature", "0"});
+  EXPECT_NE(said.out.find("ended the piece at once; nothing follows"), std::string::npos)
+      << said.out;
+  // Whole steps, and never the end.
+  const auto asked = json_of({"run", model, tune(), "-n", "7", "--temperature", "0"});
+  EXPECT_EQ(asked["ids"].size(), 8U);
+  EXPECT_EQ(asked["steps"], 4);
+  for (const auto& id : asked["ids"]) EXPECT_NE(id, first);
+}
+
+TEST_F(Sequences, RowsThatFollowAreNamedAsTheTableGoesOn) {
+  const std::string model = numbers_model();
+  const std::string out = (scratch_ / "next.csv").string();
+  const auto json = json_of({"run", model, months(90), "-n", "8", "-o", out});
+  EXPECT_EQ(json["names"][0], "1907-07");
+  EXPECT_EQ(json["names"][7], "1908-02");
+  EXPECT_EQ(read_csv(out).rows.back(), "1908-02");
+  EXPECT_NE(run_words({"run", model, months(90)}).out.find("\n  1907-07  "), std::string::npos);
+  const auto counted = json_of({"run", model, file("n.csv", "x\n1\n2\n1\n2\n1\n2\n"), "-n", "2"});
+  EXPECT_EQ(counted["names"], (nlohmann::json{"+1", "+2"}));
+  const Outcome none = run_words({"run", model, months(90), "-n", "0"});
+  EXPECT_NE(none.complaint.find("-n a whole number from 1 to 48, found 0"), std::string::npos)
+      << none.complaint;
+}
+
+TEST_F(Sequences, WhatIsTooLongIsShownInPartAndCalledSo) {
+  const std::string numbers = numbers_model();
+  const std::string table = months(200);
+  const Outcome end = run_words({"see", numbers, table});
+  EXPECT_EQ(end.status, 0) << end.complaint;
+  EXPECT_NE(end.out.find("rows seen, from the end: 95 of 200"), std::string::npos) << end.out;
+  EXPECT_EQ(end.out.find("only the first"), std::string::npos);
+  EXPECT_EQ(json_of({"see", numbers, table})["tokens_before_cut"], 201);
+  EXPECT_NE(run_words({"walk", numbers, table}).out.find("from the end: 95 of 200"),
+            std::string::npos);
+  std::filesystem::remove_all(scratch_ / "model");
+  const std::string notes = notes_model();
+  const Outcome begin = run_words({"see", notes, tune(60)});
+  EXPECT_EQ(begin.status, 0) << begin.complaint;
+  EXPECT_NE(begin.out.find("from the beginning: 23.5 of 30"), std::string::npos) << begin.out;
+}
+
+TEST_F(Sequences, InputsOfAnotherKindAreNamed) {
+  const std::string numbers = numbers_model();
+  const auto complaint = [&](const std::vector<std::string>& words) {
+    const Outcome done = run_words(words);
+    EXPECT_NE(done.status, 0);
+    return done.complaint;
+  };
+  const std::string latin = file("latin.csv", "a,b\xE9\n1,2\n");
+  for (const char* verb : {"see", "run"}) {
+    EXPECT_NE(complaint({verb, numbers, latin}).find("not UTF-8 at byte 3 (E9)"),
+              std::string::npos);
+  }
+  EXPECT_NE(complaint({"see", numbers, "/tmp"}).find("found the folder /tmp"), std::string::npos);
+  std::filesystem::remove_all(scratch_ / "model");
+  const std::string videos = videos_model();
+  EXPECT_NE(complaint({"see", videos, "."}).find("found .: a folder"), std::string::npos);
+  EXPECT_NE(complaint({"see", videos, "/dev/zero"}).find("a pipe or a device"), std::string::npos);
+  EXPECT_NE(complaint({"see", videos, latin, "--as", "bytes"}).find("a model that reads tokens"),
             std::string::npos);
 }
 

@@ -31,6 +31,43 @@ std::string y4m(int frames, int width = 8, int height = 4) {
   return out;
 }
 
+std::string le(std::size_t n, int count = 4) {
+  std::string out;
+  for (int i = 0; i < count; ++i) out += static_cast<char>(n >> (8 * i) & 0xFF);
+  return out;
+}
+
+std::string chunk(const std::string& name, const std::string& body) {
+  return name + le(body.size()) + body;
+}
+
+// Frames of 8 x 4 raw pixels, each of one grey, and a header that promises `promised` of them.
+std::string avi(int frames, std::size_t promised) {
+  using namespace std::string_literals;
+  constexpr std::size_t kSize = 3 * 8 * 4;
+  const std::string file = le(40000) + le(0) + le(0) + le(16) + le(promised) + le(0) + le(1) +
+                           le(kSize) + le(8) + le(4) + le(0) + le(0) + le(0) + le(0);
+  const std::string stream = "vidsDIB "s + le(0) + le(0) + le(0) + le(1) + le(25) + le(0) +
+                             le(promised) + le(kSize) + le(0) + le(0) + le(0) + le(8, 2) + le(4, 2);
+  const std::string format = le(40) + le(8) + le(4) + le(1, 2) + le(24, 2) + le(0) + le(kSize) +
+                             le(0) + le(0) + le(0) + le(0);
+  std::string movi = "movi";
+  for (int n = 0; n < frames; ++n)
+    movi += chunk("00db", std::string(kSize, static_cast<char>(10 * n)));
+  const std::string strl = "strl" + chunk("strh", stream) + chunk("strf", format);
+  const std::string hdrl = "hdrl" + chunk("avih", file) + chunk("LIST", strl);
+  return chunk("RIFF", "AVI " + chunk("LIST", hdrl) + chunk("LIST", movi));
+}
+
+// 100 x 100 pixels of which no more than ten rows are there, with an end as of a whole one.
+std::string cut_png() {
+  using namespace std::string_literals;
+  return "\x89PNG\r\n\x1A\n\0\0\0\x0DIHDR\0\0\0d\0\0\0d\x08\2\0\0\0\xFF\x80\2\3\0\0\0\x1AIDAT"
+         "\x78\x9C\xED\xC1!\1\0\0\0\2 \xA7;\xDD\x1B\6 \5\0\0\xEE\x0D\x0C\xFF\xDCL\x16\x92"
+         "\4B\0\0\0\0IEND\xAE"
+         "B`\x82"s;
+}
+
 template <typename Body>
 void expect_error(ErrorCode code, const std::string& words, const Body& body) {
   try {
@@ -68,6 +105,12 @@ TEST(Sniff, KindsAreToldByContent) {
   for (const auto& [text, kind] : cases) EXPECT_EQ(sniff(bytes(text)), kind) << text;
   // A letter that is cut by the 4096th byte is no reason.
   EXPECT_EQ(sniff(bytes(std::string(4095, 'a') + "ж")), MediaKind::kText);
+}
+
+TEST(Sniff, TheByteThatIsNoTextIsNamed) {
+  EXPECT_EQ(no_text_at(bytes("a,b\xE9\n1,2\n")), 3);
+  EXPECT_EQ(no_text_at(bytes("a,\u0436\n")), -1);
+  EXPECT_EQ(no_text_at(bytes(std::string(1, '\0'))), 0);
 }
 
 TEST(Bytes, LabelsShowThem) {
@@ -120,6 +163,44 @@ TEST(Picture, DamageGivesOneLine) {
   expect_error(ErrorCode::kFormat, "found text", [] { (void)parse_picture(bytes("hello"), "p"); });
   expect_error(ErrorCode::kFormat, "[p]", [] {
     (void)parse_picture(bytes(ppm(20, 20).substr(0, 14)), "p");
+  });
+}
+
+TEST(Picture, WhatIsCutOffIsNoPicture) {
+  const auto words = "[p.png] expected a whole picture, found it damaged or cut off";
+  expect_error(ErrorCode::kFormat, words, [] { (void)parse_picture(bytes(cut_png()), "p.png"); });
+  expect_error(ErrorCode::kFormat, words, [] { (void)parse_clip(bytes(cut_png()), "p.png", 4); });
+}
+
+TEST(Picture, OneWithoutPixelsIsCalledSo) {
+  using namespace std::string_literals;
+  const std::string png =
+      "\x89PNG\r\n\x1A\n\0\0\0\x0DIHDR\0\0\0\0\0\0\0\0\x08\2\0\0\0\xB4\xE9\xEB"
+      "E\0\0\0\x08IDAT\x78\x9C\3\0\0\0\0\1H\6\x89\xD2\0\0\0\0IEND\xAE"
+      "B`\x82"s;
+  expect_error(ErrorCode::kFormat, "expected a picture that has pixels, found one of 0x0", [&] {
+    (void)parse_picture(bytes(png), "p");
+  });
+}
+
+TEST(Clip, FramesThatAreTakenAreWhole) {
+  const std::string whole = avi(4, 4);
+  EXPECT_EQ(parse_clip(bytes(whole), "v.avi", 4).total, 4);
+  const std::string cut = whole.substr(0, whole.size() - 40);
+  expect_error(ErrorCode::kFormat,
+               "[v.avi] expected whole frames, found frame 3 of 4 damaged",
+               [&] { (void)parse_clip(bytes(cut), "v.avi", 2); });
+  const Clip others = parse_clip(bytes(cut), "v.avi", 3, {}, {.first = 0, .every = 1});
+  EXPECT_EQ(others.damaged, 0);
+  EXPECT_EQ(others.frames.span<std::uint8_t>()[2 * 96], 20);
+}
+
+TEST(Clip, WhatTheHeaderPromisesIsCounted) {
+  const Clip clip = parse_clip(bytes(avi(4, 40)), "v.avi", 4);
+  EXPECT_EQ(clip.total, 4);
+  EXPECT_EQ(clip.promised, 40);
+  expect_error(ErrorCode::kFormat, "found none of the 40 that the header promises", [] {
+    (void)parse_clip(bytes(avi(0, 40)), "v.avi", 4);
   });
 }
 
@@ -191,11 +272,6 @@ TEST(Sound, WaveFilesOfCodingsOfTheirOwnGoToFfmpeg) {
   // mu-law: 0xFF is silence, 0x80 the loudest positive.
   std::string data(400, '\xFF');
   data[200] = '\x80';
-  const auto le = [](std::size_t n, int count) {
-    std::string out;
-    for (int i = 0; i < count; ++i) out += static_cast<char>(n >> (8 * i) & 0xFF);
-    return out;
-  };
   const std::string file = "RIFF" + le(36 + data.size(), 4) + "WAVEfmt " + le(16, 4) + le(7, 2) +
                            le(1, 2) + le(8000, 4) + le(8000, 4) + le(1, 2) + le(8, 2) + "data" +
                            le(data.size(), 4) + data;

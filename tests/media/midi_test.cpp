@@ -123,6 +123,16 @@ TEST(Midi, DamageIsNamedWithItsByte) {
   expect_error(longer, ErrorCode::kFormat, "a chunk of at most 4 bytes");
 }
 
+TEST(Midi, DrumsAloneAreCalledSo) {
+  const std::string drum("\x00\x99\x24\x50\x60\x89\x24\x40\x00\xFF\x2F\x00", 12);
+  try {
+    (void)parse_midi(bytes(file_of(drum)), "d.mid");
+    FAIL();
+  } catch (const Error& error) {
+    EXPECT_EQ(std::string(error.what()), "[d.mid] expected notes, found drums alone (channel 10)");
+  }
+}
+
 TEST(Midi, EveryCutIsReadOrRefused) {
   const std::string whole = midi_bytes(random_tune(3));
   for (std::size_t n = 0; n < whole.size(); n += 7) {

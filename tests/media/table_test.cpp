@@ -114,6 +114,32 @@ TEST(Csv, HostileFilesAreReadOrRefusedInOneLine) {
   EXPECT_EQ(read, (std::set<std::string>{"good", "not_utf8", "one_cell", "semicolons"}));
 }
 
+TEST(Rows, DatesAndNumbersGoOnWhereTheirStepIsRegular) {
+  const auto after = [](const std::vector<std::string>& rows) {
+    std::string out;
+    for (const std::string& row : rows_after(rows, 2)) out += row + ' ';
+    return out;
+  };
+  EXPECT_EQ(after({"2020-02-27", "2020-02-28", "2020-02-29"}), "2020-03-01 2020-03-02 ");
+  EXPECT_EQ(after({"20011215", "20011222", "20011229"}), "20020105 20020112 ");
+  EXPECT_EQ(after({"2020-07-01", "2020-08-01", "2020-09-01"}), "2020-10-01 2020-11-01 ");
+  EXPECT_EQ(after({"31.01.2020", "29.02.2020", "31.03.2020"}), "30.04.2020 31.05.2020 ");
+  EXPECT_EQ(after({"Oct-1-2015", "Nov-1-2015", "Dec-1-2015"}), "Jan-1-2016 Feb-1-2016 ");
+  EXPECT_EQ(after({"2020/01/01", "2020/04/01", "2020/07/01"}), "2020/10/01 2021/01/01 ");
+  EXPECT_EQ(after({"1961-10", "1961-11", "1961-12"}), "1962-01 1962-02 ");
+  EXPECT_EQ(after({"1961Q2", "1961Q3", "1961Q4"}), "1962Q1 1962Q2 ");
+  EXPECT_EQ(after({"1700", "1701", "1702"}), "1703 1704 ");
+  for (const std::vector<std::string>& rows :
+       std::vector<std::vector<std::string>>{{"2020-01-01", "2020-01-02", "2020-01-04"},
+                                             {"2020-02-30", "2020-02-31", "2020-02-32"},
+                                             {"3", "2", "1"},
+                                             {"2001", "2002-01", "2003"},
+                                             {"one", "two", "three"},
+                                             {"2001", "2002"}}) {
+    EXPECT_EQ(after(rows), "") << rows.back();
+  }
+}
+
 TEST(Numbers, ABinIsTheNearestCentre) {
   std::mt19937 random(7);
   std::uniform_real_distribution<double> some(-14.9, 14.9);
