@@ -1,6 +1,7 @@
 #pragma once
 
 #include <array>
+#include <cstdint>
 #include <filesystem>
 #include <string>
 #include <vector>
@@ -20,6 +21,7 @@ struct Report {
   std::vector<std::array<std::string, 2>> remarks;
   int layer = 0;  ///< what is selected when the page opens
   int head = 0;
+  std::int64_t row = -1;        ///< the row that asks; none: all
   std::string view = "head";    ///< "head" or "walk"; of pictures, music and tables also "media"
   std::string language = "en";  ///< "en" or "ru"; the reader can switch
 };

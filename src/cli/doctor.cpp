@@ -93,6 +93,18 @@ std::vector<std::string> built_in(const Model& model) {
   return known;
 }
 
+// Errors: kUnsupported for a model of pictures alone.
+void check_reads_text(const Call& call, const Model& model) {
+  if (!model.sees()) return;
+  try {
+    (void)model.tokenizer();
+  } catch (const Error& error) {
+    if (error.code() != ErrorCode::kNotFound) throw;
+    throw Error(ErrorCode::kUnsupported,
+                say(call.screen.lang, Word::kDoctorSees, call.verb, clean(model.name())));
+  }
+}
+
 std::string text_of(const std::vector<conllu::Sentence>& trees) {
   std::string out;
   for (const conllu::Sentence& one : trees) out += one.text + '\n';
@@ -111,6 +123,7 @@ Corpus read_corpus(const Call& call,
                    const Model& model,
                    const std::string& file,
                    std::int64_t most) {
+  check_reads_text(call, model);
   Corpus out;
   std::vector<std::string> texts;
   if (file.empty()) {

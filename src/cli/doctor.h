@@ -31,7 +31,7 @@ struct Corpus {
 };
 /// The file (of a .conllu, also packed by xz, the text of its sentences), or built-in sentences for "": those in words
 /// that the model knows, if there are any.
-/// Errors: kNotFound, kIo, kInput (no text in it).
+/// Errors: kNotFound, kIo, kInput (no text in it), kUnsupported (the model reads pictures alone).
 Corpus read_corpus(const Call& call,
                    const Model& model,
                    const std::string& file,

@@ -112,11 +112,15 @@ Measured measure_table(const Call& call,
   }
   Measured out;
   out.pointings = doctor::table_pointings(model, stretches, period);
-  about(out,
-        Word::kSequenceTable,
-        clean(std::filesystem::path(data).filename().string()),
-        clean(column.name),
-        period);
+  const auto about = [&](Lang lang) {
+    return say(lang,
+               Word::kSequenceTable,
+               clean(std::filesystem::path(data).filename().string()),
+               clean(column.name),
+               counted(lang, Word::kTableRows, period));
+  };
+  out.about_en = about(Lang::kEn);
+  out.about_ru = about(Lang::kRu);
   return out;
 }
 

@@ -8,6 +8,8 @@
 #include <set>
 #include <tuple>
 
+#include "cli/labels.h"
+#include "cli/screen.h"
 #include "headscope/threads.h"
 
 namespace headscope::cli {
@@ -77,14 +79,20 @@ std::vector<std::size_t> word_of_token(const std::vector<Sighting::Word>& words,
   return out;
 }
 
+// The first row of a causal head has one key to look at: its weight of 1 says nothing.
+bool has_choice(const FocusRecord& record, const Sighting::Word& word) {
+  return !record.options.causal || record.options.prefix > 1 || word.last > 0;
+}
+
 std::vector<Link> all_links(const Sighting& sighting,
                             HeadId id,
                             const std::vector<Sighting::Word>& words) {
   const Tensor map = sighting.word_map(id.layer, id.head);
   const auto view = map.view<float, 2>();
+  const FocusRecord& record = sighting.layers[static_cast<std::size_t>(id.layer)];
   std::vector<Link> out;
   for (std::size_t i = 0; i < words.size(); ++i) {
-    if (words[i].special) continue;
+    if (words[i].special || !has_choice(record, words[i])) continue;
     for (std::size_t j = 0; j < words.size(); ++j) {
       const auto weight = static_cast<double>(view(i, j));
       if (weight >= kFaint) out.push_back({id, i, j, weight});
@@ -102,7 +110,7 @@ std::vector<Link> top_links(const Sighting& sighting,
   const auto owner = word_of_token(words, static_cast<std::size_t>(record.keys));
   std::vector<Link> out;
   for (std::size_t i = 0; i < words.size(); ++i) {
-    if (words[i].special) continue;
+    if (words[i].special || !has_choice(record, words[i])) continue;
     std::set<std::size_t> targets;
     for (std::int64_t t = words[i].first; t <= words[i].last; ++t) {
       for (std::int64_t k = 0; k < keys.shape[3]; ++k) {
@@ -162,8 +170,14 @@ std::vector<std::vector<Summary>> summarise(const Sighting& sighting) {
   return out;
 }
 
-Links::Links(const Sighting& sighting)
-    : words_(sighting.words()), links_(one_a_head<std::vector<Link>>(sighting)) {
+Links::Links(const Sighting& sighting, Lang lang)
+    : words_(sighting.words()),
+      of_text_(sighting.scene.kind == Scene::Kind::kText),
+      links_(one_a_head<std::vector<Link>>(sighting)) {
+  for (const Sighting::Word& word : words_) {
+    const Label& label = sighting.labels.at(static_cast<std::size_t>(word.first));
+    names_.push_back(clean(of_text_ ? word.text : short_label(lang, sighting, label)));
+  }
   const bool exact = static_cast<std::int64_t>(sighting.labels.size()) <= kExact;
   for_heads(sighting, [&](HeadId id) {
     // Layers that look at parts of a picture have other rows than the words that are shown.

@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "cli/words.h"
 #include "doctor/measures.h"
 #include "headscope/sighting.h"
 
@@ -33,10 +34,16 @@ struct Link {
 class Links {
  public:
   static constexpr std::int64_t kExact = 128;
-  explicit Links(const Sighting& sighting);
+  /// `lang`: of the names.
+  explicit Links(const Sighting& sighting, Lang lang = Lang::kEn);
 
   [[nodiscard]] const std::vector<Sighting::Word>& words() const { return words_; }
-  /// All links of at least .02 from words of the text, strongest first.
+  /// What a word is called on the screen: itself, or of an input that is no text its short label.
+  [[nodiscard]] const std::string& name(std::size_t word) const { return names_.at(word); }
+  /// Whether the words are those of a text.
+  [[nodiscard]] bool of_text() const { return of_text_; }
+  /// All links of at least .02 from words of the text, strongest first; none from a row that sees
+  /// nothing but itself.
   [[nodiscard]] const std::vector<Link>& of(HeadId head) const;
   /// The strongest link of each word, strongest first, at most n. Special tokens and the word
   /// itself are left out, unless they take most of the head's weight.
@@ -50,6 +57,8 @@ class Links {
 
  private:
   std::vector<Sighting::Word> words_;
+  std::vector<std::string> names_;
+  bool of_text_ = true;
   std::vector<std::vector<std::vector<Link>>> links_;  ///< [layer][head]
 };
 

@@ -6,6 +6,7 @@
 #include "cli/subject.h"
 #include "headscope/error.h"
 #include "headscope/model.h"
+#include "models/find.h"
 
 /// `headscope models`: the built-in models and what their heads do; those in the cache of the hub
 /// and in the current folder, as far as they can be read.
@@ -95,7 +96,8 @@ void write_model(JsonWriter& json, const Model& model, std::string_view what) {
       .field("name", model.name())
       .field("for", what)
       .field("family", model.family());
-  json.field("layers", model.layers()).field("heads", model.heads());
+  json.field("layers", model.layers());
+  json.field("heads", head_counts(model, model.layers()).second);
   json.field("parameters", model.parameters()).field("positions", model.positions());
   json.field("folder", model.folder().string()).key("roles").begin_array();
   for (const Role& role : model.roles()) {
@@ -103,6 +105,14 @@ void write_model(JsonWriter& json, const Model& model, std::string_view what) {
     json.field("en", role.en).field("ru", role.ru).field("source", role.source).end_object();
   }
   json.end_array().end_object();
+}
+
+std::string none_found(Lang lang) {
+  std::string looked;
+  for (const std::filesystem::path& shelf : models::shelves())
+    looked += (looked.empty() ? "" : ", ") + clean(shelf.string());
+  if (looked.empty()) looked = text(lang, Word::kNoShelf);
+  return say(lang, Word::kNoBuiltIn, looked);
 }
 }  // namespace
 
@@ -116,18 +126,17 @@ int models(std::span<const std::string> arguments, Lang lang, std::string& out) 
   JsonWriter json;
   json.begin_object().field("headscope", HEADSCOPE_VERSION).field("verb", "models");
   json.key("models").begin_array();
-  std::string screenful, missing;
+  std::string screenful;
   for (const BuiltIn& built_in : kBuiltIn) {
     try {
       const Model model = Model::load(built_in.name);
       write_model(json, model, text(lang, built_in.what));
       screenful += describe(call.screen, model, built_in.what);
     } catch (const Error& error) {
-      if (error.code() != ErrorCode::kNotFound) throw;  // a recipe alone, or not installed
-      missing = error.what();
+      if (error.code() != ErrorCode::kNotFound) throw;  // else a recipe alone, or not installed
     }
   }
-  if (screenful.empty()) screenful = wrap(clean(missing), call.screen.width, 2) + '\n';
+  if (screenful.empty()) screenful = wrap(none_found(lang), call.screen.width, 2) + '\n';
   json.end_array();
   const std::vector<Listed> cache = survey_cache();
   const std::vector<Listed> here = survey_gguf_files(".");

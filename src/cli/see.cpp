@@ -217,6 +217,8 @@ Seen facts_of(const Subject& subject, const Wanted& wanted, const Options& o, co
   }
   seen.unknown = subject.unknown;
   seen.tokens_before_cut = subject.tokens_before_cut;
+  seen.cut_said = subject.cut_said;
+  seen.remarks = subject.remarks;
   seen.edits = wanted.edits;
   seen.large = wanted.heads;
   seen.layer = wanted.layer;
@@ -255,6 +257,11 @@ void write_files(const Call& call,
   if (!wanted.heads.empty()) selected = wanted.heads.front();
   report.layer = selected.layer;
   report.head = selected.head;
+  if (seen.row) {
+    const FocusRecord& at = run.sighting.layers.at(static_cast<std::size_t>(selected.layer));
+    if (at.batch == 1 && at.rows == static_cast<std::int64_t>(run.sighting.labels.size()))
+      report.row = *seen.row;
+  }
   for (const Role& role : seen.roles) {
     const auto here = shown_here(seen, role);
     report.remarks.emplace_back();
@@ -353,8 +360,8 @@ int see_with(std::span<const std::string> arguments,
   if (subject.scene.kind != Scene::Kind::kText) {
     run.sighting.scene = std::move(subject.scene);
     if (!subject.layers.empty()) label_layers(subject.model, subject.tokens, run.sighting);
-    if (!o.row.empty()) seen.row = find_row(call.screen, run.sighting, o.row);
   }
+  if (!o.row.empty()) seen.row = find_row(call.screen, run.sighting, o.row);
   if (!call.json) measure_looking(subject, options, seen);
   if (!wanted.edits.empty())
     seen.changed = compare(subject, run, subject.model.run(subject.tokens));

@@ -36,6 +36,8 @@ struct Seen {
   std::vector<std::int32_t> ids;
   std::vector<std::string> unknown;    ///< words that the tokenizer has no piece for
   std::int64_t tokens_before_cut = 0;  ///< 0: nothing was cut
+  bool cut_said = false;               ///< remarks tell what was cut; else it was the end
+  std::vector<std::string> remarks;    ///< what is to be said of how the input was read
   std::optional<double> run_ms;        ///< of one run with looking
   std::optional<double> looking_ms;    ///< of that, what looking added; measured
   std::vector<Edit> edits;

@@ -60,11 +60,11 @@ std::string surprising(const Screen& screen, const Seen& seen, const Links& link
 
 }  // namespace
 
-std::string show_link(const Links& links, const Link& link) {
-  constexpr int kMost = 12;
-  const auto& words = links.words();
-  return clip(clean(words[link.from].text), kMost) + "→" + clip(clean(words[link.to].text), kMost) +
-         ' ' + share(link.weight);
+std::string show_link(const Links& links, const Link& link, int most) {
+  constexpr int kOfText = 12, kOther = 18;  // short labels are cut only where nothing else helps
+  if (most <= 0) most = links.of_text() ? kOfText : kOther;
+  return clip(links.name(link.from), most) + "→" + clip(links.name(link.to), most) + ' ' +
+         share(link.weight);
 }
 
 std::string show_links(const Links& links,
@@ -75,7 +75,9 @@ std::string show_links(const Links& links,
   int used = 0;
   std::size_t shown = 0;
   for (const Link& link : which) {
-    const std::string next = show_link(links, link);
+    std::string next = show_link(links, link);
+    if (out.empty() && columns(next) > room)  // cut rather than nothing: "a→b .98"
+      next = show_link(links, link, std::max((room - 5) / 2, 1));
     const int n = columns(next) + (out.empty() ? 0 : 2);
     if (used + n > room || (most > 0 && shown == most)) break;
     out += (out.empty() ? "" : "  ") + next;
@@ -120,31 +122,37 @@ std::string render_measured(const Screen& screen,
   };
   const std::int64_t same =
       layers.empty() ? 0 : summaries[static_cast<std::size_t>(layers.front())].front().same_rows;
+  const bool of_text = links.of_text();
+  const auto fit = [&](Word of_a_text, Word other) {
+    return say(screen.lang, of_text ? of_a_text : other);
+  };
   std::vector<Measure> measures = {
-      {say(screen.lang, Word::kPrevious),
+      {fit(Word::kPrevious, Word::kPreviousInput),
        [](const Summary& s) { return s.previous_mass; },
        tokens - 1},
-      {say(screen.lang, Word::kNextToken),
+      {fit(Word::kNextToken, Word::kNextInput),
        [](const Summary& s) { return s.next_mass; },
        tokens - 1},
       {say(screen.lang, Word::kItself), [](const Summary& s) { return s.self_mass; }, tokens},
-      {edge_name(Word::kFirst, Word::kFirstSpecial, edge.front()),
+      {edge_name(of_text ? Word::kFirst : Word::kFirstInput, Word::kFirstSpecial, edge.front()),
        [](const Summary& s) { return s.first_mass; },
        tokens - 1},
-      {edge_name(Word::kLast, Word::kLastSpecial, edge.back()),
+      {edge_name(of_text ? Word::kLast : Word::kLastInput, Word::kLastSpecial, edge.back()),
        [](const Summary& s) { return s.last_mass; },
        tokens},
   };
   if (same > 0) {
-    measures.push_back(
-        {say(screen.lang, Word::kSameWord), [](const Summary& s) { return s.same_mass; }, same});
+    measures.push_back({fit(Word::kSameWord, Word::kSameInput),
+                        [](const Summary& s) { return s.same_mass; },
+                        same});
   }
   const Measure broad = {
       say(screen.lang, Word::kBroad), [](const Summary& s) { return s.entropy; }, tokens};
   int label = columns(broad.name);
   for (const Measure& m : measures) label = std::max(label, columns(m.name));
-  std::string out = '\n' + title(screen, "  " + say(screen.lang, Word::kMeasuredTitle));
-  out += note(screen, say(screen.lang, Word::kMeasuredNote));
+  std::string out =
+      '\n' + title(screen, "  " + fit(Word::kMeasuredTitle, Word::kMeasuredTitleInput));
+  out += note(screen, fit(Word::kMeasuredNote, Word::kMeasuredNoteInput));
   for (const Measure& m : measures) out += measure_line(screen, m, layers, summaries, 1.0, label);
   out += measure_line(screen, broad, layers, summaries, even, label);
   out += note(screen, say(screen.lang, Word::kBroadNote));
@@ -164,7 +172,8 @@ std::string render_table(const Screen& screen,
   const int room = screen.width - columns(head_line);
   std::string out = '\n' + title(screen, "  " + say(screen.lang, Word::kEveryHead));
   out += note(screen, say(screen.lang, Word::kEveryHeadNote));
-  out += dim(screen, head_line + clip(say(screen.lang, Word::kBetweenWords), room));
+  const Word strongest = links.of_text() ? Word::kBetweenWords : Word::kStrongestLinks;
+  out += dim(screen, head_line + clip(say(screen.lang, strongest), room));
   for (const int l : shown_layers(seen)) {
     for (const int h : seen.sighting->layers[static_cast<std::size_t>(l)].heads) {
       const HeadId id{l, h};

@@ -12,8 +12,8 @@ namespace headscope::cli {
 
 /// As many links as fit into `room` columns and `most` (0: no limit): "Старый→король .81  ...".
 std::string show_links(const Links& links, std::span<const Link> which, int room, std::size_t most);
-/// One link, its words clipped.
-std::string show_link(const Links& links, const Link& link);
+/// One link, its words clipped to `most` columns (0: as fits a table).
+std::string show_link(const Links& links, const Link& link, int most = 0);
 
 /// One line of a kind, with its end.
 std::string title(const Screen& screen, const std::string& words);

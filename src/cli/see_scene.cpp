@@ -4,6 +4,7 @@
 #include <array>
 #include <cmath>
 
+#include "cli/labels.h"
 #include "cli/maps.h"
 #include "cli/see_parts.h"
 #include "headscope/image.h"
@@ -48,7 +49,7 @@ std::string shaded(const Screen& screen, double part) {
 struct Asked {
   std::optional<std::int64_t> row;
   std::int64_t b = 0;
-  std::string name;
+  const Label* label = nullptr;
 };
 
 Asked asked_in(const Seen& seen, int layer) {
@@ -60,7 +61,7 @@ Asked asked_in(const Seen& seen, int layer) {
     const Label* first = sighting.key_label(layer, 0, 0);
     const bool gathers =
         in_pictures(sighting) && record.batch == 1 && first != nullptr && first->special;
-    return gathers ? Asked{0, 0, first->text} : Asked{};
+    return gathers ? Asked{0, 0, first} : Asked{};
   }
   const std::string& name = labels.at(static_cast<std::size_t>(*seen.row)).text;
   for (std::int64_t b = 0; b < record.batch; ++b) {
@@ -68,7 +69,7 @@ Asked asked_in(const Seen& seen, int layer) {
       const bool own = record.batch == 1 && static_cast<std::int64_t>(labels.size()) == record.keys;
       if (own && j != *seen.row) continue;  // names of notes come again
       const Label* label = sighting.key_label(layer, b, j);
-      if (label != nullptr && label->text == name) return {j, b, name};
+      if (label != nullptr && label->text == name) return {j, b, label};
     }
   }
   return {};
@@ -391,7 +392,9 @@ std::string render_chart(const Screen& screen,
     const std::string last = clip(clean(scene.rows[static_cast<std::size_t>(window.to - 1)]), room);
     out += dim(screen, spaces(10) + left(first, window.columns() - columns(last)) + last);
   }
-  return out + note(screen, say(screen.lang, Word::kChartNote, window.step));
+  const Word step = scene.kind == Scene::Kind::kBytes ? Word::kBytes : Word::kTableRows;
+  return out + note(screen,
+                    say(screen.lang, Word::kChartNote, counted(screen.lang, step, window.step)));
 }
 
 std::string heading(const Screen& screen,
@@ -399,7 +402,8 @@ std::string heading(const Screen& screen,
                     int layer,
                     std::optional<HeadId> head,
                     const Asked& asked) {
-  const std::string who = clean(asked.name);
+  const std::string who =
+      asked.label == nullptr ? "" : clean(full_label(screen.lang, *seen.sighting, *asked.label));
   if (head)
     return asked.row ? say(screen.lang, Word::kLightOf, head->name(), who)
                      : say(screen.lang, Word::kLightAll, head->name());
@@ -407,6 +411,12 @@ std::string heading(const Screen& screen,
   const std::string all = counted(screen.lang, Word::kHeads, heads);
   return asked.row ? say(screen.lang, Word::kLightMean, layer, who, all)
                    : say(screen.lang, Word::kLightMeanAll, layer, all);
+}
+
+// Cells of a head's light across a line of so many heads.
+int light_side(const Screen& screen, std::size_t heads) {
+  const auto count = static_cast<int>(std::max<std::size_t>(heads, 1));
+  return std::clamp((screen.width - 6) / count - 2, 7, 14);
 }
 
 // A light of few cells, each the strongest of its block and of all frames, on a scale of its own: lights of many
@@ -449,20 +459,22 @@ std::string scene_facts(const Screen& screen, const Sighting& sighting) {
     rows = std::max<std::int64_t>(rows, label.row + 1);
     columns = std::max<std::int64_t>(columns, label.column + 1);
   }
+  const auto n = [&](Word word, std::int64_t count) { return counted(screen.lang, word, count); };
   switch (scene.kind) {
     case Scene::Kind::kImage:
       return say(screen.lang, Word::kSceneImage, rows, columns);
     case Scene::Kind::kVideo:
-      return say(screen.lang, Word::kSceneVideo, frames, rows, columns);
+      return say(screen.lang, Word::kSceneVideo, n(Word::kFrames, frames), rows, columns);
     case Scene::Kind::kNotes:
-      return say(screen.lang, Word::kSceneNotes, columns, rows);
+      return say(
+          screen.lang, Word::kSceneNotes, n(Word::kSteps, columns), n(Word::kVoices, rows));
     case Scene::Kind::kTable: {
       std::string names;
       for (const std::string& one : scene.names) names += (names.empty() ? "" : ", ") + clean(one);
-      return say(screen.lang, Word::kSceneTable, rows, clip(names, 40));
+      return say(screen.lang, Word::kSceneTable, n(Word::kTableRows, rows), clip(names, 40));
     }
     case Scene::Kind::kBytes:
-      return say(screen.lang, Word::kSceneBytes, columns);
+      return n(Word::kBytes, columns);
     case Scene::Kind::kText:
       break;
   }
@@ -489,14 +501,32 @@ std::string render_scene(const Screen& screen, const Seen& seen, std::optional<H
   return out + render_chart(screen, sighting, weights, asked);
 }
 
+std::string light_grid_note(const Screen& screen,
+                            const Sighting& sighting,
+                            const std::vector<int>& layers) {
+  if (layers.empty()) return "";
+  const int layer = layers.front();
+  const auto& heads = sighting.layers.at(static_cast<std::size_t>(layer)).heads;
+  if (heads.empty()) return "";
+  const Tensor light = sighting.light(layer, heads.front());
+  const std::int64_t side = light_side(screen, heads.size());
+  return note(screen,
+              say(screen.lang,
+                  Word::kMosaicNote,
+                  light.dim(1),
+                  light.dim(2),
+                  std::min(light.dim(1), side),
+                  std::min(light.dim(2), side),
+                  light.dim(0) > 1 ? text(screen.lang, Word::kMosaicFrames) : ""));
+}
+
 std::string light_grid(const Screen& screen,
                        const Sighting& sighting,
                        const std::vector<int>& layers) {
   std::string out;
   for (const int layer : layers) {
     const auto& heads = sighting.layers.at(static_cast<std::size_t>(layer)).heads;
-    const auto count = static_cast<int>(std::max<std::size_t>(heads.size(), 1));
-    const int side = std::clamp((screen.width - 6) / count - 2, 7, 14);
+    const int side = light_side(screen, heads.size());
     const auto across = static_cast<std::size_t>(std::max((screen.width - 4) / (side + 2), 1));
     for (std::size_t from = 0; from < heads.size(); from += across) {
       std::vector<std::vector<std::string>> blocks;

@@ -20,6 +20,11 @@ std::string light_grid(const Screen& screen,
                        const Sighting& sighting,
                        const std::vector<int>& layers);
 
+/// How to read it.
+std::string light_grid_note(const Screen& screen,
+                            const Sighting& sighting,
+                            const std::vector<int>& layers);
+
 /// Whether layers of a picture or video are shown.
 bool in_pictures(const Sighting& sighting);
 

@@ -1,6 +1,8 @@
 #include <algorithm>
+#include <set>
 
 #include "cli/draw.h"
+#include "cli/labels.h"
 #include "cli/maps.h"
 #include "cli/see_parts.h"
 #include "cli/subject.h"
@@ -32,7 +34,7 @@ std::string render_grid(const Screen& screen, const Seen& seen) {
   const auto layers = shown_layers(seen);
   if (in_pictures(*seen.sighting)) {
     std::string out = '\n' + title(screen, "  " + say(screen.lang, Word::kGridTitle));
-    return out + note(screen, say(screen.lang, Word::kMosaicNote)) +
+    return out + light_grid_note(screen, *seen.sighting, layers) +
            light_grid(screen, *seen.sighting, layers);
   }
   const auto tokens = static_cast<std::int64_t>(seen.sighting->labels.size());
@@ -50,16 +52,19 @@ std::string render_grid(const Screen& screen, const Seen& seen) {
 }
 
 // Links of an input that is no text, one a line: its labels are long.
-std::string scene_links(const Screen& screen, const Links& links, HeadId id, std::size_t most) {
-  const auto found = links.strongest(id, most > 0 ? most : 12);
+std::string scene_links(const Screen& screen, const Seen& seen, const Links& links, HeadId id) {
+  const auto found = links.strongest(id, seen.links > 0 ? seen.links : 12);
   if (found.empty()) return "";
   std::string out = '\n' + title(screen, "  " + say(screen.lang, Word::kSceneLinks));
-  const auto& words = links.words();
   const int room = (screen.width - 14) / 2;
+  const auto name = [&](std::size_t word) {
+    const auto token = static_cast<std::size_t>(links.words()[word].first);
+    const Sighting& sighting = *seen.sighting;
+    return clip(clean(full_label(screen.lang, sighting, sighting.labels.at(token))), room);
+  };
   for (const Link& link : found) {
     out += "  " + share(link.weight) + "  " + bar(link.weight, 6) + ' ' +
-           clip(clean(words[link.from].text), room) + " → " +
-           clip(clean(words[link.to].text), room) + '\n';
+           name(link.from) + " → " + name(link.to) + '\n';
   }
   return out;
 }
@@ -67,19 +72,21 @@ std::string scene_links(const Screen& screen, const Links& links, HeadId id, std
 std::string render_large(const Screen& screen, const Seen& seen, const Links& links) {
   std::string out;
   for (const HeadId id : seen.large) {
-    std::string name = say(screen.lang, Word::kHeadTitle, id.name());
+    std::string labels;
     for (const Role& role : seen.roles) {
-      if (role.layer == id.layer && role.head == id.head) {
-        name += "  " + std::string(badge(role)) + role.letter + ' ' + role_name(role, screen.lang) +
-                "  (" + role_line(screen, role) + ')';
-      }
+      if (role.layer != id.layer || role.head != id.head) continue;
+      labels += "  " + std::string(badge(role)) + left(clip(role.letter, 1), 2) +
+                wrap(role_name(role, screen.lang) + ": " + role_line(screen, role),
+                     screen.width,
+                     5) +
+                '\n';
     }
     const bool scene = seen.sighting->scene.kind != Scene::Kind::kText;
-    const bool named = name != say(screen.lang, Word::kHeadTitle, id.name());
-    if (!scene || named) out += '\n' + title(screen, "  " + clip(name, screen.width - 2));
+    if (!scene || !labels.empty())
+      out += '\n' + title(screen, "  " + say(screen.lang, Word::kHeadTitle, id.name())) + labels;
     if (scene) {
       out += render_scene(screen, seen, id);
-      out += scene_links(screen, links, id, seen.links);
+      out += scene_links(screen, seen, links, id);
       continue;
     }
     out += arcs(screen, links, id);
@@ -106,6 +113,28 @@ std::string render_changed(const Screen& screen, const Seen& seen) {
                                 figure(seen.changed->largest),
                                 clip(clean(seen.changed->token), 20));
   return '\n' + std::string("  ") + wrap(words, screen.width, 2) + '\n';
+}
+
+// The strongest links of a head with a label.
+std::string links_here(
+    const Screen& screen, const Seen& seen, const Links& links, const Role& role, int room) {
+  // A head with a job among words that finds no work rests on a special token: that is no link.
+  const bool place = role.shape == "circle" || role.shape == "hexagon";
+  const HeadId id{role.layer, role.head};
+  const auto found = place ? links.strongest(id, 8) : links.between_words(id, 8);
+  const Word nothing = links.of_text() ? Word::kNothingHere : Word::kNothingInInput;
+  return found.empty() ? clip(say(screen.lang, nothing), room)
+                       : show_links(links, found, room, seen.links);
+}
+
+// Where a label is from, unless the heading says it of all, and what the sentence shows of it.
+std::string label_facts(const Screen& screen, const Seen& seen, const Role& role, bool scored) {
+  std::string out;
+  if (scored)
+    out += dim(screen, spaces(10) + wrap(role_line(screen, role), screen.width, 10));
+  if (const auto here = shown_here(seen, role))
+    out += spaces(10) + wrap(say_here(screen.lang, *seen.tree, *here), screen.width, 10) + '\n';
+  return out;
 }
 
 // The head that the next command should look at.
@@ -200,7 +229,8 @@ std::string render_header(const Screen& screen, const Seen& seen) {
   std::string input = "«" + clip(clean(seen.sighting->text), screen.width - 2) + "»";
   if (other) input = clip(input + "  " + scene_facts(screen, *seen.sighting), screen.width);
   out += input + '\n';
-  if (seen.tokens_before_cut > 0) {
+  for (const std::string& remark : seen.remarks) out += note(screen, remark);
+  if (seen.tokens_before_cut > 0 && !seen.cut_said) {
     out += note(screen, say(screen.lang, Word::kCut, tokens, seen.tokens_before_cut));
   }
   if (!seen.unknown.empty()) {
@@ -229,25 +259,26 @@ std::string render_roles(const Screen& screen, const Seen& seen, const Links& li
              left(spaces(10 + name_width + 2) + say(screen.lang, Word::kSure), before) +
                  clip(say(screen.lang, Word::kStrongestLinks), screen.width - before));
   const auto summaries = summarise(*seen.sighting);
-  for (const Role& role : seen.roles) {
-    if (seen.layer && *seen.layer != role.layer) continue;
-    const HeadId id{role.layer, role.head};
+  std::set<HeadId> done;
+  for (const Role& first : seen.roles) {
+    const HeadId id{first.layer, first.head};
+    if ((seen.layer && *seen.layer != id.layer) || !done.insert(id).second) continue;
     const double sure = summaries.at(static_cast<std::size_t>(id.layer))
                             .at(static_cast<std::size_t>(id.head))
                             .confidence;
-    // A head with a job among words that finds no work rests on a special token: that is no link.
-    const bool place = role.shape == "circle" || role.shape == "hexagon";
-    const auto found = place ? links.strongest(id, 8) : links.between_words(id, 8);
-    const std::string shown =
-        found.empty() ? clip(say(screen.lang, Word::kNothingHere), screen.width - before)
-                      : show_links(links, found, screen.width - before, seen.links);
-    out += "  " + std::string(badge(role)) + left(clip(role.letter, 1), 2) + left(id.name(), 5) +
-           left(clip(role_name(role, screen.lang), name_width), name_width) + "  " +
-           bar(sure, kBar) + ' ' + share(sure) + "  " + shown + '\n';
-    if (source.empty())
-      out += dim(screen, spaces(10) + clip(role_line(screen, role), screen.width - 10));
-    if (const auto here = shown_here(seen, role))
-      out += spaces(10) + wrap(say_here(screen.lang, *seen.tree, *here), screen.width, 10) + '\n';
+    // What the head does here stands once, beside the first of its labels.
+    std::string here = "  " + bar(sure, kBar) + ' ' + share(sure) + "  " +
+                       links_here(screen, seen, links, first, screen.width - before);
+    std::string name = id.name();
+    for (const Role& role : seen.roles) {
+      if (role.layer != id.layer || role.head != id.head) continue;
+      const std::string line =
+          "  " + std::string(badge(role)) + left(clip(role.letter, 1), 2) + left(name, 5) +
+          left(clip(role_name(role, screen.lang), name_width), name_width) + here;
+      out += trimmed(line) + '\n' + label_facts(screen, seen, role, source.empty());
+      name.clear();
+      here.clear();
+    }
   }
   const auto follows = [](const Role& role) { return doctor::role_name(role.en) != nullptr; };
   if (seen.tree == nullptr && std::any_of(seen.roles.begin(), seen.roles.end(), follows))
@@ -256,7 +287,7 @@ std::string render_roles(const Screen& screen, const Seen& seen, const Links& li
 }
 
 std::string render_see(const Screen& screen, const Seen& seen) {
-  const Links links(*seen.sighting);
+  const Links links(*seen.sighting, screen.lang);
   const auto summaries = summarise(*seen.sighting);
   std::string out = render_header(screen, seen) + render_changed(screen, seen);
   if (seen.sighting->scene.kind != Scene::Kind::kText && seen.large.empty())

@@ -85,7 +85,11 @@ std::string role_of(const Model& model, HeadId id, Lang lang) {
   return "";
 }
 
-void write_page(const Call& call, const Subject& subject, const Run& run, const Wanted& wanted) {
+void write_page(const Call& call,
+                const Subject& subject,
+                const Run& run,
+                const Wanted& wanted,
+                std::int64_t row) {
   Report report;
   report.model = &subject.model;
   report.sighting = &run.sighting;
@@ -93,6 +97,7 @@ void write_page(const Call& call, const Subject& subject, const Run& run, const 
   report.traces = &run.traces;
   report.layer = wanted.head.layer;
   report.head = wanted.head.head;
+  report.row = row;  // the page and the terminal follow the same one
   report.view = "walk";
   report.language = call.screen.lang == Lang::kRu ? "ru" : "en";
   const Writing writing;
@@ -149,7 +154,10 @@ Walked walk_row(const Sighting& sighting,
   return w;
 }
 
-std::int64_t find_row(const Screen& screen, const Sighting& sighting, const std::string& word) {
+std::int64_t find_row(const Screen& screen,
+                      const Sighting& sighting,
+                      const std::string& word,
+                      std::string_view verb) {
   const auto tokens = static_cast<std::int64_t>(sighting.labels.size());
   std::int64_t number = 0;
   const auto [end, error] = std::from_chars(word.data(), word.data() + word.size(), number);
@@ -162,7 +170,7 @@ std::int64_t find_row(const Screen& screen, const Sighting& sighting, const std:
   for (std::size_t i = 0; i < sighting.labels.size(); ++i) {
     if (folded(sighting.labels[i].text) == wanted) return static_cast<std::int64_t>(i);
   }
-  throw Error(ErrorCode::kRange, say(screen.lang, Word::kNoSuchRow, tokens - 1, clean(word)));
+  throw Error(ErrorCode::kRange, say(screen.lang, Word::kNoSuchRow, verb, tokens - 1, clean(word)));
 }
 
 int walk(std::span<const std::string> arguments, Lang lang, std::string& out) {
@@ -200,13 +208,16 @@ int walk(std::span<const std::string> arguments, Lang lang, std::string& out) {
     run.sighting.labels = subject.model.labels(subject.tokens, wanted.head.layer);
   run.sighting.model = subject.model.name();
   const auto middle = static_cast<std::int64_t>(run.sighting.labels.size()) / 2;
-  const std::int64_t row = o.row.empty() ? middle : find_row(call.screen, run.sighting, o.row);
+  const std::int64_t row =
+      o.row.empty() ? middle : find_row(call.screen, run.sighting, o.row, call.verb);
   const AttentionTrace& trace = run.traces.at(0);
   const Contributions parts = contributions(subject.model, wanted.head.layer, trace);
   Walked walked = walk_row(run.sighting, trace, parts.by_head, parts.error, wanted.head, row);
   walked.role = role_of(subject.model, wanted.head, lang);
-  if (!wanted.html.empty()) write_page(call, subject, run, wanted);
+  if (!wanted.html.empty()) write_page(call, subject, run, wanted, row);
   out += call.json ? walk_json(walked) : render_walk(call.screen, walked);
+  for (const std::string& remark : subject.remarks)
+    out += call.json ? "" : "  " + wrap(remark, call.screen.width, 2) + '\n';
   if (!call.json && !wanted.html.empty()) {
     out += "  " + say(lang, Word::kWrote, clean(wanted.html.string())) + '\n';
   }

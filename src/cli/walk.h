@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "cli/measures.h"
@@ -45,8 +46,11 @@ std::string render_walk(const Screen& screen, const Walked& walked);
 std::string walk_json(const Walked& walked);
 
 /// The token that --row means: its number, or the first token of the first word that reads so.
-/// Errors: kRange naming the limits.
-std::int64_t find_row(const Screen& screen, const Sighting& sighting, const std::string& word);
+/// `verb` is who asks. Errors: kRange naming the limits.
+std::int64_t find_row(const Screen& screen,
+                      const Sighting& sighting,
+                      const std::string& word,
+                      std::string_view verb = "see");
 
 int walk(std::span<const std::string> arguments, Lang lang, std::string& out);
 

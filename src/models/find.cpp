@@ -62,17 +62,21 @@ std::vector<fs::path> shelves() {
   if (const char* chosen = std::getenv("HEADSCOPE_MODELS"); chosen != nullptr && *chosen != '\0')
     found.emplace_back(chosen);
   std::error_code ignored;
-  const fs::path program = fs::read_symlink("/proc/self/exe", ignored);
-  if (program.empty()) return found;
   // Beside the program or a few folders above it: build/release/headscope finds
   // build/release/models and, in a checkout, models/.
   constexpr int kFolders = 5;
-  fs::path up = program.parent_path();
+  fs::path up = fs::read_symlink("/proc/self/exe", ignored).parent_path();
   for (int n = 0; n < kFolders && up.has_relative_path(); ++n, up = up.parent_path()) {
     if (is_folder(up / "models")) found.push_back(up / "models");
     if (is_folder(up / "share" / "headscope" / "models"))
       found.push_back(up / "share" / "headscope" / "models");
   }
+  // Last, under the current folder: that of a checkout whose program was taken elsewhere.
+  const fs::path here = fs::current_path(ignored) / "models";
+  const bool known = std::any_of(found.begin(), found.end(), [&](const fs::path& shelf) {
+    return fs::equivalent(shelf, here, ignored);
+  });
+  if (is_folder(here) && !known) found.push_back(here);
   return found;
 }
 

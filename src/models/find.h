@@ -18,7 +18,8 @@ struct Place {
 /// Finds what Model::load was asked for. Errors: kNotFound (says where it looked).
 Place find(const std::string& name);
 
-/// Folders that hold built-in models, in the order of search.
+/// Folders that hold built-in models, in the order of search: $HEADSCOPE_MODELS, models/ beside or above the
+/// program, models/ under the current folder.
 std::vector<std::filesystem::path> shelves();
 
 }  // namespace headscope::models

@@ -144,6 +144,7 @@ std::string describe(const Page& page, const Numbers& numbers) {
               {"start",
                {{"layer", page.layer},
                 {"head", page.head},
+                {"row", page.row},
                 {"view", page.view},
                 {"language", page.language}}}};
   for (const char* list : {"labels", "layers", "roles", "walks"}) out[list] = json::array();

@@ -34,6 +34,7 @@ std::string report_html(const Report& report) {
   page.sighting = report.sighting;
   page.layer = report.layer;
   page.head = report.head;
+  page.row = report.row;
   page.view = report.view;
   page.language = report.language;
   std::vector<Tensor> weights, biases;  // borrowed by the walks below

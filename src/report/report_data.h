@@ -35,6 +35,7 @@ struct Page {
   std::vector<Walk> walks;
   int layer = 0;
   int head = 0;
+  std::int64_t row = -1;
   std::string view = "head";
   std::string language = "en";
 };

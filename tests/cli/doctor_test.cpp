@@ -478,6 +478,8 @@ TEST(Doctor, RefusesInOneLine) {
       {{"head", planted(), "0.1", "--top", "0"}, "--top"},
       {{"head", planted(), "0.1", "-o", "x.pdf"}, "FILE.html, found x.pdf"},
       {{"head", HEADSCOPE_SOURCE_DIR "/models/glimpse", "0.0"}, "one stack of layers over words"},
+      {{"doctor", "roles", HEADSCOPE_SOURCE_DIR "/models/glimpse"},
+       "[doctor roles] expected a model that reads text, found glimpse, which reads pictures"},
       {{"head", HEADSCOPE_SOURCE_DIR "/models/series", "0.0"}, "one stack of layers over words"},
       {{"doctor",
         "patch",

@@ -70,6 +70,15 @@ TEST(Measures, ATargetThatTakesMostOfTheWeightIsShownEvenWhenSpecial) {
   EXPECT_TRUE(links.between_words({0, 0}, 3).empty());
 }
 
+TEST(Measures, TheFirstRowOfACausalHeadIsNoLink) {
+  Sighting s = sighting_of({"a", "b", "c"}, {{offset_head(3, 0)}});
+  EXPECT_EQ(Links(s).strongest({0, 0}, 8).size(), 3U);
+  s.layers[0].options.causal = true;
+  const Links links(s);
+  for (const Link& link : links.of({0, 0})) EXPECT_NE(link.from, 0U);
+  EXPECT_EQ(links.strongest({0, 0}, 8).size(), 2U);
+}
+
 TEST(Measures, SurprisingLinksAreTwoWordsApartAndOneAPair) {
   auto head = offset_head(7, -1);
   head[2] = {0.0F, 0.0F, 0.0F, 0.0F, 0.0F, 1.0F, 0.0F};  // cat -> dog

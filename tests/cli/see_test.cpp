@@ -7,6 +7,7 @@
 
 #include "cli/draw.h"
 #include "cli/handmade.h"
+#include "cli/labels.h"
 #include "cli/maps.h"
 
 namespace headscope::cli {
@@ -156,6 +157,77 @@ TEST(See, ATreeTellsWhatTheSentenceShowsOfALabel) {
   EXPECT_EQ(here[2].at("to").at("text"), "меч");
   EXPECT_EQ(here[2].at("looks_at").at("word"), 6);
   EXPECT_FALSE(json.at("roles").at(4).contains("here"));
+}
+
+TEST(See, LabelsOfOneHeadStandTogetherAndAreWrapped) {
+  const Sighting s = sentence(kKing, 1, 8);
+  Seen seen = seen_of(s);
+  seen.roles = {role(4, "object to its verb", 90), role(2, "verb", 90), role(4, "subject", 91)};
+  for (Role& one : seen.roles) one.source = "a treebank with a name that is long, long, long indeed";
+  const Screen screen{Lang::kEn, false, false, 80};
+  const std::string out = render_roles(screen, seen, Links(s));
+  EXPECT_EQ(out.find("0.4"), out.rfind("0.4")) << out;
+  EXPECT_LT(out.find("subject"), out.find("verb   ")) << out;
+  EXPECT_NE(out.find("indeed)"), std::string::npos) << out;
+  seen.large = {{0, 4}};
+  const std::string large = render_see(screen, seen);
+  EXPECT_NE(large.find("object to its verb: 78 %"), std::string::npos) << large;
+  EXPECT_NE(large.find("subject: 78 %"), std::string::npos) << large;
+  expect_fits(large, 80);
+}
+
+Label in_scene(const std::string& text, int frame, int row, int column) {
+  Label label;
+  label.text = text;
+  label.frame = frame;
+  label.row = row;
+  label.column = column;
+  return label;
+}
+
+TEST(See, ElementsHaveLongAndShortNamesInBothLanguages) {
+  Sighting s;
+  s.scene.kind = Scene::Kind::kVideo;
+  const Label patch = in_scene("frame 2 patch 4,3", 2, 4, 3);
+  EXPECT_EQ(full_label(Lang::kEn, s, patch), patch.text);
+  EXPECT_EQ(full_label(Lang::kRu, s, patch), "кадр 2 клетка 4,3");
+  EXPECT_EQ(short_label(Lang::kEn, s, patch), "f2 4,3");
+  s.scene.kind = Scene::Kind::kNotes;
+  s.scene.names = {"soprano", "alto", "tenor", "bass"};
+  const Label note = in_scene("F#4 beat 1.25, alto", -1, 1, 17);
+  EXPECT_EQ(full_label(Lang::kEn, s, note), note.text);
+  EXPECT_EQ(full_label(Lang::kRu, s, note), "F#4 доля 1.25, альт");
+  EXPECT_EQ(short_label(Lang::kEn, s, note), "F#4 1.25 A");
+  EXPECT_EQ(short_label(Lang::kRu, s, in_scene("rest beat 1, bass", -1, 3, 0)), "пауза 1 б");
+  s.scene.names = {"voice 1", "voice 2"};
+  EXPECT_EQ(short_label(Lang::kEn, s, in_scene("C4 beat 2, voice 2", -1, 1, 4)), "C4 2 2");
+  s.scene.kind = Scene::Kind::kTable;
+  s.scene.rows = {"Sep-1-2009", "7"};
+  s.scene.names = {"price"};
+  const Label cell = in_scene("row Sep-1-2009, column price", -1, 0, 0);
+  EXPECT_EQ(full_label(Lang::kEn, s, cell), "row Sep-1-2009") << "one column needs no name";
+  EXPECT_EQ(short_label(Lang::kEn, s, cell), "Sep-1-2009");
+  EXPECT_EQ(short_label(Lang::kRu, s, in_scene("", -1, 1, 0)), "строка 7");
+  s.scene.names = {"price", "count"};
+  EXPECT_EQ(full_label(Lang::kRu, s, cell), "строка Sep-1-2009, столбец price");
+  EXPECT_EQ(short_label(Lang::kEn, s, cell), "Sep-1-2009 price");
+}
+
+TEST(See, LinksOfNotesAreNamedInEightyColumns) {
+  Sighting s = sentence({"[start]", "a", "b", "c"}, 1, 8);
+  s.scene.kind = Scene::Kind::kNotes;
+  s.scene.names = {"soprano"};
+  for (int n = 1; n < 4; ++n)
+    s.labels[static_cast<std::size_t>(n)].text = fmt::format("D#4 beat {}.25, soprano", n);
+  s.scene.values.assign(4, 63.0);
+  Seen seen = seen_of(s);
+  Role one = role(2, "what sounds together with it and more", 90);
+  one.shape = "circle";
+  seen.roles = {one};
+  const std::string out = render_roles({Lang::kEn, false, false, 80}, seen, Links(s));
+  EXPECT_NE(out.find("→"), std::string::npos) << out;
+  EXPECT_NE(out.find("D#4 2.25"), std::string::npos) << out;
+  expect_fits(out, 80);
 }
 
 TEST(See, MeasuredHeadsAreRankedWithTheirRows) {

@@ -76,6 +76,12 @@ TEST(Walk, RowIsANumberOrAWord) {
                                            {{handmade::offset_head(5, 0)}});
   const Screen screen;
   EXPECT_EQ(find_row(screen, s, "0"), 0);
+  try {
+    (void)find_row(screen, s, "99", "see");
+    ADD_FAILURE() << "no row 99";
+  } catch (const Error& error) {
+    EXPECT_TRUE(std::string_view(error.what()).starts_with("[see] ")) << error.what();
+  }
   EXPECT_EQ(find_row(screen, s, "4"), 4);
   EXPECT_EQ(find_row(screen, s, "КОРОЛЬ"), 2);
   EXPECT_EQ(find_row(screen, s, "[SEP]"), 4);

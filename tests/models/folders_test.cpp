@@ -15,6 +15,7 @@
 #include "headscope/model.h"
 #include "headscope/safetensors.h"
 #include "models/census.h"
+#include "models/find.h"
 #include "models/gguf_convert.h"
 #include "models/model_files.h"
 #include "models/tiny_pair.h"
@@ -374,6 +375,22 @@ TEST(Folders, ADecoderThatSkipsPaddingHasAContextOfAsManyTokensAsItTakes) {
   while (generator.step()) continue;
   EXPECT_EQ(generator.ended(), Ended::kFull);
   EXPECT_EQ(generator.length(), 22);
+}
+
+TEST(Folders, ModelsUnderTheCurrentFolderAreFoundLast) {
+  const Scratch folder;
+  const std::filesystem::path one = folder.path() / "models" / "a-model-of-this-test";
+  std::filesystem::create_directories(one);
+  write_file(one / "config.json", "{}");
+  const std::filesystem::path before = std::filesystem::current_path();
+  std::filesystem::current_path(folder.path());
+  const auto shelves = models::shelves();
+  const std::string said = complaint(
+      [&] { EXPECT_TRUE(std::filesystem::equivalent(models::find(one.filename()).folder, one)); });
+  std::filesystem::current_path(before);
+  EXPECT_EQ(said, "");
+  ASSERT_FALSE(shelves.empty());
+  EXPECT_TRUE(std::filesystem::equivalent(shelves.back(), folder.path() / "models"));
 }
 
 TEST(Folders, AnAttentionFactorIsAboveZero) {

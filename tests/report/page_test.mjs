@@ -9,7 +9,7 @@ import { decodeNumbers, Source } from '../../web/report/data.mjs';
 import { lightOf, notesOf } from '../../web/report/places.mjs';
 import { Shown } from '../../web/report/shown.mjs';
 import { defaults, fromHash, toHash } from '../../web/report/state.mjs';
-import { counted, numberText, speak, t, weightText } from '../../web/report/words.mjs';
+import { counted, elementName, fitting, numberText, speak, t, weightText } from '../../web/report/words.mjs';
 
 const folder = process.env.HEADSCOPE_PAGES;
 assert.ok(folder, 'HEADSCOPE_PAGES names the folder of pages');
@@ -102,6 +102,10 @@ test('a link reproduces the selection, and nonsense is ignored', () => {
   const merged = defaults({ layer: 0, head: 0, view: 'head', language: 'en' }, true);
   assert.deepEqual(fromHash('#' + toHash({ ...merged, words: false }, merged), merged, limits), { ...merged, words: false });
   assert.ok(!toHash(merged, merged).includes('words'));
+  const asked = defaults({ layer: 0, head: 0, row: 5, view: 'head', language: 'en' });
+  assert.deepEqual(asked.rows, [5]);
+  assert.ok(!toHash(asked, asked).includes('rows'));
+  assert.deepEqual(fromHash('#' + toHash({ ...asked, rows: [] }, asked), asked, limits).rows, []);
   assert.deepEqual(fromHash('#head=9.9&rows=99,-1,x&min=7&view=<b>&measure=__proto__&over=1,2.x', base, limits), base);
 });
 
@@ -112,6 +116,27 @@ test('figures are written as the design says', () => {
   assert.deepEqual([1, 2, 5, 11, 21, 112].map(n => counted(n, 'rows')), ['1 строка', '2 строки', '5 строк', '11 строк', '21 строка', '112 строк']);
   speak('en');
   assert.equal(t('remove', '3.1'), 'remove 3.1');
+});
+
+test('elements of what is no text are named in the chosen language, one column without its name', () => {
+  const table = { kind: 'table', names: ['price'], rows: ['Sep-1-2009'] };
+  const cell = { text: 'row Sep-1-2009, column price', special: false, row: 0, column: 0 };
+  assert.equal(elementName(cell, table), 'row Sep-1-2009');
+  assert.equal(elementName(cell, null), cell.text);
+  assert.equal(elementName({ ...cell, text: '[start]', special: true }, table), '[start]');
+  speak('ru');
+  assert.equal(elementName({ ...cell, text: 'frame 2 patch 4,3' }, { kind: 'video', names: [], rows: [] }), 'кадр 2 клетка 4,3');
+  assert.equal(elementName({ ...cell, text: 'rest beat 1.5, alto' }, { kind: 'notes', names: ['alto'], rows: [] }), 'пауза доля 1.5, альт');
+  speak('en');
+  assert.notEqual(fitting('measured', table), fitting('measured', null));
+  assert.equal(fitting('d_self', table), t('d_self'));
+});
+
+test('the first row of a causal head is not among its strongest links', () => {
+  const { source } = open('grouped');
+  const shown = new Shown(source, 0, 0, { words: false, special: false, first: false });
+  assert.ok(shown.links(1)[0].w >= 0.999);
+  assert.ok(shown.strongest(8).every(({ i }) => i > 0));
 });
 
 test('notes that go on are one, rests and other voices end them', () => {

@@ -1,5 +1,6 @@
 // @ts-check
 // Where the page's numbers come from: q, k and lse as recorded; any weight is recomputed exactly.
+import { elementName } from './words.mjs';
 
 /** @typedef {Float32Array | Float64Array | Int32Array | Uint8Array} Numbers */
 /** @typedef {{shape: number[], numbers: Numbers}} Stored */
@@ -19,7 +20,7 @@
 /** @typedef {{program: string, text: string, rounded: boolean, labels: Label[], layers: (Layer | null)[],
  *             roles: Role[], walks: WalkInfo[], media: Media | null,
  *             model: {name: string, family: string, layers: number, heads: number, width: number, parameters: number},
- *             start: {layer: number, head: number, view: string, language: string}}} Page */
+ *             start: {layer: number, head: number, row?: number, view: string, language: string}}} Page */
 
 /** Maps kept ready, in cells: 64 MB. */
 const kKeptCells = 1 << 24;
@@ -255,7 +256,10 @@ export class Source {
   labels(layer) { return this.layer(layer)?.labels ?? this.page.labels; }
 
   /** What stands at position i. @param {number} i @param {number} [layer] */
-  labelText(i, layer = -1) { return this.labels(layer)[i]?.text ?? `#${i}`; }
+  labelText(i, layer = -1) {
+    const label = this.labels(layer)[i];
+    return label ? elementName(label, this.page.media) : `#${i}`;
+  }
 }
 
 /** @param {ArrayLike<number>} a @param {ArrayLike<number>} b @param {number} at @param {number} bt @param {number} n */

@@ -4,7 +4,7 @@ import { badge } from './badge.mjs';
 import { cssOf, inkOn, kHues, kLetters, paint, unscaled, weightColour } from './colour.mjs';
 import { el } from './dom.mjs';
 import { describeHead, kMeasures, kUnits, measureOf, rolesOf } from './measure.mjs';
-import { counted, numberText, percentText, spoken, t, weightText } from './words.mjs';
+import { counted, fitting, numberText, percentText, spoken, t, weightText } from './words.mjs';
 
 /** @typedef {import('./main.mjs').Context} Context */
 /** @typedef {import('./state.mjs').Selection} Selection */
@@ -22,7 +22,7 @@ export function measureText(measure, value) {
 /** What a head does, in a line. @param {Context} context @param {number} layer @param {number} head */
 export function habitText(context, layer, head) {
   const habit = describeHead(context.source, layer, head);
-  if (habit.degree === 'mostly' || habit.degree === 'often') return `${t(habit.degree)} ${t('d_' + habit.kind)} (${weightText(habit.value)})`;
+  if (habit.degree === 'mostly' || habit.degree === 'often') return `${t(habit.degree)} ${fitting('d_' + habit.kind, context.source.page.media)} (${weightText(habit.value)})`;
   return `${t(habit.degree)} (${t('m_entropy')} ${numberText(habit.value)} ${t('nats')})`;
 }
 

@@ -6,7 +6,7 @@ import { el, svg } from './dom.mjs';
 import { Heat, scaleBar } from './heat.mjs';
 import { shownOf } from './shown.mjs';
 import { kThresholds } from './state.mjs';
-import { numberText, percentText, t, weightText } from './words.mjs';
+import { fitting, numberText, percentText, t, weightText } from './words.mjs';
 
 /** @typedef {import('./main.mjs').Context} Context */
 /** @typedef {import('./state.mjs').Selection} Selection */
@@ -90,7 +90,7 @@ export class HeadView {
       this.controls(now),
       el('section', { class: 'figure' }, this.scroller, this.hint, this.legend),
       el('div', { class: 'below' },
-        el('section', {}, el('div', { class: 'row' }, el('h3', {}, t('shading')), this.said), this.text),
+        el('section', {}, el('div', { class: 'row' }, el('h3', {}, fitting('shading', this.context.source.page.media)), this.said), this.text),
         el('section', {}, el('div', { class: 'row' }, el('h3', {}, t('heat')), el('span', { class: 'note' }, t('heatHelp'))), scaleBar(palette(), now.log), this.readout, this.map, this.asTable())));
     this.heat = new Heat(shown, Math.max(200, Math.min(this.map.clientWidth || width, 1100)), palette(), now.log, {
       point: (i, j) => this.point(i, j),
@@ -195,7 +195,7 @@ export class HeadView {
     const { palette, store } = this.context;
     const { shown } = this;
     const weights = rows.length ? shown.row(rows[0]) : shown.received();
-    this.said.textContent = rows.length ? t('shadeRow', shown.rows[rows[0]].text) : t('shadeReceived');
+    this.said.textContent = rows.length ? t('shadeRow', shown.rows[rows[0]].text) : fitting('shadeReceived', this.context.source.page.media);
     this.marks.forEach((mark, j) => {
       const colour = weightColour(palette(), weights[j], store.selection.log);
       if (this.shades[j] === colour) return;  // most words of a long text stay as they are
@@ -211,14 +211,14 @@ export class HeadView {
     const { shown } = this;
     const now = store.selection;
     const long = shown.columns.length > kAllArcs;
-    this.hint.textContent = rows.length ? '' : t(long ? 'longHint' : 'hint');
+    this.hint.textContent = rows.length ? '' : fitting(long ? 'longHint' : 'hint', source.page.media);
     if (this.arcs) this.hint.style.top = `${this.arcs.under + this.arcs.below / 2 - 10}px`;
     const lines = [];
     if (rows.length && !now.over.length) {
       lines.push(el('span', { class: 'key' }, dot(palette().out), t('above')), el('span', { class: 'key' }, dot(palette().in), t('under')));
     } else if (rows.length) {
       lines.push(el('span', { class: 'key' }, t('above')), el('span', { class: 'key' }, t('under')));
-    } else if (!long) lines.push(el('span', {}, t('allAbove')));
+    } else if (!long) lines.push(el('span', {}, fitting('allAbove', source.page.media)));
     if (now.over.length) store.heads().forEach(([l, h], at) => lines.push(el('span', { class: 'key' }, dot(kHues[at]), el('b', {}, kLetters[at]), ` ${l}.${h}`)));
     if (rows.length || shown.cells) lines.push(el('span', {}, t('below', weightText(now.min), percentText(shown.below(now.min, rows)))));
     if (shown.hidden > 0) lines.push(el('strong', {}, t('renormalised', percentText(shown.hidden))));

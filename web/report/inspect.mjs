@@ -6,7 +6,7 @@ import { el } from './dom.mjs';
 import { habitText, measureText, roleName, roleScore } from './grid.mjs';
 import { kMeasures, measureOf, rolesOf } from './measure.mjs';
 import { shownOf } from './shown.mjs';
-import { counted, spoken, t, weightText } from './words.mjs';
+import { counted, fitting, spoken, t, weightText } from './words.mjs';
 
 /** @typedef {import('./main.mjs').Context} Context */
 /** @typedef {import('./state.mjs').Selection} Selection */
@@ -51,7 +51,7 @@ export class Inspector {
         role.here && role.here[0] ? el('p', {}, role.here[spoken() === 'ru' ? 1 : 0]) : null);
     });
     return el('section', {}, ...(roles.length ? roles : [el('p', { class: 'note' }, t('noRole'))]),
-      el('p', {}, habitText(this.context, now.layer, now.head)), el('p', { class: 'note' }, t('measured')));
+      el('p', {}, habitText(this.context, now.layer, now.head)), el('p', { class: 'note' }, fitting('measured', source.page.media)));
   }
 
   /** @param {Selection} now */
@@ -87,9 +87,10 @@ export class Inspector {
     const shown = shownOf(source, now.layer, now.head, now);
     const rows = store.hover >= 0 ? [store.hover] : now.rows.map(token => shown.rowOf(token)).filter(i => i >= 0);
     const links = rows.length ? shown.links(kLinks, rows) : shown.strongest(kLinks);
+    const cell = (/** @type {string} */ text) => el('td', { class: text.length <= 12 ? 'brief' : null }, text);
     const title = rows.length === 1 ? t('linksOf', shown.rows[rows[0]]?.text ?? '') : t('links');
     this.links.replaceChildren(el('h3', {}, title), el('table', { class: rows.length === 1 ? 'links one' : 'links' }, el('tbody', {}, ...links.map(({ i, j, w }) => el('tr', {},
-      rows.length === 1 ? null : el('td', {}, shown.rows[i].text), el('td', {}, '→'), el('td', {}, shown.columns[j].text), el('td', {}, weightText(w)),
+      rows.length === 1 ? null : cell(shown.rows[i].text), el('td', {}, '→'), cell(shown.columns[j].text), el('td', {}, weightText(w)),
       el('td', { class: 'meter', 'aria-hidden': 'true' }, el('i', { style: `width:${Math.round(100 * w)}%` })))))));
   }
 

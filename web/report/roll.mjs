@@ -86,7 +86,7 @@ export class RollView {
     if (!rowsOnly || !this.root.contains(this.canvas)) this.build();
     this.activate();
     const kept = now.rows[0] ?? -1;
-    const spot = before && now.rows !== before.rows ? this.spots.find(s => s.token === kept) : null;
+    const spot = !before || now.rows !== before.rows ? this.spots.find(s => s.token === kept) : null;
     if (spot && this.box) this.box.scrollLeft = Math.max(0, spot.x - this.box.clientWidth / 2);
   }
 

@@ -54,7 +54,7 @@ export class Asking {
   }
 
   /** In words. */
-  name() { return this.token >= 0 ? this.labels[this.token]?.text ?? `#${this.token}` : t('allRows'); }
+  name() { return this.token >= 0 ? this.source.labelText(this.token, this.layer) : t('allRows'); }
 }
 
 /** Says who asks and how much of its weight lies in the scene. @param {Asking} asking @param {ArrayLike<number>} weights @param {number} most */

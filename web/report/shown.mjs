@@ -1,5 +1,6 @@
 // @ts-check
 // The map as it is shown: words merged, tokens hidden, rows scaled up again; says what it left out.
+import { spoken } from './words.mjs';
 
 /** @typedef {import('./data.mjs').Source} Source */
 /** @typedef {{text: string, first: number, last: number, special: boolean}} Unit tokens first..last, inclusive */
@@ -156,9 +157,16 @@ export class Shown {
     return all > 0 ? small / all : 0;
   }
 
-  /** The strongest links of all rows, falling; found once. @param {number} most up to 8 */
+  /** Rows that have more than one key to look at: the first row of a causal head gives itself a weight of 1, which says nothing. */
+  choosing() {
+    const { causal, queryOffset, prefix } = /** @type {import('./data.mjs').Layer} */ (this.source.layer(this.layer)).options;
+    const forced = (/** @type {Unit} */ unit) => causal && prefix <= 1 && unit.last + queryOffset === 0;
+    return this.rows.map((_, i) => i).filter(i => !forced(this.rows[i]));
+  }
+
+  /** The strongest links of all rows that choose, falling; found once. @param {number} most up to 8 */
   strongest(most) {
-    this.best ??= this.links(8);
+    this.best ??= this.cells ? this.links(8, this.choosing()) : [];
     return this.best.slice(0, most);
   }
 
@@ -192,7 +200,7 @@ const ready = new Map();
 
 /** A Shown from the last few made. @param {Source} source @param {number} layer @param {number} head @param {Options} o */
 export function shownOf(source, layer, head, o) {
-  const name = `${layer}.${head}.${Number(o.words)}${Number(o.special)}${Number(o.first)}`;
+  const name = `${spoken()}${layer}.${head}.${Number(o.words)}${Number(o.special)}${Number(o.first)}`;
   let found = ready.get(name);
   if (found && found.source === source) return found;
   found = new Shown(source, layer, head, { words: o.words, special: o.special, first: o.first });

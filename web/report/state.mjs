@@ -10,10 +10,10 @@ export const kThresholds = [0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5];
 /** Heads shown at once, the chosen one included. */
 export const kMostHeads = 8;
 
-/** @param {{layer: number, head: number, view: string, language: string}} start @param {boolean} [words] merged @returns {Selection} */
+/** @param {{layer: number, head: number, row?: number, view: string, language: string}} start @param {boolean} [words] merged @returns {Selection} */
 export function defaults(start, words = false) {
   return {
-    layer: start.layer, head: start.head, view: start.view, rows: [], column: -1, over: [], measure: 'map', sort: 'place', frame: 0,
+    layer: start.layer, head: start.head, view: start.view, rows: start.row !== undefined && start.row >= 0 ? [start.row] : [], column: -1, over: [], measure: 'map', sort: 'place', frame: 0,
     first: false, special: false, log: false, words, min: 0.02, lang: start.language, theme: 'auto',
   };
 }
@@ -25,7 +25,7 @@ export function toHash(selection, base) {
     if (String(value) !== String(usual)) parts.push(`${name}=${encodeURIComponent(value)}`);
   };
   add('view', selection.view, base.view);
-  add('rows', selection.rows.join(','), '');
+  add('rows', selection.rows.join(','), base.rows.join(','));
   add('column', selection.column, -1);
   add('frame', selection.frame, 0);
   add('over', selection.over.map(head => head.join('.')).join(','), '');

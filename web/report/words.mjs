@@ -29,6 +29,13 @@ const kWords = {
   notRecorded: ['not recorded', 'не записана'],
   pooled: ['Thumbnails: the largest weight of each block of {0} cells.', 'Миниатюры: наибольший вес в каждом блоке из {0} клеток.'],
   group: ['keys {0}: heads {1} share them', 'ключи {0}: общие у голов {1}'],
+  e_patch: ['patch {0}', 'клетка {0}'],
+  e_frame: ['frame {0} patch {1}', 'кадр {0} клетка {1}'],
+  e_note: ['{0} beat {1}, {2}', '{0} доля {1}, {2}'],
+  e_rest: ['rest', 'пауза'],
+  e_row: ['row {0}', 'строка {0}'],
+  e_cell: ['row {0}, column {1}', 'строка {0}, столбец {1}'],
+  e_byte: ['byte {0}', 'байт {0}'],
   view_head: ['Head', 'Голова'],
   view_walk: ['Walk', 'Пять шагов'],
   view_media: ['Media', 'Медиа'],
@@ -66,6 +73,16 @@ const kWords = {
   above: ['above: what it looks at', 'сверху: на что смотрит'],
   under: ['below: what looks at it', 'снизу: что смотрит на него'],
   allAbove: ['Every arc goes from the word that looks, thinning towards what it looks at.', 'Дуга идёт от смотрящего слова и сужается к тому, на что оно смотрит.'],
+  hintInput: ['Point at an element to see what looks at it here; click to keep it.', 'Наведите на элемент, чтобы увидеть здесь, что смотрит на него; щелчок закрепит.'],
+  longHintInput: ['This input is long: arcs are drawn for the element you point at or click.', 'Вход длинный: дуги рисуются для элемента, на который вы навели или щёлкнули.'],
+  shadingInput: ['Elements', 'Элементы'],
+  shadeReceivedInput: ['shaded by the mean attention that each element receives', 'тон — сколько внимания элемент получает в среднем'],
+  allAboveInput: ['Every arc goes from the element that looks, thinning towards what it looks at.', 'Дуга идёт от смотрящего элемента и сужается к тому, на что он смотрит.'],
+  measuredInput: ['measured on this input only', 'измерено только на этом входе'],
+  d_previousInput: ['the one before', 'предыдущий элемент'],
+  d_nextInput: ['the one after', 'следующий элемент'],
+  d_firstInput: ['the first', 'первый элемент'],
+  d_lastInput: ['the last', 'последний элемент'],
   hint: ['Point at a word to see what looks at it here; click to keep it.', 'Наведите на слово, чтобы увидеть здесь, что смотрит на него; щелчок закрепит.'],
   longHint: ['This text is long: arcs are drawn for the word you point at or click.', 'Текст длинный: дуги рисуются для слова, на которое вы навели или щёлкнули.'],
   shading: ['Text', 'Текст'],
@@ -187,6 +204,28 @@ export function t(name, ...values) {
   const pair = kWords[name];
   if (!pair) throw new Error(`[page] expected a phrase called ${name}`);
   return pair[language === 'ru' ? 1 : 0].replace(/\{(\d)\}/g, (_, n) => String(values[Number(n)]));
+}
+
+/** The same of an input that is no text, where it has words of its own. @param {string} name @param {import('./data.mjs').Media | null} media */
+export function fitting(name, media) { return t(media && kWords[`${name}Input`] ? `${name}Input` : name); }
+
+/** Voices by name. @type {Record<string, string>} */
+const kVoices = { soprano: 'сопрано', alto: 'альт', tenor: 'тенор', bass: 'бас' };
+
+/**
+ * What an element is called on the page: labels of a text as they are, the fixed words of others in the chosen language;
+ * a table of one column leaves its name out.
+ * @param {import('./data.mjs').Label} label @param {import('./data.mjs').Media | null} media
+ */
+export function elementName(label, media) {
+  if (!media || label.special) return label.text;
+  const [row, column] = [media.rows[label.row], media.names[label.column]];
+  if (media.kind === 'table' && row !== undefined && column !== undefined) return media.names.length === 1 ? t('e_row', row) : t('e_cell', row, column);
+  const patch = /^(?:frame (\d+) )?patch (.*)$/.exec(label.text);
+  if (patch) return patch[1] === undefined ? t('e_patch', patch[2]) : t('e_frame', patch[1], patch[2]);
+  const note = media.kind === 'notes' ? /^(.+) beat ([^,]+), (.+)$/.exec(label.text) : null;
+  if (note) return t('e_note', note[1] === 'rest' ? t('e_rest') : note[1], note[2], language === 'ru' ? kVoices[note[3]] ?? note[3] : note[3]);
+  return media.kind === 'bytes' ? t('e_byte', label.text.replace(/^byte /, '')) : label.text;
 }
 
 /** "3 rows", "3 строки". @param {number} n @param {keyof typeof kPlurals} what */
