@@ -393,8 +393,8 @@ std::string render_chart(const Screen& screen,
     out += dim(screen, spaces(10) + left(first, window.columns() - columns(last)) + last);
   }
   const Word step = scene.kind == Scene::Kind::kBytes ? Word::kBytes : Word::kTableRows;
-  return out + note(screen,
-                    say(screen.lang, Word::kChartNote, counted(screen.lang, step, window.step)));
+  return out +
+         note(screen, say(screen.lang, Word::kChartNote, counted(screen.lang, step, window.step)));
 }
 
 std::string heading(const Screen& screen,
@@ -466,8 +466,7 @@ std::string scene_facts(const Screen& screen, const Sighting& sighting) {
     case Scene::Kind::kVideo:
       return say(screen.lang, Word::kSceneVideo, n(Word::kFrames, frames), rows, columns);
     case Scene::Kind::kNotes:
-      return say(
-          screen.lang, Word::kSceneNotes, n(Word::kSteps, columns), n(Word::kVoices, rows));
+      return say(screen.lang, Word::kSceneNotes, n(Word::kSteps, columns), n(Word::kVoices, rows));
     case Scene::Kind::kTable: {
       std::string names;
       for (const std::string& one : scene.names) names += (names.empty() ? "" : ", ") + clean(one);

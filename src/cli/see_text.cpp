@@ -5,8 +5,8 @@
 #include "cli/labels.h"
 #include "cli/maps.h"
 #include "cli/see_parts.h"
-#include "cli/subject.h"
 #include "cli/see_scene.h"
+#include "cli/subject.h"
 
 namespace headscope::cli {
 
@@ -63,8 +63,8 @@ std::string scene_links(const Screen& screen, const Seen& seen, const Links& lin
     return clip(clean(full_label(screen.lang, sighting, sighting.labels.at(token))), room);
   };
   for (const Link& link : found) {
-    out += "  " + share(link.weight) + "  " + bar(link.weight, 6) + ' ' +
-           name(link.from) + " → " + name(link.to) + '\n';
+    out += "  " + share(link.weight) + "  " + bar(link.weight, 6) + ' ' + name(link.from) + " → " +
+           name(link.to) + '\n';
   }
   return out;
 }
@@ -75,11 +75,10 @@ std::string render_large(const Screen& screen, const Seen& seen, const Links& li
     std::string labels;
     for (const Role& role : seen.roles) {
       if (role.layer != id.layer || role.head != id.head) continue;
-      labels += "  " + std::string(badge(role)) + left(clip(role.letter, 1), 2) +
-                wrap(role_name(role, screen.lang) + ": " + role_line(screen, role),
-                     screen.width,
-                     5) +
-                '\n';
+      labels +=
+          "  " + std::string(badge(role)) + left(clip(role.letter, 1), 2) +
+          wrap(role_name(role, screen.lang) + ": " + role_line(screen, role), screen.width, 5) +
+          '\n';
     }
     const bool scene = seen.sighting->scene.kind != Scene::Kind::kText;
     if (!scene || !labels.empty())
@@ -130,8 +129,7 @@ std::string links_here(
 // Where a label is from, unless the heading says it of all, and what the sentence shows of it.
 std::string label_facts(const Screen& screen, const Seen& seen, const Role& role, bool scored) {
   std::string out;
-  if (scored)
-    out += dim(screen, spaces(10) + wrap(role_line(screen, role), screen.width, 10));
+  if (scored) out += dim(screen, spaces(10) + wrap(role_line(screen, role), screen.width, 10));
   if (const auto here = shown_here(seen, role))
     out += spaces(10) + wrap(say_here(screen.lang, *seen.tree, *here), screen.width, 10) + '\n';
   return out;

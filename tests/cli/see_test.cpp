@@ -163,7 +163,8 @@ TEST(See, LabelsOfOneHeadStandTogetherAndAreWrapped) {
   const Sighting s = sentence(kKing, 1, 8);
   Seen seen = seen_of(s);
   seen.roles = {role(4, "object to its verb", 90), role(2, "verb", 90), role(4, "subject", 91)};
-  for (Role& one : seen.roles) one.source = "a treebank with a name that is long, long, long indeed";
+  for (Role& one : seen.roles)
+    one.source = "a treebank with a name that is long, long, long indeed";
   const Screen screen{Lang::kEn, false, false, 80};
   const std::string out = render_roles(screen, seen, Links(s));
   EXPECT_EQ(out.find("0.4"), out.rfind("0.4")) << out;
