@@ -210,6 +210,59 @@ std::optional<doctor::Baseline> another(const Model& model, const Corpus& corpus
   return std::nullopt;
 }
 
+// Every head of one piece taken away in every way.
+PieceHarm harm_of(const Model& model,
+                  const Corpus& corpus,
+                  std::size_t n,
+                  const doctor::Judge& by,
+                  Slopes& slopes,
+                  double& seconds,
+                  const doctor::Told& told) {
+  const doctor::Baseline base(model, doctor::copy_of(corpus.pieces[n]));
+  PieceHarm piece;
+  piece.whole = doctor::judge(base, by);
+  auto edits = doctor::edit_every_head(base, Edit::Kind::kZero);
+  const std::size_t H = edits.size();
+  piece.slope = slopes.silence(base, by, edits);
+  const auto means = doctor::edit_every_head(base, Edit::Kind::kMean);
+  edits.insert(edits.end(), means.begin(), means.end());
+  if (const auto from = another(model, corpus, n)) {
+    const auto more = doctor::edit_every_head(base, Edit::Kind::kReplace, &*from);
+    edits.insert(edits.end(), more.begin(), more.end());
+  }
+  const auto start = std::chrono::steady_clock::now();
+  const auto found = doctor::sweep(base, edits, by, told);
+  seconds += seconds_since(start);
+  for (std::size_t i = 0; i < found.size(); ++i)
+    (i < H ? piece.zero : i < 2 * H ? piece.mean : piece.other).push_back(found[i] - piece.whole);
+  return piece;
+}
+
+// Of one head over all pieces; likeness falls where a loss rises.
+Ranked rank_head(doctor::HeadId head,
+                 std::size_t i,
+                 std::span<const PieceHarm> pieces,
+                 double sign) {
+  const auto of = [&](std::vector<double> PieceHarm::*way) {
+    std::vector<double> out;
+    for (const PieceHarm& piece : pieces) {
+      if (i < (piece.*way).size()) out.push_back(sign * (piece.*way)[i]);
+    }
+    return out;
+  };
+  Ranked one;
+  one.head = head;
+  one.zero = doctor::bootstrap(of(&PieceHarm::zero));
+  one.mean = doctor::bootstrap(of(&PieceHarm::mean));
+  if (const auto other = of(&PieceHarm::other); !other.empty())
+    one.resample = doctor::bootstrap(other);
+  if (const auto slope = of(&PieceHarm::slope); !slope.empty()) {
+    one.gradient = doctor::bootstrap(slope);
+    for (const double x : slope) one.importance += std::abs(x) / static_cast<double>(slope.size());
+  }
+  return one;
+}
+
 Ranking rank_loss(const Call& call,
                   const Model& model,
                   const Corpus& corpus,
@@ -218,67 +271,28 @@ Ranking rank_loss(const Call& call,
   const auto told = telling(progress, call, Word::kDoctorAblating);
   doctor::Judge by;
   if (!model.generates()) by.kind = doctor::Judge::Kind::kEmbedding;
-  const double sign = model.generates() ? 1.0 : -1.0;
-  std::vector<std::vector<double>> zero, mean, other, slope;
-  const std::vector<doctor::HeadId> heads = doctor::heads_of(model);
-  const std::size_t H = heads.size();
-  zero.resize(H), mean.resize(H), other.resize(H), slope.resize(H);
   Ranking out;
   Slopes slopes(model, out);
-  const auto pieces = static_cast<std::int64_t>(corpus.pieces.size());
+  const auto N = static_cast<std::int64_t>(corpus.pieces.size());
+  std::vector<PieceHarm> pieces;
   for (std::size_t n = 0; n < corpus.pieces.size(); ++n) {
     if (model.generates() && corpus.pieces[n].ids.dim(1) < 2) continue;
-    const auto take = [&](const PieceHarm& piece) {
-      out.base += piece.whole / static_cast<double>(pieces);
-      const std::pair<const std::vector<double>*, std::vector<std::vector<double>>*> all[] = {
-          {&piece.zero, &zero},
-          {&piece.mean, &mean},
-          {&piece.other, &other},
-          {&piece.slope, &slope}};
-      for (const auto& [from, to] : all) {
-        for (std::size_t i = 0; i < from->size(); ++i) (*to).at(i).push_back(sign * (*from)[i]);
-      }
-    };
     if (const PieceHarm* done = kept == nullptr ? nullptr : kept->find(n)) {
-      take(*done);
+      pieces.push_back(*done);
       continue;
     }
-    const doctor::Baseline base(model, doctor::copy_of(corpus.pieces[n]));
-    PieceHarm piece;
-    piece.whole = doctor::judge(base, by);
-    auto edits = doctor::edit_every_head(base, Edit::Kind::kZero);
-    piece.slope = slopes.silence(base, by, edits);
-    const auto means = doctor::edit_every_head(base, Edit::Kind::kMean);
-    edits.insert(edits.end(), means.begin(), means.end());
-    if (const auto from = another(model, corpus, n)) {
-      const auto more = doctor::edit_every_head(base, Edit::Kind::kReplace, &*from);
-      edits.insert(edits.end(), more.begin(), more.end());
-    }
-    const auto step = [&](std::int64_t done, std::int64_t of) {
-      told(static_cast<std::int64_t>(n) * of + done, pieces * of);
-    };
-    const auto start = std::chrono::steady_clock::now();
-    const auto found = doctor::sweep(base, edits, by, step);
-    out.seconds += seconds_since(start);
-    for (std::size_t i = 0; i < found.size(); ++i)
-      (i < H ? piece.zero : i < 2 * H ? piece.mean : piece.other).push_back(found[i] - piece.whole);
-    take(piece);
-    if (kept != nullptr) kept->add(n, std::move(piece));
+    pieces.push_back(
+        harm_of(model, corpus, n, by, slopes, out.seconds, [&](std::int64_t done, std::int64_t of) {
+          told(static_cast<std::int64_t>(n) * of + done, N * of);
+        }));
+    if (kept != nullptr) kept->add(n, pieces.back());
   }
-  out.intervals = corpus.pieces.size() > 1;
-  for (std::size_t i = 0; i < H; ++i) {
-    Ranked one;
-    one.head = heads[i];
-    one.zero = doctor::bootstrap(zero[i]);
-    one.mean = doctor::bootstrap(mean[i]);
-    if (!other[i].empty()) one.resample = doctor::bootstrap(other[i]);
-    if (!slope[i].empty()) {
-      one.gradient = doctor::bootstrap(slope[i]);
-      for (const double x : slope[i])
-        one.importance += std::abs(x) / static_cast<double>(slope[i].size());
-    }
-    out.heads.push_back(one);
-  }
+  for (const PieceHarm& piece : pieces)
+    out.base += piece.whole / static_cast<double>(pieces.size());
+  out.intervals = pieces.size() > 1;
+  const std::vector<doctor::HeadId> heads = doctor::heads_of(model);
+  for (std::size_t i = 0; i < heads.size(); ++i)
+    out.heads.push_back(rank_head(heads[i], i, pieces, model.generates() ? 1.0 : -1.0));
   compare(out);
   const Lang lang = call.screen.lang;
   out.about = model.generates()
@@ -406,11 +420,20 @@ std::string as_json(const Model& model, const Ranking& r) {
   return std::move(json).take();
 }
 
-}  // namespace
+void save(const Call& call,
+          const Options& o,
+          const Corpus& corpus,
+          std::int64_t pieces,
+          const std::string& figures) {
+  Experiment done{call.verb, o.words.front(), {}, corpus.text, figures, {}};
+  if (o.prompt.empty())
+    done.arguments = {"--pieces=" + std::to_string(pieces)};
+  else
+    done.arguments = {"--prompt=" + o.prompt, "--right=" + o.right, "--wrong=" + o.wrong};
+  save_experiment(o.save, done);
+}
 
-int doctor_rank(std::span<const std::string> arguments, Lang lang, std::string& out) {
-  Options o;
-  Parser parser("doctor rank", lang);
+void declare(Parser& parser, Options& o) {
   parser.positionals(o.words);
   parser.option("--prompt", o.prompt);
   parser.option("--right", o.right);
@@ -420,6 +443,14 @@ int doctor_rank(std::span<const std::string> arguments, Lang lang, std::string& 
   parser.option("--top", o.top);
   parser.option("--save", o.save);
   parser.option("--results", o.results);
+}
+
+}  // namespace
+
+int doctor_rank(std::span<const std::string> arguments, Lang lang, std::string& out) {
+  Options o;
+  Parser parser("doctor rank", lang);
+  declare(parser, o);
   const Call call = parser.parse(arguments);
   if (call.help) {
     out += text(lang, Word::kHelpDoctorRank);
@@ -453,19 +484,7 @@ int doctor_rank(std::span<const std::string> arguments, Lang lang, std::string& 
     ranking = choice ? rank_choice(call, model, o, progress)
                      : rank_loss(call, model, corpus, kept ? &*kept : nullptr, progress);
   }
-  if (!o.save.empty()) {
-    Experiment done{call.verb, o.words.front(), {}, "", as_json(model, ranking), {}};
-    if (choice)
-      done.arguments = {"--prompt=" + o.prompt, "--right=" + o.right, "--wrong=" + o.wrong};
-    else
-      done = {call.verb,
-              o.words.front(),
-              {"--pieces=" + std::to_string(most)},
-              corpus.text,
-              std::move(done.figures),
-              {}};
-    save_experiment(o.save, done);
-  }
+  if (!o.save.empty()) save(call, o, corpus, most, as_json(model, ranking));
   out += call.json ? as_json(model, ranking) : render(call.screen, ranking, top);
   return 0;
 }

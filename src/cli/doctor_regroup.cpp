@@ -167,11 +167,7 @@ std::string as_json(const Model& model,
   return std::move(json).take();
 }
 
-}  // namespace
-
-int doctor_regroup(std::span<const std::string> arguments, Lang lang, std::string& out) {
-  Options o;
-  Parser parser("doctor regroup", lang);
+void declare(Parser& parser, Options& o) {
   parser.positionals(o.words);
   parser.option("-o,--output", o.output);
   parser.option("--groups", o.groups);
@@ -180,6 +176,14 @@ int doctor_regroup(std::span<const std::string> arguments, Lang lang, std::strin
   parser.option("--pieces", o.pieces);
   parser.option("--heal", o.heal.file);
   parser.option("--steps", o.heal.steps);
+}
+
+}  // namespace
+
+int doctor_regroup(std::span<const std::string> arguments, Lang lang, std::string& out) {
+  Options o;
+  Parser parser("doctor regroup", lang);
+  declare(parser, o);
   const Call call = parser.parse(arguments);
   if (call.help) {
     out += text(lang, Word::kHelpDoctorRegroup);

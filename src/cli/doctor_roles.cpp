@@ -132,6 +132,17 @@ std::string as_json(const Model& model,
   return std::move(json).take();
 }
 
+void declare(Parser& parser, Options& o) {
+  parser.positionals(o.words);
+  parser.option("--data", o.data);
+  parser.option("--pieces", o.pieces);
+  parser.option("--repeat", o.repeat);
+  parser.option("--seed", o.seed);
+  parser.option("--html", o.html);
+  parser.option("--roles", o.roles);
+  parser.repeated("--column", o.columns);
+}
+
 }  // namespace
 
 bool seen_by(const doctor::Syntax& syntax, doctor::HeadId head) {
@@ -222,14 +233,7 @@ Word word_of(doctor::Measure measure) {
 int doctor_roles(std::span<const std::string> arguments, Lang lang, std::string& out) {
   Options o;
   Parser parser("doctor roles", lang);
-  parser.positionals(o.words);
-  parser.option("--data", o.data);
-  parser.option("--pieces", o.pieces);
-  parser.option("--repeat", o.repeat);
-  parser.option("--seed", o.seed);
-  parser.option("--html", o.html);
-  parser.option("--roles", o.roles);
-  parser.repeated("--column", o.columns);
+  declare(parser, o);
   const Call call = parser.parse(arguments);
   if (call.help) {
     out += text(lang, Word::kHelpDoctorRoles);

@@ -121,7 +121,8 @@ test('figures are written as the design says', () => {
 test('elements of what is no text are named in the chosen language, one column without its name', () => {
   const table = { kind: 'table', names: ['price'], rows: ['Sep-1-2009'] };
   const cell = { text: 'row Sep-1-2009, column price', special: false, row: 0, column: 0 };
-  assert.equal(elementName(cell, table), 'row Sep-1-2009');
+  assert.equal(elementName(cell, table), 'Sep-1-2009');
+  assert.equal(elementName(cell, { ...table, rows: ['7'] }), 'row 7');
   assert.equal(elementName(cell, null), cell.text);
   assert.equal(elementName({ ...cell, text: '[start]', special: true }, table), '[start]');
   speak('ru');

@@ -176,7 +176,7 @@ export class RollView {
     this.asks.replaceChildren(askButtons(this.context, asking));
     this.legend.replaceChildren(...sayLight(asking, weights, most), ...(asking.token >= 0 ? [el('span', {}, t('arcsSay', kArcs))] : []));
     const best = this.spots.map(s => s.token).sort((a, b) => weights[b] - weights[a]).slice(0, 3).filter(j => weights[j] > 0);
-    this.readout.textContent = `${asking.name()} → ${best.map(j => `${asking.labels[j].text} ${weightText(weights[j])}`).join(' · ')}`;
+    this.readout.textContent = `${asking.name()} → ${best.map(j => `${source.labelText(j, now.layer)} ${weightText(weights[j])}`).join(' · ')}`;
     this.over.setAttribute('aria-label', this.readout.textContent ?? '');
   }
 

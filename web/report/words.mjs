@@ -220,7 +220,10 @@ const kVoices = { soprano: 'сопрано', alto: 'альт', tenor: 'тено�
 export function elementName(label, media) {
   if (!media || label.special) return label.text;
   const [row, column] = [media.rows[label.row], media.names[label.column]];
-  if (media.kind === 'table' && row !== undefined && column !== undefined) return media.names.length === 1 ? t('e_row', row) : t('e_cell', row, column);
+  if (media.kind === 'table' && row !== undefined && column !== undefined) {
+    if (media.names.length > 1) return t('e_cell', row, column);
+    return /^\d+$/.test(row) ? t('e_row', row) : row;  // a date needs no word before it
+  }
   const patch = /^(?:frame (\d+) )?patch (.*)$/.exec(label.text);
   if (patch) return patch[1] === undefined ? t('e_patch', patch[2]) : t('e_frame', patch[1], patch[2]);
   const note = media.kind === 'notes' ? /^(.+) beat ([^,]+), (.+)$/.exec(label.text) : null;
