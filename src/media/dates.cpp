@@ -57,7 +57,8 @@ char one_of(std::string_view& text, std::string_view signs) {
 
 std::optional<Moment> day_of(Form form, char mark, int year, int month, int day) {
   Moment out{form, mark, 0, {}};
-  out.date = chrono::year(year) / static_cast<unsigned>(month) / static_cast<unsigned>(day);
+  out.date = chrono::year(year) / chrono::month(static_cast<unsigned>(month)) /
+             chrono::day(static_cast<unsigned>(day));
   if (!out.date.ok()) return std::nullopt;
   out.count = chrono::sys_days(out.date).time_since_epoch().count();
   return out;
