@@ -87,7 +87,10 @@ export class RollView {
     this.activate();
     const kept = now.rows[0] ?? -1;
     const spot = !before || now.rows !== before.rows ? this.spots.find(s => s.token === kept) : null;
-    if (spot && this.box) this.box.scrollLeft = Math.max(0, spot.x - this.box.clientWidth / 2);
+    if (!spot || !this.box) return;
+    // Moves only where it must: what is chosen by a click stays under the pointer, and names of pitches stand at the beginning.
+    const { scrollLeft, clientWidth } = this.box;
+    if (spot.x < scrollLeft || spot.x > scrollLeft + clientWidth - 40) this.box.scrollLeft = Math.max(0, spot.x - clientWidth / 2);
   }
 
   build() {
