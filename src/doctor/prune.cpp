@@ -240,12 +240,15 @@ void check_names(const models::Blueprint& b,
   }
 }
 
+json::Value config_of(const fs::path& folder) {
+  return json::parse(read_file(folder / "config.json", std::size_t{16} << 20), "config.json");
+}
+
 // In config.json; roles.json, which names heads by their numbers, goes.
 void rename_heads(const fs::path& folder, const Leaving& leaving) {
-  const fs::path path = folder / "config.json";
-  json::Value config = json::parse(read_file(path, std::size_t{16} << 20), "config.json");
+  json::Value config = config_of(folder);
   name_leaving(leaving, config);
-  write_file(path, std::string_view(config.dump(2) + '\n'));
+  write_file(folder / "config.json", std::string_view(config.dump(2) + '\n'));
   fs::remove(folder / "roles.json");
 }
 
@@ -391,9 +394,8 @@ Written write_pruned(const Model& model,
                      Shapes shapes) {
   NewFolder made(model.source(), folder);
   // A GGUF file has its matrices the other way round than some families' folders.
-  std::optional<Model> own;
-  if (made.converted()) own = Model::load(made.path().string());
-  const models::Blueprint& b = (own ? *own : model).network().blueprint();
+  const models::Blueprint b = made.converted() ? models::read_blueprint(config_of(made.path()))
+                                               : model.network().blueprint();
   Written out;
   {
     const Safetensors file = made.weights();
