@@ -14,6 +14,8 @@ namespace {
 
 constexpr std::size_t kLongest = 100;  // of a value inside a message
 
+thread_local Asked* listening = nullptr;
+
 /// Walks a text and remembers how far the parser has come, which nlohmann's events do not say.
 class Cursor {
  public:
@@ -135,12 +137,16 @@ Value parse(std::string_view text,
   }
 }
 
+Asked::Asked() : outer_(std::exchange(listening, this)) {}
+Asked::~Asked() { listening = outer_; }
+
 const Value* find(const Value& object, std::string_view key, std::string_view where) {
   if (!object.is_object()) {
     throw Error(
         ErrorCode::kFormat,
         fmt::format("[{}] expected an object with \"{}\", found {}", where, key, describe(object)));
   }
+  if (listening != nullptr && !listening->keys_.contains(key)) listening->keys_.emplace(key);
   const auto found = object.find(key);
   return found == object.end() || found->is_null() ? nullptr : &*found;
 }

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <limits>
 #include <nlohmann/json.hpp>
+#include <set>
 #include <string>
 #include <string_view>
 #include <type_traits>
@@ -38,6 +39,22 @@ Value parse(std::string_view text,
 
 /// nullptr when the key is absent or null. Errors: kFormat when `object` is not an object.
 const Value* find(const Value& object, std::string_view key, std::string_view where);
+
+/// Remembers the keys that find(), and so require() and get_or(), is asked for on this thread while
+/// it lives: what a file may say, as its readers know it. The innermost one listens.
+class Asked {
+ public:
+  Asked();
+  ~Asked();
+  Asked(const Asked&) = delete;
+  Asked& operator=(const Asked&) = delete;
+  [[nodiscard]] const std::set<std::string, std::less<>>& keys() const { return keys_; }
+
+ private:
+  friend const Value* find(const Value& object, std::string_view key, std::string_view where);
+  std::set<std::string, std::less<>> keys_;
+  Asked* outer_;
+};
 
 /// A value as it appears in messages: scalars as written (cut when long), others by their type.
 std::string describe(const Value& value);

@@ -1,25 +1,20 @@
 #include "train/recipe.h"
 
 #include <fmt/format.h>
-#include <toml++/toml.h>
 
 #include <algorithm>
-#include <cctype>
 #include <charconv>
-#include <cmath>
-#include <initializer_list>
 #include <limits>
 #include <nlohmann/json.hpp>
 #include <optional>
-#include <set>
 #include <utility>
 
-#include "formats/edit_distance.h"
 #include "formats/json.h"
 #include "headscope/error.h"
 #include "headscope/safetensors.h"
 #include "train/material.h"
 #include "train/recipe_model.h"
+#include "train/recipe_table.h"
 
 namespace headscope::train {
 
@@ -36,238 +31,6 @@ constexpr std::pair<const char*, Objective> kObjectives[] = {
     {"tables", Objective::kTables},
     {"moving", Objective::kMoving}};
 
-struct Place {
-  std::string file;
-  toml::source_region region;
-};
-
-Error wrong(const Place& place, std::string_view expected, std::string_view found) {
-  return Error(ErrorCode::kFormat,
-               fmt::format("[{}:{}:{}] expected {}, found {}",
-                           place.file,
-                           place.region.begin.line,
-                           place.region.begin.column,
-                           expected,
-                           found));
-}
-
-std::string describe(const toml::node& node) {
-  if (const auto* text = node.as_string()) return json::quote(text->get());
-  if (const auto* number = node.as_integer()) return std::to_string(number->get());
-  if (const auto* number = node.as_floating_point()) return fmt::format("{}", number->get());
-  if (const auto* truth = node.as_boolean()) return truth->get() ? "true" : "false";
-  if (node.is_table()) return "a table";
-  return node.is_array() ? "an array" : "a date or time";
-}
-
-/// What may be a key or a value of a message.
-std::set<std::string> words_of(std::string_view message) {
-  const auto inside = [](char c) {
-    return std::isalnum(static_cast<unsigned char>(c)) != 0 || c == '_' || c == '-' || c == '.';
-  };
-  std::set<std::string> out;
-  for (std::size_t at = 0; at < message.size(); ++at) {
-    const std::size_t begin = at;
-    while (at < message.size() && inside(message[at])) ++at;
-    std::string word(message.substr(begin, at - begin));
-    while (word.ends_with('.')) word.pop_back();
-    if (!word.empty()) out.insert(std::move(word));
-  }
-  return out;
-}
-
-/// One table of a recipe, which remembers what was asked for: the rest is unknown.
-class Table {
- public:
-  Table(std::string file, const toml::table* table, std::string name)
-      : file_(std::move(file)), table_(table), name_(std::move(name)) {}
-
-  [[nodiscard]] bool given() const { return table_ != nullptr; }
-  [[nodiscard]] Place place(const toml::node& node) const { return {file_, node.source()}; }
-  [[nodiscard]] Place place() const {
-    return {file_, table_ != nullptr ? table_->source() : toml::source_region{{1, 1}, {1, 1}, {}}};
-  }
-
-  /// Of a key's value, else of the table.
-  [[nodiscard]] Place place(const std::string& key) const {
-    const toml::node* node = table_ == nullptr ? nullptr : table_->get(key);
-    return node == nullptr ? place() : place(*node);
-  }
-  [[nodiscard]] const std::string& name() const { return name_; }
-  [[nodiscard]] std::vector<std::string> keys() const {
-    std::vector<std::string> out;
-    if (table_ == nullptr) return out;
-    for (const auto& [key, node] : *table_) out.emplace_back(key.str());
-    return out;
-  }
-
-  /// The key that a message is about: the only one that it names, else one whose value and part of
-  /// whose name it says ("7 heads": num_attention_heads = 7). "" where there is none.
-  [[nodiscard]] std::string about(std::string_view message) const {
-    const std::set<std::string> words = words_of(message);
-    std::vector<std::string> named;
-    std::string told;
-    for (const std::string& key : keys()) {
-      if (words.contains(key)) named.push_back(key);
-      if (!told.empty() || !words.contains(describe(*table_->get(key)))) continue;
-      for (std::size_t at = 0; at < key.size();) {
-        const std::size_t end = std::min(key.size(), key.find('_', at));
-        if (end - at > 3 && words.contains(key.substr(at, end - at))) told = key;
-        at = end + 1;
-      }
-    }
-    if (named.size() == 1) return named.front();
-    return named.empty() ? told : "";
-  }
-
-  /// Keys that are known though nobody has asked for them yet.
-  void know(std::initializer_list<const char*> keys) {
-    for (const char* key : keys) known_.insert(key);
-  }
-
-  const toml::node* find(const std::string& key) {
-    known_.insert(key);
-    return table_ == nullptr ? nullptr : table_->get(key);
-  }
-
-  Table table(const std::string& key) {
-    const toml::node* node = find(key);
-    if (node != nullptr && !node->is_table())
-      throw wrong(place(*node), '[' + key + ']', describe(*node));
-    return {file_, node == nullptr ? nullptr : node->as_table(), key};
-  }
-
-  /// Names a key that is nearly this one, where there is one: [model] may hold any.
-  [[noreturn]] void missing(const std::string& key, std::string_view what) const {
-    for (const std::string& found : keys()) {
-      if (known_.contains(found) || edit_distance(found, key) > 2) continue;
-      throw wrong({file_, key_source(found)}, key, json::quote(found));
-    }
-    const std::string inside = name_.empty() ? std::string("the recipe") : '[' + name_ + ']';
-    throw wrong(place(), fmt::format("{} = {} in {}", key, what, inside), "no such key");
-  }
-
-  /// A text, one of `allowed` when that is not empty.
-  std::optional<std::string> text(const std::string& key,
-                                  const std::vector<std::string>& allowed = {}) {
-    const toml::node* node = find(key);
-    if (node == nullptr) return std::nullopt;
-    const auto* value = node->as_string();
-    const bool fits = value != nullptr && !value->get().empty() &&
-                      (allowed.empty() ||
-                       std::find(allowed.begin(), allowed.end(), value->get()) != allowed.end());
-    if (!fits) {
-      const std::string expected =
-          allowed.empty() ? "a text" : fmt::format("one of {}", fmt::join(allowed, ", "));
-      throw wrong(place(*node), key + " to be " + expected, describe(*node));
-    }
-    return value->get();
-  }
-
-  void integer(const std::string& key, std::int64_t& value, std::int64_t least, std::int64_t most) {
-    const toml::node* node = find(key);
-    if (node == nullptr) return;
-    const auto* number = node->as_integer();
-    if (number == nullptr || number->get() < least || number->get() > most) {
-      throw wrong(place(*node),
-                  fmt::format("{} to be a whole number from {} to {}", key, least, most),
-                  describe(*node));
-    }
-    value = number->get();
-  }
-
-  void truth(const std::string& key, bool& value) {
-    const toml::node* node = find(key);
-    if (node == nullptr) return;
-    const auto* found = node->as_boolean();
-    if (found == nullptr) throw wrong(place(*node), key + " to be true or false", describe(*node));
-    value = found->get();
-  }
-
-  template <typename T>
-  void number(const std::string& key, T& value, double least, double most) {
-    const toml::node* node = find(key);
-    if (node != nullptr) value = static_cast<T>(as_number(*node, key, least, most));
-  }
-
-  [[nodiscard]] double as_number(const toml::node& node,
-                                 const std::string& what,
-                                 double least,
-                                 double most) const {
-    const std::optional<double> found = node.value<double>();
-    const bool fits = (node.is_integer() || node.is_floating_point()) && found && *found >= least &&
-                      *found <= most;
-    if (!fits) {
-      throw wrong(place(node),
-                  fmt::format("{} to be a number from {} to {}", what, least, most),
-                  describe(node));
-    }
-    return *found;
-  }
-
-  /// Elements of an array that must hold something.
-  const toml::array* array(const std::string& key) {
-    const toml::node* node = find(key);
-    if (node == nullptr) return nullptr;
-    if (!node->is_array() || node->as_array()->empty()) {
-      throw wrong(place(*node), key + " to be an array with something in it", describe(*node));
-    }
-    return node->as_array();
-  }
-
-  /// Errors: a key that nobody asked for, with the nearest one that there is.
-  void finish() const {
-    if (table_ == nullptr) return;
-    for (const auto& [key, node] : *table_) {
-      const std::string found(key.str());
-      if (known_.contains(found)) continue;
-      std::string nearest;
-      for (const std::string& name : known_) {
-        if (nearest.empty() || edit_distance(found, name) < edit_distance(found, nearest))
-          nearest = name;
-      }
-      const bool near = edit_distance(found, nearest) <= 3;
-      throw wrong({file_, key.source()},
-                  near ? nearest : fmt::format("one of {}", fmt::join(known_, ", ")),
-                  json::quote(found));
-    }
-  }
-
- private:
-  [[nodiscard]] toml::source_region key_source(const std::string& name) const {
-    for (const auto& [key, node] : *table_) {
-      if (key.str() == name) return key.source();
-    }
-    return table_->source();
-  }
-
-  std::string file_;
-  const toml::table* table_;
-  std::string name_;
-  std::set<std::string> known_;
-};
-
-nlohmann::ordered_json json_of(const toml::node& node, const Table& table) {
-  using Json = nlohmann::ordered_json;
-  if (const auto* text = node.as_string()) return text->get();
-  if (const auto* number = node.as_integer()) return number->get();
-  if (const auto* truth = node.as_boolean()) return truth->get();
-  if (const auto* number = node.as_floating_point()) {
-    if (std::isfinite(number->get())) return number->get();
-  }
-  if (const auto* array = node.as_array()) {
-    Json out = Json::array();
-    for (const toml::node& element : *array) out.push_back(json_of(element, table));
-    return out;
-  }
-  if (const auto* inner = node.as_table()) {
-    Json out = Json::object();
-    for (const auto& [key, value] : *inner) out[std::string(key.str())] = json_of(value, table);
-    return out;
-  }
-  throw wrong(table.place(node), "what config.json can hold", describe(node));
-}
-
 void read_model(Table root, Recipe& recipe) {
   Table model = root.table("model");
   if (!model.given()) root.missing("[model]", "the config.json of a family");
@@ -277,7 +40,7 @@ void read_model(Table root, Recipe& recipe) {
   }
   if (const toml::node* taught = model.find("taught_heads"))
     throw wrong(model.place(*taught), "taught heads in [teaching]", "them in [model]");
-  recipe.config = json_of(*root.find("model"), model).dump(2);
+  recipe.config = root.json("model").dump(2);
 }
 
 void read_tokenizer(Table table, const fs::path& folder, Recipe& recipe) {
@@ -350,6 +113,7 @@ void read_tables(Table& table, Recipe& recipe) {
   table.number("made", data.made, 0.0, 1.0);
   (void)table.find("horizon");
   table.finish();
+  data.horizon = std::min(data.horizon, data.window / 2);
   table.integer("horizon", data.horizon, 1, data.window - 2);
   if (data.train.empty() != (data.made == 1.0))
     throw wrong(table.place(), "tables in train, or made = 1 and none", "otherwise");
@@ -413,7 +177,7 @@ void read_code(Table& root, Recipe& recipe) {
                 wanted ? "[code], the media.json" : "no [code] for this objective",
                 wanted ? "none" : "one");
   }
-  if (wanted) recipe.code = json_of(*root.find("code"), code).dump(2) + '\n';
+  if (wanted) recipe.code = root.json("code").dump(2) + '\n';
 }
 
 void read_hidden_words(Table& table, HiddenWords& words) {
@@ -584,27 +348,6 @@ void read_checkpoint(Table table, Recipe& recipe) {
   table.finish();
 }
 
-/// Does what finds out whether a table makes sense, and says of an error where in the recipe it is.
-template <typename Check>
-void check_inside(const Table& table, Check&& check) {
-  try {
-    check();
-  } catch (const Error& error) {
-    // "[config.json] expected ...": the reader of a recipe has no such file.
-    std::string_view message = error.what();
-    const std::size_t where = message.find("] expected ");
-    if (message.starts_with('[') && where != message.npos) message.remove_prefix(where + 2);
-    const Place place = table.place(table.about(message));
-    throw Error(ErrorCode::kFormat,
-                fmt::format("[{}:{}:{}] {} (in [{}])",
-                            place.file,
-                            place.region.begin.line,
-                            place.region.begin.column,
-                            message,
-                            table.name()));
-  }
-}
-
 /// Whether the model reads sequences as long as those that it will learn from.
 void check_window(const Table& data, const Recipe& recipe, std::int64_t longest) {
   if (recipe.objective == Objective::kPictures || recipe.objective == Objective::kMoving) return;
@@ -632,25 +375,11 @@ void check_window(const Table& data, const Recipe& recipe, std::int64_t longest)
 
 /// What can be found out before a run makes anything.
 void check_whole(Table& root, const Recipe& recipe) {
-  if (!recipe.code.empty()) check_inside(root.table("code"), [&] { (void)code_of(recipe); });
+  if (!recipe.code.empty()) root.table("code").check([&] { (void)code_of(recipe); });
   std::int64_t longest = 0;
-  check_inside(root.table("model"), [&] { longest = check_model(recipe); });
+  root.table("model").check([&] { longest = check_model(recipe); });
   check_window(root.table("data"), recipe, longest);
-  if (!recipe.teaching.heads.empty())
-    check_inside(root.table("teaching"), [&] { check_heads(recipe); });
-}
-
-toml::table parsed_table(std::string_view text, const fs::path& path) {
-  try {
-    return toml::parse(text, path.string());
-  } catch (const toml::parse_error& error) {
-    throw Error(ErrorCode::kFormat,
-                fmt::format("[{}:{}:{}] expected TOML, found this: {}",
-                            path.string(),
-                            error.source().begin.line,
-                            error.source().begin.column,
-                            error.description()));
-  }
+  if (!recipe.teaching.heads.empty()) root.table("teaching").check([&] { check_heads(recipe); });
 }
 
 }  // namespace
@@ -672,7 +401,7 @@ Recipe parse_recipe(std::string_view text, const fs::path& path, const fs::path&
              "training",
              "checkpoint"});
   root.finish();
-  recipe.name = root.text("name").value_or(path.parent_path().filename().string());
+  recipe.name = root.text("name").value_or(fs::absolute(path).parent_path().filename().string());
   std::vector<std::string> names;
   for (const auto& [name, kind] : kObjectives) names.emplace_back(name);
   const auto objective = root.text("objective", names);

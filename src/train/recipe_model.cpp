@@ -33,13 +33,15 @@ void check_family(const json::Value& config, Objective objective) {
                           json::quote(type)));
 }
 
-// The config as it will be, but for the size of a vocabulary that is yet to be learned.
+// The config as it will be, but for the size of a vocabulary that is yet to be learned: the size
+// that [tokenizer] asks for stands in.
 std::string stand_in(const Recipe& recipe) {
   if (recipe.objective == Objective::kPictures || recipe.objective == Objective::kMoving)
     return recipe.config;
   if (!recipe.code.empty()) return config_of(recipe, code_of(recipe));
   const bool given = nlohmann::json::parse(recipe.config).contains("vocab_size");
-  return text_config(recipe, given ? std::int32_t{kSpecialCount} : recipe.tokenizer.size);
+  const bool there = recipe.tokenizer.kind == Recipe::Words::kFile;  // and not read yet
+  return text_config(recipe, given && there ? std::int32_t{kSpecialCount} : recipe.tokenizer.size);
 }
 
 enum class Wanted { kFile, kFolder, kEither };
@@ -74,11 +76,32 @@ fs::path file_of(const fs::path& named, Objective objective) {
   return column ? fs::path(text.substr(0, colon + 4)) : named;
 }
 
+// The tokens that are no element come before all elements; the one that stands for an element
+// which is not there is none of the two that begin and end.
+template <typename Code>
+void check_specials(const Code& code, std::string_view absent, std::int32_t id) {
+  const std::pair<std::string_view, std::int32_t> specials[] = {
+      {"start", code.start}, {"end", code.end}, {absent, id}};
+  for (const auto& [key, one] : specials) {
+    if (one < code.first) continue;
+    throw Error(
+        ErrorCode::kFormat,
+        fmt::format(
+            "[code] expected {} to be an id below first = {}, found {}", key, code.first, one));
+  }
+  if (id != code.start && id != code.end) return;
+  throw Error(
+      ErrorCode::kFormat,
+      fmt::format("[code] expected {} to be another id than start and end, found {}", absent, id));
+}
+
 }  // namespace
 
 SequenceCode code_of(const Recipe& recipe) {
   SequenceCode code = SequenceCode::parse(recipe.code, "[code]");
   const bool notes = recipe.objective == Objective::kTunes;
+  if (code.notes) check_specials(*code.notes, "rest", code.notes->rest);
+  if (code.numbers) check_specials(*code.numbers, "missing", code.numbers->missing);
   if (notes ? code.notes.has_value() : code.numbers.has_value()) return code;
   throw Error(
       ErrorCode::kFormat,

@@ -10,7 +10,8 @@
 namespace headscope::train {
 
 /// The code of a recipe's tunes or tables. Errors: those of SequenceCode::parse; kFormat for a code
-/// of another kind than the objective's.
+/// of another kind than the objective's, and for ids of start, end, rest or missing that are those of
+/// elements or of each other.
 SequenceCode code_of(const Recipe& recipe);
 
 /// The config.json of a model of tokens of this code. Errors: those of config_with.

@@ -131,6 +131,77 @@ TEST(Recipe, MisspeltKeysAreNamedBeforeMissingOnes) {
             std::string::npos);
 }
 
+// [model] may hold keys that nobody reads; those that are nearly one that is read are slips.
+TEST(Recipe, MisspeltKeysOfAModelAreNamed) {
+  const std::string known = "num_attention_heads = 2";
+  EXPECT_EQ(complaint(with(known, known + "\nglobal_rope_thet = 500.0")),
+            "[dir/r.toml:9:1] expected global_rope_theta, found \"global_rope_thet\"");
+  EXPECT_EQ(complaint(with("hidden_size = 32", "hiden_size = 32")),
+            "[dir/r.toml:6:1] expected hidden_size, found \"hiden_size\"");
+  EXPECT_NO_THROW(
+      (void)parse_recipe(with(known, known + "\ntransformers_version = \"5\""), "dir/r.toml"));
+  EXPECT_NO_THROW((void)parse_recipe(with(known, known + "\nnorm_epss = 1e-5"), "dir/r.toml"));
+}
+
+constexpr const char* kTables = R"(objective = "tables"
+[model]
+model_type = "llama"
+architectures = ["LlamaForCausalLM"]
+hidden_size = 16
+num_hidden_layers = 1
+num_attention_heads = 2
+intermediate_size = 16
+max_position_embeddings = 64
+[code]
+kind = "numbers"
+bins = 32
+[data]
+made = 1.0
+window = 30
+[training]
+batch_tokens = 256
+steps = 2
+)";
+
+std::string tables_with(std::string_view line, std::string_view instead) {
+  std::string text = kTables;
+  return text.replace(text.find(line), line.size(), instead);
+}
+
+// What is foretold is a part of the window, also where nothing says how much.
+TEST(Recipe, TheUsualHorizonFitsAShortWindow) {
+  EXPECT_EQ(parse_recipe(kTables, "dir/r.toml").data.horizon, 15);
+  EXPECT_EQ(parse_recipe(tables_with("window = 30", "window = 4"), "dir/r.toml").data.horizon, 2);
+  EXPECT_EQ(parse_recipe(tables_with("window = 30", "window = 64"), "dir/r.toml").data.horizon, 32);
+  EXPECT_NE(complaint(tables_with("window = 30", "window = 30\nhorizon = 29"))
+                .find("horizon to be a whole number from 1 to 28"),
+            std::string::npos);
+}
+
+TEST(Recipe, ACodeWhoseIdsCollideIsRefusedWithItsLine) {
+  EXPECT_EQ(
+      complaint(tables_with("bins = 32", "bins = 32\nmissing = 5000")),
+      "[dir/r.toml:13:11] expected missing to be an id below first = 3, found 5000 (in [code])");
+  EXPECT_EQ(complaint(tables_with("bins = 32", "bins = 32\nstart = 500")),
+            "[dir/r.toml:13:9] expected start to be an id below first = 3, found 500 (in [code])");
+  const std::string same = complaint(tables_with("bins = 32", "bins = 32\nmissing = 1"));
+  EXPECT_NE(same.find("expected missing to be another id than start and end, found 1"),
+            std::string::npos)
+      << same;
+}
+
+TEST(Recipe, AVocabularyThatIsTooSmallForItsTokenizerIsRefusedWithItsLine) {
+  const std::string known = "num_attention_heads = 2";
+  EXPECT_NE(complaint(with(known, known + "\nvocab_size = 100"))
+                .find("[dir/r.toml:9:14] expected vocab_size"),
+            std::string::npos);
+}
+
+TEST(Recipe, TheFolderNamesARecipeThatHasNoName) {
+  EXPECT_EQ(parse_recipe(kTables, "/some/tides/recipe.toml").name, "tides");
+  EXPECT_FALSE(parse_recipe(kTables, "recipe.toml").name.empty());
+}
+
 // Nobody who writes a recipe has a config.json.
 TEST(Recipe, AModelThatCannotBeIsRefusedWithItsLine) {
   EXPECT_EQ(complaint(with("num_attention_heads = 2", "num_attention_heads = 7")),
@@ -308,14 +379,26 @@ TEST(Plot, DrawsEveryCurveInsideOfItsFrame) {
     }
   }
   EXPECT_EQ(lines, 2U);
-  const std::string text = loss_text(curves, 60, 10);
+  const std::string text = loss_text(curves, "tokens read", 60, 10);
   EXPECT_NE(text.find("9.000 |"), std::string::npos);
+  // The axis below has its name in the middle, of whatever letters, and ends under the last column.
+  for (const std::string name : {"tokens read", "прочитано токенов"}) {
+    const std::string named = loss_text(curves, name, 60, 10);
+    const std::size_t at = named.rfind("        0 ");
+    ASSERT_NE(at, std::string::npos);
+    const std::string axis = named.substr(at);
+    EXPECT_NE(axis.find(' ' + name + ' '), std::string::npos) << axis;
+    EXPECT_TRUE(axis.ends_with("200 k\n")) << axis;
+    const auto inside = [](char c) { return (static_cast<unsigned char>(c) & 0xC0U) == 0x80U; };
+    EXPECT_EQ(std::ssize(axis) - 1 - std::count_if(axis.begin(), axis.end(), inside), 59) << axis;
+  }
+  EXPECT_EQ(loss_text(curves, std::string(80, 'x'), 60, 10).find('x'), std::string::npos);
   EXPECT_NE(text.find("200 k"), std::string::npos);
   EXPECT_NE(text.find('o'), std::string::npos);
   EXPECT_GT(std::count(text.begin(), text.end(), 'o'), 3);
-  EXPECT_EQ(loss_text({}, 60, 10), "");
-  EXPECT_EQ(loss_text({{"nan", {{1, 1, std::nan(""), 0, 0, 0}}}}, 60, 10), "");
-  EXPECT_NE(loss_text({{"flat", {{1, 1, 2.0, 0, 0, 0}}}}, 60, 10), "");
+  EXPECT_EQ(loss_text({}, "tokens", 60, 10), "");
+  EXPECT_EQ(loss_text({{"nan", {{1, 1, std::nan(""), 0, 0, 0}}}}, "tokens", 60, 10), "");
+  EXPECT_NE(loss_text({{"flat", {{1, 1, 2.0, 0, 0, 0}}}}, "tokens", 60, 10), "");
 }
 
 TEST(Plot, RunsAndTheirCurvesAreToldApart) {
@@ -327,7 +410,7 @@ TEST(Plot, RunsAndTheirCurvesAreToldApart) {
       EXPECT_TRUE(marks.insert(mark_of(curves.back())).second) << run;
     }
   }
-  const std::string text = loss_text({curves[2], curves[3]}, 60, 10);
+  const std::string text = loss_text({curves[2], curves[3]}, "tokens", 60, 10);
   EXPECT_NE(text.find('X'), std::string::npos) << text;
   const std::string svg = loss_svg(curves, "tokens", "loss");
   std::set<std::string> hues;
