@@ -190,6 +190,24 @@ bool is(Bytes file, std::size_t at, std::string_view word) {
   return true;
 }
 
+// Where a MIDI file begins and ends: a RIFF file has one in its chunk "data".
+std::pair<std::size_t, std::size_t> extent(Bytes file, std::string_view name) {
+  if (file.size() < 12 || !is(file, 0, "RIFF") || !is(file, 8, "RMID")) return {0, file.size()};
+  for (std::size_t at = 12; file.size() - at >= 8;) {
+    std::size_t length = 0;
+    for (std::size_t i = 4; i-- > 0;)
+      length = length << 8U | std::to_integer<std::size_t>(file[at + 4 + i]);
+    const std::size_t left = file.size() - at - 8;
+    if (length > left) {
+      Cursor(file, at + 4, file.size(), name)
+          .fail(fmt::format("a chunk of at most {} bytes", left), fmt::format("{}", length));
+    }
+    if (is(file, at, "data")) return {at + 8, at + 8 + length};
+    at += 8 + std::min(length + length % 2, left);
+  }
+  return {file.size(), file.size()};
+}
+
 void put_variable(std::string& out, std::int64_t n) {
   std::array<char, 5> groups{};
   std::size_t count = 0;
@@ -282,7 +300,9 @@ double Tune::seconds(std::int64_t tick) const {
 }
 
 Tune parse_midi(Bytes file, std::string_view name) {
-  if (file.size() < 14 || !is(file, 0, "MThd")) {
+  const auto [begin, end] = extent(file, name);
+  file = file.first(end);
+  if (end - begin < 14 || !is(file, begin, "MThd")) {
     throw Error(
         ErrorCode::kFormat,
         fmt::format("[{}] expected a MIDI file that begins with MThd, found another", name));
@@ -296,7 +316,7 @@ Tune parse_midi(Bytes file, std::string_view name) {
   Tune tune;
   std::uint16_t track = 0;
   bool drums = false;
-  for (std::size_t at = 0; file.size() - at >= 8;) {
+  for (std::size_t at = begin; file.size() - at >= 8;) {
     Cursor size(file, at + 4, at + 8, name);
     const std::size_t length = size.big(4, "a size");
     if (length > file.size() - at - 8) {
@@ -305,7 +325,7 @@ Tune parse_midi(Bytes file, std::string_view name) {
                 fmt::format("{}", length));
     }
     Cursor chunk(file, at + 8, at + 8 + length, name);
-    if (at == 0) {
+    if (at == begin) {
       read_header(chunk, name, tune);
     } else if (is(file, at, "MTrk")) {
       TrackReader reader(tune, chunk, track);

@@ -67,11 +67,24 @@ struct Reader {
   std::size_t at = 0;
 };
 
+bool begins(std::span<const std::byte> file, std::string_view with) {
+  return file.size() >= with.size() && std::memcmp(file.data(), with.data(), with.size()) == 0;
+}
+
+// A bitmap says in its bytes 2 to 5 how long it is, often wrongly, and FFmpeg believes it.
+void right_size(const Reader& reader, std::uint8_t* to, std::size_t n) {
+  for (std::size_t i = 2; i < 6; ++i) {
+    if (i >= reader.at && i - reader.at < n)
+      to[i - reader.at] = static_cast<std::uint8_t>(reader.file.size() >> (8 * (i - 2)));
+  }
+}
+
 int read_some(void* opaque, std::uint8_t* to, int size) {
   auto& reader = *static_cast<Reader*>(opaque);
   const std::size_t n = std::min(static_cast<std::size_t>(size), reader.file.size() - reader.at);
   if (n == 0) return AVERROR_EOF;
   std::memcpy(to, reader.file.data() + reader.at, n);
+  if (begins(reader.file, "BM")) right_size(reader, to, n);
   reader.at += n;
   return static_cast<int>(n);
 }
@@ -108,6 +121,99 @@ bool is_key(const AVFrame& frame) {
 #endif
 }
 
+// Decoders complain of bad metadata as they do of bad pixels, and some then refuse the picture. So
+// they get none: what follows takes it out of a packet, in its place, and returns what is left.
+
+using Octets = std::span<std::uint8_t>;
+
+std::size_t number(std::span<const std::uint8_t> from,
+                   std::size_t at,
+                   std::size_t count,
+                   bool little = false) {
+  std::size_t out = 0;
+  for (std::size_t i = 0; i < count; ++i) out = out << 8U | from[at + (little ? count - 1 - i : i)];
+  return out;
+}
+
+// Bytes `at` to `at + count` go to `kept`, which is not behind them.
+void keep(Octets b, std::size_t& kept, std::size_t at, std::size_t count) {
+  std::memmove(b.data() + kept, b.data() + at, count);
+  kept += count;
+}
+
+std::string_view text_of(Octets b) { return {reinterpret_cast<const char*>(b.data()), b.size()}; }
+
+// Which way up the Exif segment says the picture is; 0: it does not say.
+int orientation_in(Octets segment) {
+  constexpr std::string_view kExif("Exif\0\0", 6);
+  constexpr std::string_view kLittle("II*\0", 4);
+  constexpr std::string_view kBig("MM\0*", 4);
+  if (segment.size() < kExif.size() + 8 || !text_of(segment).starts_with(kExif)) return 0;
+  const Octets exif = segment.subspan(kExif.size());
+  const bool little = text_of(exif).starts_with(kLittle);
+  if (!little && !text_of(exif).starts_with(kBig)) return 0;
+  std::size_t at = number(exif, 4, 4, little);
+  if (at > exif.size() - 2) return 0;
+  std::size_t left = number(exif, at, 2, little);
+  for (at += 2; left > 0 && exif.size() - at >= 12; --left, at += 12) {
+    if (number(exif, at, 2, little) != 0x112) continue;
+    const bool longer = number(exif, at + 2, 2, little) == 4;
+    return static_cast<int>(number(exif, at + 8, longer ? 4 : 2, little));
+  }
+  return 0;
+}
+
+// Segments of applications up to the first scan go, but for those that say how pixels are coded.
+std::size_t strip_jpeg(Octets b, int& orientation) {
+  if (b.size() < 4 || b[0] != 0xFF || b[1] != 0xD8) return b.size();
+  std::size_t kept = 2;
+  std::size_t at = 2;
+  while (b.size() - at >= 4 && b[at] == 0xFF) {
+    const unsigned marker = b[at + 1];
+    if (marker == 0xFF) {  // a filler
+      ++at;
+      continue;
+    }
+    const std::size_t length = 2 + number(b, at + 2, 2);
+    if (marker < 0xC0 || (marker >= 0xD0 && marker <= 0xDA) || length < 4 || length > b.size() - at)
+      break;
+    const Octets body = b.subspan(at + 4, length - 4);
+    const std::string_view text = text_of(body);
+    const bool coding =
+        text.size() >= 12 &&
+        (text.starts_with("AVI1") || text.starts_with("LJIF") || text.starts_with("Adobe"));
+    if (marker < 0xE0 || marker > 0xEF || coding)
+      keep(b, kept, at, length);
+    else if (orientation == 0)
+      orientation = orientation_in(body);
+    at += length;
+  }
+  keep(b, kept, at, b.size() - at);
+  return kept;
+}
+
+constexpr std::array<std::uint8_t, 12> kPngEnd = {
+    0, 0, 0, 0, 'I', 'E', 'N', 'D', 0xAE, 0x42, 0x60, 0x82};
+
+// Only chunks that a picture cannot do without stay (their names begin with a capital letter), and
+// an end comes behind them, for which `b` has room beyond `size`. A chunk that is cut off stays so.
+std::size_t strip_png(Octets b, std::size_t size) {
+  constexpr std::size_t kSignature = 8;
+  if (size < kSignature) return size;
+  std::size_t kept = kSignature;
+  for (std::size_t at = kSignature; size - at >= 12;) {
+    const std::size_t length = 12 + number(b, at, 4);
+    const bool needed = (b[at + 4] & 0x20U) == 0;
+    const bool cut = length > size - at;
+    if (text_of(b.subspan(at + 4, 4)) == "IEND" || (cut && !needed)) break;
+    if (needed) keep(b, kept, at, std::min(length, size - at));
+    if (cut) return kept;
+    at += length;
+  }
+  std::copy(kPngEnd.begin(), kPngEnd.end(), b.begin() + static_cast<std::ptrdiff_t>(kept));
+  return kept + kPngEnd.size();
+}
+
 }  // namespace
 
 struct Stream::Parts {
@@ -124,7 +230,9 @@ struct Stream::Parts {
   SwrContext* sound = nullptr;
   int sound_rate = 0, sound_format = -1, sound_channels = 0;
   int index = -1;
-  std::int64_t frames = 0, pixels = 0;
+  std::int64_t packets = 0, frames = 0, pixels = 0;
+  int orientation = 0;   // of the packet at hand, where its metadata was taken out
+  double seconds = 0.0;  // of the frame at hand
   bool drained = false;
   bool harmed = false;          // what comes now may be made from something damaged
   std::int64_t since_harm = 0;  // packets behind the damaged one
@@ -181,7 +289,10 @@ struct Stream::Parts {
     AVDictionary* options = nullptr;
     av_dict_set(&options, "format_whitelist", kContainers, 0);
     av_dict_set(&options, "protocol_whitelist", "none", 0);
-    const int opened = avformat_open_input(&format, nullptr, nullptr, &options);
+    // By its content FFmpeg knows no JPEG that has another one behind it (stereo, gain maps).
+    const AVInputFormat* known =
+        begins(reader.file, "\xFF\xD8\xFF") ? av_find_input_format("jpeg_pipe") : nullptr;
+    const int opened = avformat_open_input(&format, nullptr, known, &options);
     av_dict_free(&options);
     if (opened < 0) fail_decoding("a file that FFmpeg reads", words_of(opened));
     find_stream();
@@ -224,14 +335,34 @@ struct Stream::Parts {
     if (opened < 0) fail(ErrorCode::kFormat, "a stream that can be decoded", words_of(opened));
   }
 
-  // The next packet of the stream into `packet`; false at the end.
+  // The next packet of the stream into `packet`; false at the end. A file of a picture has one:
+  // what lies behind it is another picture, or none.
   bool read_packet() {
+    const bool still = std::string_view(format->iformat->name).ends_with("_pipe");
     while (true) {
       av_packet_unref(packet);
+      if (still && packets > 0) return false;
       const int read = av_read_frame(format, packet);
       if (read < 0) return false;  // also where the file is damaged: what came before counts
-      if (packet->stream_index == index) return true;
+      if (packet->stream_index != index) continue;
+      ++packets;
+      return true;
     }
+  }
+
+  // Takes metadata out of the packet at hand.
+  void strip_packet() {
+    const bool png = codec->codec_id == AV_CODEC_ID_PNG;
+    if (!png && codec->codec_id != AV_CODEC_ID_MJPEG) return;
+    const int size = packet->size;
+    if (av_packet_make_writable(packet) < 0 ||
+        (png && av_grow_packet(packet, static_cast<int>(kPngEnd.size())) < 0))
+      fail(ErrorCode::kResources, "memory", "none left");
+    const Octets b(packet->data, static_cast<std::size_t>(packet->size));
+    orientation = 0;
+    const std::size_t left =
+        png ? strip_png(b, static_cast<std::size_t>(size)) : strip_jpeg(b, orientation);
+    av_shrink_packet(packet, static_cast<int>(left));
   }
 
   // H.264 and HEVC complain of much that is no damage, and mark damaged frames themselves.
@@ -260,6 +391,18 @@ struct Stream::Parts {
     if (complained() || own) harm();
     // A decoder that holds frames back gives, after a packet, one of an earlier packet.
     if (harmed && is_key(*frame) && since_harm > codec->has_b_frames) harmed = false;
+  }
+
+  // Frames that a decoder held back to the end may come without a time: they follow the one before.
+  void clock_frame() {
+    const AVStream& stream = *format->streams[index];
+    const std::int64_t at = frame->best_effort_timestamp;
+    const AVRational rate = stream.avg_frame_rate;
+    if (at != AV_NOPTS_VALUE && stream.time_base.den != 0) {
+      seconds = static_cast<double>(at) * stream.time_base.num / stream.time_base.den;
+    } else if (frames > 0 && rate.num > 0) {
+      seconds += static_cast<double>(rate.den) / rate.num;
+    }
   }
 
   void count_frame() {
@@ -305,6 +448,7 @@ bool Stream::next() {
     const int received = avcodec_receive_frame(p.codec, p.frame);
     if (received == 0) {
       p.judge_frame();
+      p.clock_frame();
       p.count_frame();
       return true;
     }
@@ -312,6 +456,7 @@ bool Stream::next() {
     if (received != AVERROR(EAGAIN)) p.harm();
     if (received != AVERROR(EAGAIN) && p.drained) return false;
     if (p.read_packet()) {
+      p.strip_packet();
       p.judge_packet(avcodec_send_packet(p.codec, p.packet));  // a damaged one may give no frame
     } else if (!p.drained) {
       p.drained = true;
@@ -374,14 +519,10 @@ Tensor Stream::rgb() {
   return out;
 }
 
-double Stream::seconds() const {
-  const AVRational base = parts_->format->streams[parts_->index]->time_base;
-  const std::int64_t at = parts_->frame->best_effort_timestamp;
-  return at == AV_NOPTS_VALUE || base.den == 0 ? 0.0
-                                               : static_cast<double>(at) * base.num / base.den;
-}
+double Stream::seconds() const { return parts_->seconds; }
 
 int Stream::orientation() const {
+  if (parts_->orientation > 0) return parts_->orientation;
   const AVDictionaryEntry* found = av_dict_get(parts_->frame->metadata, "Orientation", nullptr, 0);
   return found == nullptr ? 1 : std::atoi(found->value);
 }

@@ -11,7 +11,8 @@
 
 namespace headscope::media {
 
-/// One stream of a file in memory, decoded by FFmpeg.
+/// One stream of a file in memory, decoded by FFmpeg. Of a file of a picture the first picture alone
+/// counts; metadata of a JPEG or a PNG, and the size that a bitmap says it has, are kept from it.
 class Stream {
  public:
   enum class Kind : std::uint8_t { kPicture, kVideo, kSound };

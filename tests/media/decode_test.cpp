@@ -41,22 +41,97 @@ std::string chunk(const std::string& name, const std::string& body) {
   return name + le(body.size()) + body;
 }
 
-// Frames of 8 x 4 raw pixels, each of one grey, and a header that promises `promised` of them.
-std::string avi(int frames, std::size_t promised) {
-  using namespace std::string_literals;
+// Frames of 8 x 4 pixels in a coding, and a header that promises `promised` of them.
+std::string avi_of(const std::vector<std::string>& frames,
+                   std::size_t promised,
+                   const std::string& coding) {
   constexpr std::size_t kSize = 3 * 8 * 4;
   const std::string file = le(40000) + le(0) + le(0) + le(16) + le(promised) + le(0) + le(1) +
                            le(kSize) + le(8) + le(4) + le(0) + le(0) + le(0) + le(0);
-  const std::string stream = "vidsDIB "s + le(0) + le(0) + le(0) + le(1) + le(25) + le(0) +
+  const std::string stream = "vids" + coding + le(0) + le(0) + le(0) + le(1) + le(25) + le(0) +
                              le(promised) + le(kSize) + le(0) + le(0) + le(0) + le(8, 2) + le(4, 2);
-  const std::string format = le(40) + le(8) + le(4) + le(1, 2) + le(24, 2) + le(0) + le(kSize) +
-                             le(0) + le(0) + le(0) + le(0);
+  const std::string format = le(40) + le(8) + le(4) + le(1, 2) + le(24, 2) +
+                             (coding == "DIB " ? le(0) : coding) + le(kSize) + le(0) + le(0) +
+                             le(0) + le(0);
   std::string movi = "movi";
-  for (int n = 0; n < frames; ++n)
-    movi += chunk("00db", std::string(kSize, static_cast<char>(10 * n)));
+  for (const std::string& frame : frames)
+    movi += chunk("00db", frame) + std::string(frame.size() % 2, '\0');
   const std::string strl = "strl" + chunk("strh", stream) + chunk("strf", format);
   const std::string hdrl = "hdrl" + chunk("avih", file) + chunk("LIST", strl);
   return chunk("RIFF", "AVI " + chunk("LIST", hdrl) + chunk("LIST", movi));
+}
+
+// Frames of raw pixels, each of one grey.
+std::string avi(int frames, std::size_t promised) {
+  std::vector<std::string> each;
+  for (int n = 0; n < frames; ++n) each.emplace_back(3 * 8 * 4, static_cast<char>(10 * n));
+  return avi_of(each, promised, "DIB ");
+}
+
+std::string be(std::size_t n, int count) {
+  std::string out = le(n, count);
+  return {out.rbegin(), out.rend()};
+}
+
+std::string segment(int marker, const std::string& body) {
+  return std::string("\xFF") + static_cast<char>(marker) + be(body.size() + 2, 2) + body;
+}
+
+// 16 x 8n grey pixels: the first 8 x 8 of them 128, the others 160. `more` stands before the rest.
+std::string jpeg(const std::string& more, std::size_t n = 1) {
+  using namespace std::string_literals;
+  const std::string two_codes = "\0\2"s + std::string(14, '\0');  // 00 and 01
+  return "\xFF\xD8"s + more + segment(0xDB, std::string(1, '\0') + std::string(64, '\1')) +
+         segment(0xC0, "\x08"s + be(8 * n, 2) + be(16, 2) + "\1\1\x11\0"s) +
+         segment(0xC4, "\0"s + two_codes + "\0\x08"s) +    // no change of the level, one of 8 bits
+         segment(0xC4, "\x10"s + two_codes + "\0\xF0"s) +  // no more numbers, 16 zeros
+         segment(0xDA, "\1\1\0\0\x3F\0"s) + "\x07\xFC"s + std::string(n - 1, '\0') + "\xFF\xD9"s;
+}
+
+// Exif of one entry, which says which way up the picture is; in the order of big bytes, or little.
+std::string exif(std::size_t orientation, bool big) {
+  using namespace std::string_literals;
+  const auto n = [&](std::size_t x, int count) { return big ? be(x, count) : le(x, count); };
+  return segment(0xE1,
+                 "Exif\0\0"s + (big ? "MM"s : "II"s) + n(42, 2) + n(8, 4) + n(1, 2) + n(0x112, 2) +
+                     n(3, 2) + n(1, 4) + n(orientation, 2) + n(0, 2) + n(0, 4));
+}
+
+std::string png_chunk(const std::string& name, const std::string& body, std::uint32_t wrong = 0) {
+  std::uint32_t crc = ~0U;
+  for (const char c : name + body) {
+    crc ^= static_cast<unsigned char>(c);
+    for (int bit = 0; bit < 8; ++bit) crc = crc >> 1U ^ ((crc & 1U) != 0 ? 0xEDB88320U : 0U);
+  }
+  return be(body.size(), 4) + name + body + be(~crc ^ wrong, 4);
+}
+
+// A PNG in the pieces that it is made of: the beginning, two chunks of pixels, the end. 40 x 30
+// grey pixels, stored as they are: the columns' numbers.
+std::array<std::string, 4> png_pieces(std::uint32_t wrong_in_pixels = 0) {
+  using namespace std::string_literals;
+  std::string raw;
+  for (int y = 0; y < 30; ++y) {
+    raw += '\0';
+    for (int x = 0; x < 40; ++x) raw += static_cast<char>(x);
+  }
+  std::size_t a = 1, b = 0;  // Adler-32
+  for (const char c : raw) {
+    a = (a + static_cast<unsigned char>(c)) % 65521;
+    b = (b + a) % 65521;
+  }
+  const std::string packed =
+      "\x78\1\1"s + le(raw.size(), 2) + le(~raw.size() & 0xFFFFU, 2) + raw + be(b << 16U | a, 4);
+  return {"\x89PNG\r\n\x1A\n"s + png_chunk("IHDR", be(40, 4) + be(30, 4) + "\x08\0\0\0\0"s),
+          png_chunk("IDAT", packed.substr(0, 500)),
+          png_chunk("IDAT", packed.substr(500), wrong_in_pixels),
+          png_chunk("IEND", "")};
+}
+
+// 4 x 3 pixels of 24 bits, each of them 77, in a file that says it has `size` bytes.
+std::string bmp(std::size_t size) {
+  return "BM" + le(size) + le(0) + le(54) + le(40) + le(4) + le(3) + le(1, 2) + le(24, 2) + le(0) +
+         le(36) + le(0) + le(0) + le(0) + le(0) + std::string(36, 77);
 }
 
 // 100 x 100 pixels of which no more than ten rows are there, with an end as of a whole one.
@@ -172,6 +247,95 @@ TEST(Picture, WhatIsCutOffIsNoPicture) {
   expect_error(ErrorCode::kFormat, words, [] { (void)parse_clip(bytes(cut_png()), "p.png", 4); });
 }
 
+void expect_whole(const std::string& file, const std::string& name) {
+  try {
+    EXPECT_GT(parse_picture(bytes(file), name).size(), 0);
+    EXPECT_EQ(parse_clip(bytes(file), name, 2).total, 1);
+  } catch (const Error& error) {
+    FAIL() << error.what();
+  }
+}
+
+void expect_damaged(const std::string& file, const std::string& name) {
+  expect_error(ErrorCode::kFormat, "[" + name + "] expected ", [&] {
+    (void)parse_picture(bytes(file), name);
+  });
+}
+
+TEST(Picture, MetadataOfAJpegIsNoneOfItsPixels) {
+  using namespace std::string_literals;
+  const std::string beyond =
+      "II*\0"s + le(8) + le(1, 2) + le(0x10F, 2) + le(2, 2) + le(100) + le(0x5000) + le(0);
+  const std::array<std::string, 7> cases = {segment(0xE0, ""),
+                                            segment(0xE1, ""),
+                                            segment(0xE1, "Exif\0\0"s),
+                                            segment(0xE1, "Exif\0\0"s + std::string(16, 'X')),
+                                            segment(0xE1, "Exif\0\0"s + beyond),
+                                            segment(0xE0, "AVI1"),
+                                            "\xFF"s + segment(0xE2, std::string(300, '\xFF'))};
+  for (std::size_t i = 0; i < cases.size(); ++i) {
+    const std::string name = "case " + std::to_string(i);
+    expect_whole(jpeg(cases[i]), name);
+    expect_damaged(jpeg(cases[i], 40).substr(0, jpeg(cases[i], 40).size() - 22), name);
+  }
+  const std::vector<std::string> frames(3, jpeg(cases[3]));
+  EXPECT_EQ(parse_clip(bytes(avi_of(frames, 3, "MJPG")), "v.avi", 3).damaged, 0);
+}
+
+TEST(Picture, ExifTurnsAJpeg) {
+  for (const bool big : {false, true}) {
+    const auto level = [](const Tensor& picture, std::int64_t y, std::int64_t x) {
+      return static_cast<int>(picture.view<std::uint8_t, 3>()(y, x, 0));
+    };
+    const Tensor upright = parse_picture(bytes(jpeg(exif(1, big))), "p.jpg");
+    ASSERT_EQ(upright.shape(), (Shape{8, 16, 3}));
+    EXPECT_NEAR(level(upright, 0, 0), 128, 2);
+    EXPECT_NEAR(level(upright, 0, 15), 160, 2);
+    const Tensor right = parse_picture(bytes(jpeg(exif(6, big))), "p.jpg");
+    ASSERT_EQ(right.shape(), (Shape{16, 8, 3}));
+    EXPECT_NEAR(level(right, 0, 0), 128, 2);
+    EXPECT_NEAR(level(right, 15, 0), 160, 2);
+    const std::string all = exif(6, big);  // cut anywhere it is read, or not
+    for (std::size_t n = 0; n + 4 <= all.size(); ++n)
+      expect_whole(jpeg(segment(0xE1, all.substr(4, n))), "cut at " + std::to_string(n));
+  }
+}
+
+TEST(Picture, OfTwoJpegsTheFirstIsRead) {
+  const std::string first = jpeg("", 5);
+  expect_whole(first + jpeg("", 2), "p.jpg");
+  EXPECT_EQ(parse_picture(bytes(first + jpeg("", 2)), "p.jpg").dim(0), 40);
+  // Nor does a whole second one make up for the first.
+  expect_damaged(first.substr(0, first.size() - 5) + jpeg("", 5), "p.jpg");
+}
+
+TEST(Picture, OnlyChunksThatMakePixelsDamageAPng) {
+  const auto [head, one, two, end] = png_pieces();
+  const std::string text = png_chunk("tEXt", "Comment", 1);
+  const Tensor whole = parse_picture(bytes(head + one + two + end), "p.png");
+  EXPECT_EQ((whole.view<std::uint8_t, 3>()(29, 39, 1)), 39);
+  expect_whole(head + text + one + two + text + end, "bad CRC of a text");
+  expect_whole(head + png_chunk("iCCP", "bad") + one + two + end, "bad profile");
+  expect_whole(head + one + two, "no end");
+  expect_whole(head + one + two + end.substr(0, 9), "cut end");
+  expect_whole(head + one + two + png_chunk("IEND", "", 1), "bad CRC of the end");
+  expect_whole(head + one + two + end + "more", "something behind it");
+  expect_damaged(head + one + png_pieces(1)[2] + end, "bad CRC of the pixels");
+  expect_damaged(head + one + two.substr(0, two.size() - 100), "cut");
+  expect_damaged(head + one, "cut between chunks");
+  expect_damaged(head + one + text.substr(0, 14), "cut in a text");
+  expect_damaged(head + one + end, "a chunk left out");
+}
+
+TEST(Picture, ABitmapIsJudgedByItsPixelsNotBySaidSize) {
+  for (const std::size_t size : {0, 60, 90, 92, 4000}) {
+    const std::string name = "size " + std::to_string(size);
+    expect_whole(bmp(size), name);
+    EXPECT_EQ(parse_picture(bytes(bmp(size)), name).span<std::uint8_t>().back(), 77);
+    expect_damaged(bmp(size).substr(0, 80), name);
+  }
+}
+
 TEST(Picture, OneWithoutPixelsIsCalledSo) {
   using namespace std::string_literals;
   const std::string png =
@@ -202,6 +366,16 @@ TEST(Clip, WhatTheHeaderPromisesIsCounted) {
   expect_error(ErrorCode::kFormat, "found none of the 40 that the header promises", [] {
     (void)parse_clip(bytes(avi(0, 40)), "v.avi", 4);
   });
+}
+
+TEST(Clip, FramesThatAreLeftOutAreNoDamage) {
+  std::vector<std::string> frames(8, std::string(96, '\x20'));
+  frames[3].clear();  // AVI: the one before stays
+  frames[7].clear();
+  const Clip clip = parse_clip(bytes(avi_of(frames, 8, "DIB ")), "v.avi", 4);
+  EXPECT_EQ(clip.total, 6);
+  EXPECT_EQ(clip.promised, 8);
+  EXPECT_EQ(clip.damaged, 0);
 }
 
 TEST(Clip, FramesAreSpreadFromFirstToLast) {

@@ -123,6 +123,29 @@ TEST(Midi, DamageIsNamedWithItsByte) {
   expect_error(longer, ErrorCode::kFormat, "a chunk of at most 4 bytes");
 }
 
+TEST(Midi, ARiffFileIsSteppedInto) {
+  const std::string midi = midi_bytes(random_tune(5));
+  const auto little = [](std::size_t n) {
+    const std::string out = big(n, 4);
+    return std::string(out.rbegin(), out.rend());
+  };
+  const auto riff = [&](const std::string& chunks) {
+    return "RIFF" + little(chunks.size() + 4) + "RMID" + chunks;
+  };
+  const std::string info = "LIST" + little(5) + std::string("INFO\0\0", 6);  // filled up to even
+  const std::string data = "data" + little(midi.size()) + midi;
+  for (const std::string& file : {riff(data), riff(info + data), riff(data + info)})
+    EXPECT_EQ(midi_bytes(parse_midi(bytes(file), "x.rmi")), midi);
+  expect_error(riff(info), ErrorCode::kFormat, "MThd");
+  expect_error(riff("data" + little(midi.size() + 1) + midi), ErrorCode::kFormat, "at byte 16");
+  expect_error(riff("data" + little(0xFFFFFFFFU)), ErrorCode::kFormat, "at most 0 bytes");
+  expect_error(riff("data" + little(25) + file_of("\x01") + midi),
+               ErrorCode::kFormat,
+               "expected an event at byte 43");
+  for (std::size_t n = 0; n < 40; ++n)
+    expect_error(riff(info + data).substr(0, n), ErrorCode::kFormat, "x.mid");
+}
+
 TEST(Midi, DrumsAloneAreCalledSo) {
   const std::string drum("\x00\x99\x24\x50\x60\x89\x24\x40\x00\xFF\x2F\x00", 12);
   try {
