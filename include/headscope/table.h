@@ -43,12 +43,14 @@ struct TableOptions {
 Table read_csv(const std::filesystem::path& path, const TableOptions& options = {});
 Table parse_csv(std::string_view text, std::string_view name, const TableOptions& options = {});
 
-/// Numbers of the columns that are asked for by name; none asked: the first numeric one that names no rows.
+/// Numbers of the columns that are asked for by name; none asked: the first numeric one that names no rows and does more
+/// than count (years, quarters), else the first numeric one that names no rows.
 /// Errors  kNotFound (lists the columns there are), kInput (a column that is not numeric: names it, its cell, line).
 std::vector<std::size_t> columns_of(const Table& table, std::span<const std::string> names);
 
-/// How names of rows go on: dates (1961-03-24, 19610324, 24.03.1961, Mar-1-1961, 1961-03, 1961-Q1) and
-/// numbers whose last steps are the same: days, weeks, months, quarters, years. None: they are not.
+/// How names of rows go on: dates (1961-03-24, 19610324, 24.03.1961, Mar-1-1961, 1961-03, 196103, 1961-Q1) and
+/// numbers whose last steps are the same: days, working days (holidays may be missing), weeks, months, quarters,
+/// years. None: they are not. Fewer than `count`: the year 9999 ends.
 std::vector<std::string> rows_after(std::span<const std::string> rows, std::int64_t count);
 
 /// How numbers become tokens, from the `media.json` beside a model: each column is divided by its mean size (or, when

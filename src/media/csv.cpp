@@ -259,6 +259,25 @@ class Reader {
   bool begun_ = false, header_ = false, comma_ = false;
 };
 
+// Whether a column only counts: years that stay or rise by one (2009, 2009, 2010), or quarters that begin anew
+// (1, 2, 3, 4, 1).
+bool counts(const Table::Column& column) {
+  const std::vector<double>& x = column.values;
+  if (x.size() < 3) return false;
+  for (const double v : x) {
+    if (!std::isfinite(v) || v != std::floor(v)) return false;
+  }
+  const auto [low, high] = std::minmax_element(x.begin(), x.end());
+  bool rises = true;
+  bool cycles = true;
+  for (std::size_t r = 1; r < x.size(); ++r) {
+    const double step = x[r] - x[r - 1];
+    rises &= step == 0.0 || step == 1.0;
+    cycles &= step == 1.0 || (x[r - 1] == *high && x[r] == *low && *high - *low > 1.0);
+  }
+  return rises || cycles;
+}
+
 }  // namespace
 
 Table parse_csv(std::string_view text, std::string_view name, const TableOptions& options) {
@@ -292,11 +311,15 @@ std::vector<std::size_t> columns_of(const Table& table, std::span<const std::str
     out.push_back(c);
   };
   if (names.empty()) {
-    for (std::size_t c = 0; c < table.columns.size(); ++c) {
-      const bool only = table.columns.size() == 1;
-      if (table.columns[c].numeric() && (only || static_cast<int>(c) != table.index)) {
-        check(c);
-        return out;
+    for (const bool any : {false, true}) {  // where all of them count, the first of these
+      for (std::size_t c = 0; c < table.columns.size(); ++c) {
+        const Table::Column& column = table.columns[c];
+        const bool only = table.columns.size() == 1;
+        if (column.numeric() && (only || static_cast<int>(c) != table.index) &&
+            (any || !counts(column))) {
+          check(c);
+          return out;
+        }
       }
     }
     check(table.columns.size() - 1);  // throws: none is numeric, or the only one names the rows

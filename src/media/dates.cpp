@@ -6,6 +6,7 @@
 #include <charconv>
 #include <chrono>
 #include <optional>
+#include <utility>
 
 #include "headscope/table.h"
 
@@ -22,8 +23,8 @@ enum class Form : std::uint8_t {
   kDay,       // 1961-03-24, 1961/03/24
   kCompact,   // 19610324
   kDayFirst,  // 24.03.1961
-  kNamed,     // Mar-1-1961
-  kMonth,     // 1961-03
+  kNamed,     // Mar-1-1961, Mar-01-1961
+  kMonth,     // 1961-03, 196103
   kQuarter,   // 1961-Q1, 1961Q1
   kCount,     // 1961, or any number
 };
@@ -33,7 +34,11 @@ struct Moment {
   char mark = 0;                  // what stands between the parts
   std::int64_t count = 0;         // days, months, quarters, or the number itself
   chrono::year_month_day date{};  // of forms with a day
+  bool padded = false;            // a named day below 10 has its zero
 };
+
+// The last one that four digits hold; chrono::year would wrap at 16 bits.
+constexpr int kLastYear = 9999;
 
 bool has_day(Form form) { return form < Form::kMonth; }
 
@@ -56,7 +61,7 @@ char one_of(std::string_view& text, std::string_view signs) {
 }
 
 std::optional<Moment> day_of(Form form, char mark, int year, int month, int day) {
-  Moment out{form, mark, 0, {}};
+  Moment out{form, mark, 0, {}, false};
   out.date = chrono::year(year) / chrono::month(static_cast<unsigned>(month)) /
              chrono::day(static_cast<unsigned>(day));
   if (!out.date.ok()) return std::nullopt;
@@ -70,12 +75,17 @@ std::optional<Moment> named(std::string_view text) {
   if (found == kMonths.end()) return std::nullopt;
   text.remove_prefix(3);
   const char mark = one_of(text, "- /");
+  const bool padded = text.starts_with('0');
   const auto day = digits(text, 0);
-  if (mark == 0 || !day || one_of(text, std::string_view(&mark, 1)) == 0) return std::nullopt;
+  // chrono::day would wrap at 8 bits.
+  if (mark == 0 || !day || *day > 31 || one_of(text, std::string_view(&mark, 1)) == 0)
+    return std::nullopt;
   const auto year = digits(text, 4);
   if (!year || !text.empty()) return std::nullopt;
   const int month = static_cast<int>(found - kMonths.begin()) + 1;
-  return day_of(Form::kNamed, mark, *year, month, *day);
+  auto out = day_of(Form::kNamed, mark, *year, month, *day);
+  if (out) out->padded = padded;
+  return out;
 }
 
 // 24.03.1961
@@ -89,34 +99,56 @@ std::optional<Moment> day_first(std::string_view text) {
   return day_of(Form::kDayFirst, '.', *year, *month, *day);
 }
 
-// What begins with four digits of a year.
+// What begins with four digits of a year. Numbers are no dates: 000101 (of row 101) and 2000.01 (decimal).
 std::optional<Moment> year_first(std::string_view text) {
-  const bool compact = text.size() == 8;
+  const bool zero = text.starts_with('0');
   const auto year = digits(text, 4);
   if (!year) return std::nullopt;
   const char mark = one_of(text, "-/.");
   if (one_of(text, "Q") != 0) {
     const auto quarter = digits(text, 1);
     if (!quarter || !text.empty() || *quarter < 1 || *quarter > 4) return std::nullopt;
-    return Moment{Form::kQuarter, mark, *year * 4 + *quarter - 1, {}};
+    return Moment{Form::kQuarter, mark, *year * 4 + *quarter - 1, {}, false};
   }
   const auto month = digits(text, 2);
-  if (!month || *month < 1 || *month > 12 || (mark == 0 && !compact)) return std::nullopt;
-  if (text.empty()) return Moment{Form::kMonth, mark, *year * 12 + *month - 1, {}};
+  if (!month || *month < 1 || *month > 12 || (mark == 0 && zero)) return std::nullopt;
+  if (text.empty()) {
+    if (mark == '.') return std::nullopt;
+    return Moment{Form::kMonth, mark, *year * 12 + *month - 1, {}, false};
+  }
   if (mark != 0 && one_of(text, std::string_view(&mark, 1)) == 0) return std::nullopt;
   const auto day = digits(text, 2);
   if (!day || !text.empty()) return std::nullopt;
   return day_of(mark == 0 ? Form::kCompact : Form::kDay, mark, *year, *month, *day);
 }
 
-std::optional<Moment> moment_of(const std::string& text) {
+std::optional<Moment> date(const std::string& text) {
   for (const auto& read : {named, day_first, year_first}) {
     if (const auto found = read(text)) return found;
   }
+  return std::nullopt;
+}
+
+std::optional<Moment> number(const std::string& text) {
   std::string_view left = text;
-  const auto number = digits(left, 0);
-  if (!number || !left.empty() || (text.size() > 1 && text.front() == '0')) return std::nullopt;
-  return Moment{Form::kCount, 0, *number, {}};
+  const auto found = digits(left, 0);
+  if (!found || !left.empty() || (text.size() > 1 && text.front() == '0')) return std::nullopt;
+  return Moment{Form::kCount, 0, *found, {}, false};
+}
+
+// All rows as dates of one form, else all as numbers: 202312 is a month, but not beside 202313. None: neither.
+std::vector<Moment> moments_of(std::span<const std::string> rows) {
+  for (const auto& read : {date, number}) {
+    std::vector<Moment> out;
+    for (const std::string& row : rows) {
+      const auto found = read(row);
+      if (!found || (!out.empty() && (found->form != out[0].form || found->mark != out[0].mark)))
+        break;
+      out.push_back(*found);
+    }
+    if (out.size() == rows.size()) return out;
+  }
+  return {};
 }
 
 std::string text_of(const Moment& m) {
@@ -131,7 +163,8 @@ std::string text_of(const Moment& m) {
     case Form::kDayFirst:
       return fmt::format("{:02}.{:02}.{:04}", day, month, year);
     case Form::kNamed:
-      return fmt::format("{}{}{}{}{:04}", kMonths.at(month - 1), mark, day, mark, year);
+      return fmt::format(
+          "{}{}{:0{}}{}{:04}", kMonths.at(month - 1), mark, day, m.padded ? 2 : 1, mark, year);
     case Form::kMonth:
       return fmt::format("{:04}{}{:02}", m.count / 12, mark, m.count % 12 + 1);
     case Form::kQuarter:
@@ -164,20 +197,96 @@ std::int64_t step_of(std::span<const Moment> all, const Place& place) {
 
 // The same day of every so many months, or always the last one.
 std::int64_t step_in_months(std::span<const Moment> all) {
-  if (!has_day(all[0].form)) return 0;
   const bool same = std::all_of(
       all.begin(), all.end(), [&](const Moment& m) { return m.date.day() == all[0].date.day(); });
   if (!same && !std::all_of(all.begin(), all.end(), is_last_day)) return 0;
   return step_of(all, months_of);
 }
 
-Moment months_on(const Moment& from, std::int64_t months, bool last_day) {
+// From Monday, 0, to Sunday, 6.
+std::int64_t weekday_of(const Moment& m) {
+  return chrono::weekday(chrono::sys_days(m.date)).iso_encoding() - 1;
+}
+
+// Working days one after another, but for holidays: 1 to 4 on, three of four times 1. Each of the five is there:
+// a class from Tuesday to Thursday has no Friday to come.
+bool are_working_days(std::span<const Moment> all) {
+  constexpr std::int64_t kMonday = -3;  // 1969-12-29, days since 1970
+  std::array<bool, 7> seen{};
+  std::int64_t before = 0;
+  std::size_t next = 0;  // steps of 1
+  for (std::size_t i = 0; i < all.size(); ++i) {
+    const std::int64_t weekday = weekday_of(all[i]);
+    seen.at(static_cast<std::size_t>(weekday)) = true;
+    const std::int64_t at = (all[i].count - weekday - kMonday) / 7 * 5 + weekday;
+    const std::int64_t step = at - std::exchange(before, at);
+    if (i > 0 && (step < 1 || step > 4)) return false;
+    if (i > 0 && step == 1) ++next;
+  }
+  return seen == std::array{true, true, true, true, true, false, false} &&
+         next * 4 >= (all.size() - 1) * 3;
+}
+
+// What lies between a row and the next: an even step, months to the same or the last day, or a working day.
+enum class Pace : std::uint8_t { kEven, kSameDay, kLastDay, kWorkingDay };
+
+struct Step {
+  Pace pace = Pace::kEven;
+  std::int64_t size = 0;
+};
+
+// size 0: none that can be told.
+Step step_between(std::span<const Moment> all) {
+  if (has_day(all[0].form)) {
+    const std::int64_t months = step_in_months(all);
+    const bool last = std::all_of(all.begin(), all.end(), is_last_day);
+    if (months > 0) return {last ? Pace::kLastDay : Pace::kSameDay, months};
+    if (are_working_days(all)) return {Pace::kWorkingDay, 1};
+  }
+  return {Pace::kEven, step_of(all, [](const Moment& m) { return m.count; })};
+}
+
+std::optional<Moment> months_on(const Moment& from, std::int64_t months, bool last_day) {
   Moment out = from;
   const std::int64_t at = months_of(from) + months;
+  if (at / 12 > kLastYear) return std::nullopt;
   const auto month = chrono::year(static_cast<int>(at / 12)) / static_cast<int>(at % 12 + 1);
   const chrono::year_month_day last(month / chrono::last);
   out.date = last_day ? last : std::min(month / from.date.day(), last);
   return out;
+}
+
+std::optional<Moment> days_on(const Moment& from, std::int64_t days) {
+  constexpr auto kLast =
+      chrono::sys_days(chrono::year(kLastYear) / chrono::December / 31).time_since_epoch().count();
+  Moment out = from;
+  out.count += days;
+  if (out.count > kLast) return std::nullopt;
+  out.date = chrono::year_month_day(chrono::sys_days(chrono::days(out.count)));
+  return out;
+}
+
+// Months, quarters, numbers.
+std::optional<Moment> count_on(const Moment& from, std::int64_t count) {
+  Moment out = from;
+  out.count += count;
+  if (from.form == Form::kMonth && out.count / 12 > kLastYear) return std::nullopt;
+  if (from.form == Form::kQuarter && out.count / 4 > kLastYear) return std::nullopt;
+  return out;
+}
+
+// The moment n steps on; none past the last year.
+std::optional<Moment> ahead(const Moment& from, const Step& step, std::int64_t n) {
+  switch (step.pace) {
+    case Pace::kSameDay:
+    case Pace::kLastDay:
+      return months_on(from, n * step.size, step.pace == Pace::kLastDay);
+    case Pace::kWorkingDay:
+      return days_on(from, n + (weekday_of(from) + n) / 5 * 2);
+    case Pace::kEven:
+      break;
+  }
+  return has_day(from.form) ? days_on(from, n * step.size) : count_on(from, n * step.size);
 }
 
 }  // namespace
@@ -186,29 +295,17 @@ std::vector<std::string> rows_after(std::span<const std::string> rows, std::int6
   // Regular of late is enough: a gap of long ago says nothing about what comes.
   constexpr std::size_t kLooked = 25;
   if (rows.size() < 3) return {};
-  std::vector<Moment> all;
-  for (const std::string& row : rows.last(std::min(rows.size(), kLooked))) {
-    const auto found = moment_of(row);
-    if (!found || (!all.empty() && (found->form != all[0].form || found->mark != all[0].mark)))
-      return {};
-    all.push_back(*found);
-  }
-  const std::int64_t months = step_in_months(all);
-  const std::int64_t step = step_of(all, [](const Moment& m) { return m.count; });
-  if (months == 0 && step == 0) return {};
-  const bool last_day = std::all_of(
-      all.begin(), all.end(), [](const Moment& m) { return has_day(m.form) && is_last_day(m); });
+  const std::vector<Moment> all = moments_of(rows.last(std::min(rows.size(), kLooked)));
+  if (all.empty()) return {};
+  const Step step = step_between(all);
+  if (step.size == 0) return {};
+  Moment last = all.back();
+  last.padded = std::any_of(all.begin(), all.end(), [](const Moment& m) { return m.padded; });
   std::vector<std::string> out;
   for (std::int64_t n = 1; n <= count; ++n) {
-    Moment next = all.back();
-    if (months > 0) {
-      next = months_on(next, n * months, last_day);
-    } else {
-      next.count += n * step;
-      if (has_day(next.form))
-        next.date = chrono::year_month_day(chrono::sys_days(chrono::days(next.count)));
-    }
-    out.push_back(text_of(next));
+    const auto next = ahead(last, step, n);
+    if (!next) break;
+    out.push_back(text_of(*next));
   }
   return out;
 }

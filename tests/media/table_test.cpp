@@ -61,6 +61,29 @@ TEST(Csv, RowsAreNamedByYearsElseCounted) {
   EXPECT_EQ(parse_csv("x\n5\n6\n", "one").index, -1);
 }
 
+TEST(Csv, WhatOnlyCountsIsNotTheFirstChoice) {
+  const auto chosen = [](const std::string& text) {
+    const Table t = parse_csv(text, "t");
+    return t.columns[columns_of(t, {}).front()].name;
+  };
+  // Years that stay, quarters that begin anew.
+  EXPECT_EQ(chosen("year,quarter,gdp\n1959,3,9\n1959,4,8\n1960,1,9\n1960,2,7\n1960,3,7\n"), "gdp");
+  EXPECT_EQ(chosen("year,quarter\n1959,3\n1959,4\n1960,1\n1960,2\n"), "year");
+  // What falls, leaps, is no whole number or lacks one is more than a count.
+  for (const std::string x : {"1,2,3,2", "1,2,4,5", "1,1.5,2,3", "0,1,0,1", "1,2,,3"}) {
+    std::string text = "date,x,y\n";
+    for (std::size_t i = 0, row = 0; i <= x.size(); ++row) {
+      const std::size_t end = std::min(x.find(',', i), x.size());
+      text += 'd' + std::to_string(row) + ',' + x.substr(i, end - i) + ",7.5\n";
+      i = end + 1;
+    }
+    EXPECT_EQ(chosen(text), "x") << x;
+  }
+  const std::vector<std::string> asked = {"year"};
+  const Table t = parse_csv("year,x\n1,5\n1,6\n2,5\n", "t");
+  EXPECT_EQ(columns_of(t, asked), std::vector<std::size_t>{0});
+}
+
 TEST(Csv, ErrorsNameLineAndColumn) {
   expect_error("", ErrorCode::kInput, "empty file");
   expect_error("\n\n", ErrorCode::kInput, "empty file");
@@ -114,12 +137,21 @@ TEST(Csv, HostileFilesAreReadOrRefusedInOneLine) {
   EXPECT_EQ(read, (std::set<std::string>{"good", "not_utf8", "one_cell", "semicolons"}));
 }
 
+// The names that follow, a space behind each.
+std::string after(const std::vector<std::string>& rows, std::int64_t count = 2) {
+  std::string out;
+  for (const std::string& row : rows_after(rows, count)) out += row + ' ';
+  return out;
+}
+
+// first, first + 1, ...
+std::vector<std::string> counted(int first, int rows) {
+  std::vector<std::string> out;
+  for (int i = 0; i < rows; ++i) out.push_back(std::to_string(first + i));
+  return out;
+}
+
 TEST(Rows, DatesAndNumbersGoOnWhereTheirStepIsRegular) {
-  const auto after = [](const std::vector<std::string>& rows) {
-    std::string out;
-    for (const std::string& row : rows_after(rows, 2)) out += row + ' ';
-    return out;
-  };
   EXPECT_EQ(after({"2020-02-27", "2020-02-28", "2020-02-29"}), "2020-03-01 2020-03-02 ");
   EXPECT_EQ(after({"20011215", "20011222", "20011229"}), "20020105 20020112 ");
   EXPECT_EQ(after({"2020-07-01", "2020-08-01", "2020-09-01"}), "2020-10-01 2020-11-01 ");
@@ -132,12 +164,74 @@ TEST(Rows, DatesAndNumbersGoOnWhereTheirStepIsRegular) {
   for (const std::vector<std::string>& rows :
        std::vector<std::vector<std::string>>{{"2020-01-01", "2020-01-02", "2020-01-04"},
                                              {"2020-02-30", "2020-02-31", "2020-02-32"},
+                                             {"Mar-257-1961", "Mar-258-1961", "Mar-259-1961"},
                                              {"3", "2", "1"},
                                              {"2001", "2002-01", "2003"},
                                              {"one", "two", "three"},
                                              {"2001", "2002"}}) {
     EXPECT_EQ(after(rows), "") << rows.back();
   }
+}
+
+TEST(Rows, SixDigitsAreMonthsWhereAllOfThemFit) {
+  EXPECT_EQ(after(counted(202301, 12)), "202401 202402 ");
+  EXPECT_EQ(after({"202303", "202306", "202309"}), "202312 202403 ");
+  EXPECT_EQ(after(counted(202311, 3)), "202314 202315 ");
+  EXPECT_EQ(after(counted(202310, 30)), "202340 202341 ");
+  EXPECT_EQ(after(counted(20001230, 3)), "20001233 20001234 ");
+  EXPECT_EQ(after({"000101", "000102", "000103"}), "");
+}
+
+TEST(Rows, ADecimalNumberIsNoMonth) {
+  EXPECT_EQ(after({"2000.10", "2000.11", "2000.12"}), "");
+  EXPECT_EQ(after({"2020.02.28", "2020.02.29", "2020.03.01"}), "2020.03.02 2020.03.03 ");
+}
+
+TEST(Rows, TheYear9999IsTheLast) {
+  EXPECT_EQ(after({"0001-01-01", "5000-01-01", "9999-01-01"}, 8), "");
+  EXPECT_EQ(after({"9999-12-28", "9999-12-29", "9999-12-30"}, 8), "9999-12-31 ");
+  EXPECT_EQ(after({"31.08.9999", "30.09.9999", "31.10.9999"}, 8), "30.11.9999 31.12.9999 ");
+  EXPECT_EQ(after({"9999-09", "9999-10", "9999-11"}, 8), "9999-12 ");
+  EXPECT_EQ(after({"9999Q1", "9999Q2", "9999Q3"}, 8), "9999Q4 ");
+  EXPECT_EQ(after(counted(99991227, 5), 8), "");  // Monday to Friday
+  EXPECT_EQ(after(counted(9997, 3)), "10000 10001 ");
+}
+
+TEST(Rows, WorkingDaysGoOnWithoutWeekends) {
+  EXPECT_EQ(after(counted(20240108, 5)), "20240115 20240116 ");
+  EXPECT_EQ(after({"2024-01-03", "2024-01-04", "2024-01-05", "2024-01-08", "2024-01-09"}, 5),
+            "2024-01-10 2024-01-11 2024-01-12 2024-01-15 2024-01-16 ");
+  // Before 1970, by name.
+  EXPECT_EQ(after({"Dec-22-1969", "Dec-23-1969", "Dec-24-1969", "Dec-25-1969", "Dec-26-1969"}, 6),
+            "Dec-29-1969 Dec-30-1969 Dec-31-1969 Jan-1-1970 Jan-2-1970 Jan-5-1970 ");
+  // Holidays on 25 December and 1 January.
+  EXPECT_EQ(after({"2023-12-18",
+                   "2023-12-19",
+                   "2023-12-20",
+                   "2023-12-21",
+                   "2023-12-22",
+                   "2023-12-26",
+                   "2023-12-27",
+                   "2023-12-28",
+                   "2023-12-29",
+                   "2024-01-02"}),
+            "2024-01-03 2024-01-04 ");
+}
+
+TEST(Rows, OtherDaysOfTheWeekAreNoWorkingDays) {
+  EXPECT_EQ(after(counted(20240108, 6)), "20240114 20240115 ");  // Saturday is there
+  EXPECT_EQ(after(counted(20240108, 4)), "20240112 20240113 ");
+  // Tuesday to Thursday.
+  EXPECT_EQ(after({"20240109", "20240110", "20240111", "20240116", "20240117", "20240118"}), "");
+  // Every other working day; and a hole of a week.
+  EXPECT_EQ(after({"20240108", "20240110", "20240112", "20240116", "20240118"}), "");
+  EXPECT_EQ(after({"20240108", "20240109", "20240110", "20240111", "20240112", "20240122"}), "");
+}
+
+TEST(Rows, DaysKeepTheirZero) {
+  EXPECT_EQ(after({"Jan-01-2009", "Jan-02-2009", "Jan-03-2009"}), "Jan-04-2009 Jan-05-2009 ");
+  EXPECT_EQ(after({"Jan 08 2009", "Jan 15 2009", "Jan 22 2009"}), "Jan 29 2009 Feb 05 2009 ");
+  EXPECT_EQ(after({"Jan/8/2009", "Jan/15/2009", "Jan/22/2009"}), "Jan/29/2009 Feb/5/2009 ");
 }
 
 TEST(Numbers, ABinIsTheNearestCentre) {
