@@ -99,11 +99,12 @@ struct Run {
 struct Role {
   int layer = 0;
   int head = 0;
-  std::string letter;  ///< badge, one letter
-  std::string shape;   ///< circle position, square syntax, triangle copying, hexagon sink
-  std::string en, ru;  ///< short names
-  std::string source;  ///< "hand-made", or where the score comes from
-  double score = 0.0;  ///< share of hits, 0..1; meaningless when n == 0
+  std::string letter;     ///< badge, one letter
+  std::string shape;      ///< circle position, square syntax, triangle copying, hexagon sink
+  std::string en, ru;     ///< short names
+  std::string source;     ///< "hand-made", or where the score comes from
+  std::string source_ru;  ///< the same in Russian; "" where it is the same
+  double score = 0.0;     ///< share of hits, 0..1; meaningless when n == 0
   double baseline = 0.0;
   std::int64_t n = 0;
 };

@@ -19,6 +19,8 @@ struct Report {
   const std::vector<AttentionTrace>* traces = nullptr;
   /// Beside the model's roles, one each: what this input shows of them, in English and Russian; may be empty.
   std::vector<std::array<std::string, 2>> remarks;
+  bool roles =
+      true;       ///< show the model's roles: not where the input is of another kind than theirs
   int layer = 0;  ///< what is selected when the page opens
   int head = 0;
   std::int64_t row = -1;        ///< the row that asks; none: all

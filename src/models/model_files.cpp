@@ -121,6 +121,7 @@ std::vector<Role> read_roles(const fs::path& path, const Network& network) {
     role.en = json::require<std::string>(one, "en", where);
     role.ru = json::get_or<std::string>(one, "ru", role.en, where);
     role.source = json::require<std::string>(one, "source", where);
+    role.source_ru = json::get_or<std::string>(one, "source_ru", "", where);
     role.score = json::get_or<double>(one, "score", 0.0, where);
     role.baseline = json::get_or<double>(one, "baseline", 0.0, where);
     role.n = json::get_or<std::int64_t>(one, "n", 0, where);

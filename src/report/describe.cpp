@@ -44,6 +44,7 @@ json role_json(const Role& role) {
           {"en", role.en},
           {"ru", role.ru},
           {"source", role.source},
+          {"source_ru", role.source_ru.empty() ? role.source : role.source_ru},
           {"score", role.score},
           {"baseline", role.baseline},
           {"n", role.n}};

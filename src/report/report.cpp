@@ -29,7 +29,7 @@ std::string report_html(const Report& report) {
     page.heads = std::max(page.heads, model.heads(layer));
   page.width = model.width();
   page.parameters = model.parameters();
-  page.roles = model.roles();
+  if (report.roles) page.roles = model.roles();
   page.remarks = report.remarks;
   page.sighting = report.sighting;
   page.layer = report.layer;

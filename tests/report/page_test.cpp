@@ -93,9 +93,10 @@ TEST(Page, HostileTextStaysText) {
   auto run = make_run({});
   run->sighting.text = "</script><script>alert(1)</script><!-- {{script}} \xff &\"'";
   run->sighting.labels[2].text = "</ScRiPt><img onerror=alert(1)>";
-  run->page.roles.push_back({0, 1, "<", "<b>", "</title><b>", "</style>", "\"", 0.5, 0.1, 9});
+  run->page.roles.push_back(
+      {0, 1, "<", "<b>", "</title><b>", "</style>", "\"", "<i>", 0.5, 0.1, 9});
   const auto tame = make_run({});
-  tame->page.roles = {{0, 1, "x", "x", "x", "x", "x", 0.5, 0.1, 9}};
+  tame->page.roles = {{0, 1, "x", "x", "x", "x", "x", "x", 0.5, 0.1, 9}};
   const std::string html = page_html(run->page);
   const std::string calm = page_html(tame->page);
   EXPECT_EQ(occurrences(html, "<script"), occurrences(calm, "<script"));

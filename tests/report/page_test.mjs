@@ -4,12 +4,12 @@ import { execFileSync } from 'node:child_process';
 import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import test from 'node:test';
-import { describeHead, measureOf } from '../../web/report/measure.mjs';
+import { describeHead, kOnePlace, measureOf } from '../../web/report/measure.mjs';
 import { decodeNumbers, Source } from '../../web/report/data.mjs';
 import { lightOf, notesOf } from '../../web/report/places.mjs';
 import { Shown } from '../../web/report/shown.mjs';
 import { defaults, fromHash, toHash } from '../../web/report/state.mjs';
-import { counted, elementName, fitting, numberText, speak, t, weightText } from '../../web/report/words.mjs';
+import { counted, elementName, fitting, numberText, speak, t, voiceName, weightText } from '../../web/report/words.mjs';
 
 const folder = process.env.HEADSCOPE_PAGES;
 assert.ok(folder, 'HEADSCOPE_PAGES names the folder of pages');
@@ -125,12 +125,51 @@ test('elements of what is no text are named in the chosen language, one column w
   assert.equal(elementName(cell, { ...table, rows: ['7'] }), 'row 7');
   assert.equal(elementName(cell, null), cell.text);
   assert.equal(elementName({ ...cell, text: '[start]', special: true }, table), '[start]');
+  assert.equal(elementName(cell, { ...table, rows: ['19970301'] }), '19970301');
+  const tune = { kind: 'notes', names: ['soprano', 'alto'], rows: [], stepsPerBeat: 4, beatsPerBar: 3 };
   speak('ru');
-  assert.equal(elementName({ ...cell, text: 'frame 2 patch 4,3' }, { kind: 'video', names: [], rows: [] }), 'кадр 2 клетка 4,3');
-  assert.equal(elementName({ ...cell, text: 'rest beat 1.5, alto' }, { kind: 'notes', names: ['alto'], rows: [] }), 'пауза доля 1.5, альт');
+  assert.equal(elementName({ ...cell, text: 'frame 2 patch 4,3', frame: 2 }, { kind: 'video', names: [], rows: [] }), 'кадр 2 клетка 4,3');
+  assert.equal(elementName({ ...cell, text: 'patch 4,3', frame: 0 }, null), 'клетка 4,3', 'the walk of a picture has no scene');
+  assert.equal(voiceName('tenor'), 'тенор');
+  assert.equal(elementName({ ...cell, text: 'rest beat 1.5, alto', row: 1, column: 14 }, tune), 'пауза такт 2 доля 1.5, альт');
   speak('en');
+  assert.equal(voiceName('tenor'), 'tenor');
+  assert.equal(elementName({ ...cell, text: 'A#4 beat 3, soprano', row: 0, column: 44 }, tune), 'A#4 bar 4 beat 3, soprano');
   assert.notEqual(fitting('measured', table), fitting('measured', null));
   assert.equal(fitting('d_self', table), t('d_self'));
+});
+
+test('where there is little room names leave out what can be done without', () => {
+  const cell = { text: 'row 7, column price', special: false, row: 0, column: 0 };
+  const table = { kind: 'table', names: ['price'], rows: ['7'] };
+  const brief = (text, media) => elementName({ ...cell, text }, media, true);
+  assert.equal(brief(cell.text, table), '7');
+  assert.equal(brief(cell.text, { ...table, names: ['price', 'cpi'] }), '7 price');
+  assert.equal(brief('C4 beat 1.25, alto', { kind: 'notes', names: ['alto'], rows: [], stepsPerBeat: 4, beatsPerBar: 4 }), 'C4 1.1.25 alto');
+  assert.equal(elementName({ ...cell, text: 'patch 4,3', frame: 0 }, null, true), '4,3');
+  assert.equal(elementName({ ...cell, text: 'frame 2 patch 4,3', frame: 2 }, null, true), 'f2 4,3');
+  assert.equal(brief('король', null), 'король');
+});
+
+/** A head each of whose rows gives key 3 the weight p and the other keys the rest. @param {number} p */
+function lookingAtOne(p) {
+  const n = 8;
+  const stored = { q: new Float32Array(n).fill(1), lse: new Float32Array(n), k: Float32Array.from({ length: n }, (_, j) => Math.log(j === 3 ? p : (1 - p) / (n - 1))) };
+  const options = { scale: 1, causal: false, windowLeft: -1, windowRight: -1, prefix: 0, queryOffset: 0, softcap: 0 };
+  const layer = { heads: [0], batch: 1, labels: null, queryHeads: 1, groups: 1, rows: n, keys: n, width: 1, options };
+  return new Source({ text: '', labels: [], layers: [layer], roles: [], walks: [], media: null }, id => {
+    const numbers = stored[id.slice(2)];
+    return numbers ? { shape: [1, n, 1], numbers } : null;
+  });
+}
+
+test('a head is called mixed only where its rows look at two places or more', () => {
+  const sure = describeHead(lookingAtOne(0.95), 0, 0);
+  assert.equal(sure.degree, 'single');
+  assert.ok(sure.value < kOnePlace);
+  assert.equal(describeHead(lookingAtOne(0.7), 0, 0).degree, 'mixed');
+  assert.equal(describeHead(lookingAtOne(0.2), 0, 0).degree, 'broad');
+  assert.ok(!t('single').includes('mixed'));
 });
 
 test('the first row of a causal head is not among its strongest links', () => {

@@ -15,7 +15,7 @@ const kSpecialSize = 13;
 
 /** Where every word stands. @param {Unit[]} units @param {number} width px at hand */
 export function layOut(units, width) {
-  const texts = units.map(unit => short(unit.text, 24) || '␣');
+  const texts = units.map(unit => short(unit.brief, 24) || '␣');
   const margin = 22;
   const room = width - 2 * margin - 12 * Math.max(0, units.length - 1);
   let widths = [0];

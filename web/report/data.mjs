@@ -13,7 +13,7 @@ import { elementName } from './words.mjs';
  *             stepsPerBeat: number, beatsPerBar: number, beatSeconds: number, grids: (number[] | null)[]}} Media
  * grids: frames, rows and columns of the patches of each layer */
 /** @typedef {{layer: number, head: number, letter: string, shape: string, en: string, ru: string,
- *             source: string, score: number, baseline: number, n: number, here?: string[]}} Role here: what this
+ *             source: string, source_ru?: string, score: number, baseline: number, n: number, here?: string[]}} Role here: what this
  * sentence shows of it, in English and Russian */
 /** @typedef {{layer: number, heads: number, groups: number, rows: number, width: number, valueWidth: number,
  *             model: number, error: number}} WalkInfo */
@@ -255,10 +255,10 @@ export class Source {
   /** What the keys of a layer are. @param {number} layer */
   labels(layer) { return this.layer(layer)?.labels ?? this.page.labels; }
 
-  /** What stands at position i. @param {number} i @param {number} [layer] */
-  labelText(i, layer = -1) {
+  /** What stands at position i. @param {number} i @param {number} [layer] @param {boolean} [brief] where there is little room */
+  labelText(i, layer = -1, brief = false) {
     const label = this.labels(layer)[i];
-    return label ? elementName(label, this.page.media) : `#${i}`;
+    return label ? elementName(label, this.page.media, brief) : `#${i}`;
   }
 }
 

@@ -31,7 +31,7 @@ function mapPicture(shown, context) {
   const { log } = context.store.selection;
   const n = shown.columns.length;
   const cell = Math.max(1, Math.min(32, 640 / n));
-  const gutter = Math.min(120, 14 + Math.max(...[...shown.rows, ...shown.columns].slice(0, 400).map(unit => textWidth(short(unit.text, 16), `12px ${kFont}`))));
+  const gutter = Math.min(120, 14 + Math.max(...[...shown.rows, ...shown.columns].slice(0, 400).map(unit => textWidth(short(unit.brief, 16), `12px ${kFont}`))));
   const group = svg('g', {});
   const [width, height] = [n * cell, shown.rows.length * cell];
   if (shown.cells && n <= 64) {
@@ -51,8 +51,8 @@ function mapPicture(shown, context) {
     group.append(svg('image', { x: gutter, y: gutter, width, height, href: canvas.toDataURL('image/png'), preserveAspectRatio: 'none', style: 'image-rendering:pixelated' }));
   }
   const step = Math.max(1, Math.ceil(13 / cell));
-  for (let i = 0; i < shown.rows.length; i += step) group.append(svg('text', { x: gutter - 6, y: gutter + (i + 0.5) * cell + 4, 'text-anchor': 'end', 'font-size': 12, fill: palette.soft }, short(shown.rows[i].text, 16)));
-  for (let j = 0; j < n; j += step) group.append(svg('text', { transform: `translate(${gutter + (j + 0.5) * cell + 4} ${gutter - 6}) rotate(-90)`, 'font-size': 12, fill: palette.soft }, short(shown.columns[j].text, 16)));
+  for (let i = 0; i < shown.rows.length; i += step) group.append(svg('text', { x: gutter - 6, y: gutter + (i + 0.5) * cell + 4, 'text-anchor': 'end', 'font-size': 12, fill: palette.soft }, short(shown.rows[i].brief, 16)));
+  for (let j = 0; j < n; j += step) group.append(svg('text', { transform: `translate(${gutter + (j + 0.5) * cell + 4} ${gutter - 6}) rotate(-90)`, 'font-size': 12, fill: palette.soft }, short(shown.columns[j].brief, 16)));
   return { group, width: gutter + width, height: gutter + height };
 }
 

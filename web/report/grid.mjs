@@ -29,6 +29,9 @@ export function habitText(context, layer, head) {
 /** @param {import('./data.mjs').Role} role */
 export function roleName(role) { return (spoken() === 'ru' ? role.ru : role.en) || role.en || role.ru; }
 
+/** Where its score comes from, in the language of the page. @param {import('./data.mjs').Role} role */
+export function roleSource(role) { return (spoken() === 'ru' && role.source_ru) || role.source; }
+
 /** "78 %", or nothing where a score means nothing. @param {import('./data.mjs').Role} role */
 export function roleScore(role) {
   return role.n > 0 ? `${percentText(role.score)} · ${t('baseline')} ${Math.round(role.baseline * 100)} · n ${role.n}` : '';

@@ -114,7 +114,7 @@ export class HeadView {
       this.arcs = new Arcs(shown.columns, width, palette());
       this.listen(this.arcs.node);
       this.scroller.replaceChildren(this.arcs.node);
-      this.marks = shown.columns.map((unit, i) => el('button', { class: unit.special ? 'shade special' : 'shade', 'data-i': i, tabindex: i ? -1 : 0 }, unit.text || '␣'));
+      this.marks = shown.columns.map((unit, i) => el('button', { class: unit.special ? 'shade special' : 'shade', 'data-i': i, tabindex: i ? -1 : 0, title: unit.brief === unit.text ? null : unit.text }, unit.brief || '␣'));
       this.shades = [];
       this.lit = [];
       this.text.replaceChildren(...this.marks.flatMap(mark => [mark, ' ']));

@@ -32,7 +32,7 @@ export class Heat {
     this.rows = shown.rows.length;
     this.columns = shown.columns.length;
     const font = `12px ${kFont}`;
-    const labels = [...shown.rows, ...shown.columns].map(unit => textWidth(short(unit.text, 16), font));
+    const labels = [...shown.rows, ...shown.columns].map(unit => textWidth(short(unit.brief, 16), font));
     this.gutter = Math.min(120, Math.max(24, ...labels.slice(0, 2000)) + 10);
     this.cell = Math.min(40, (width - this.gutter - 4) / Math.max(1, this.columns));
     this.width = this.gutter + this.cell * this.columns + 2;
@@ -79,13 +79,13 @@ export class Heat {
     context.textBaseline = 'middle';
     const step = Math.max(1, Math.ceil(13 / cell));
     context.textAlign = 'right';
-    for (let i = 0; i < this.rows; i += step) context.fillText(short(this.shown.rows[i].text, 16), gutter - 6, gutter + (i + 0.5) * cell, gutter - 8);
+    for (let i = 0; i < this.rows; i += step) context.fillText(short(this.shown.rows[i].brief, 16), gutter - 6, gutter + (i + 0.5) * cell, gutter - 8);
     context.textAlign = 'left';
     for (let j = 0; j < this.columns; j += step) {
       context.save();
       context.translate(gutter + (j + 0.5) * cell, gutter - 6);
       context.rotate(-Math.PI / 2);
-      context.fillText(short(this.shown.columns[j].text, 16), 0, 0, gutter - 8);
+      context.fillText(short(this.shown.columns[j].brief, 16), 0, 0, gutter - 8);
       context.restore();
     }
   }
@@ -136,14 +136,14 @@ export class Heat {
     if (i >= 0) {
       over.save();
       over.translate(gutter - 6, gutter + (i + 0.5) * cell);
-      write(short(this.shown.rows[i].text, 16), 'right');
+      write(short(this.shown.rows[i].brief, 16), 'right');
       over.restore();
     }
     if (j >= 0) {
       over.save();
       over.translate(gutter + (j + 0.5) * cell, gutter - 6);
       over.rotate(-Math.PI / 2);
-      write(short(this.shown.columns[j].text, 16), 'left');
+      write(short(this.shown.columns[j].brief, 16), 'left');
       over.restore();
     }
   }

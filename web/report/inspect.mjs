@@ -3,7 +3,7 @@
 import { badge } from './badge.mjs';
 import { kHues, kLetters } from './colour.mjs';
 import { el } from './dom.mjs';
-import { habitText, measureText, roleName, roleScore } from './grid.mjs';
+import { habitText, measureText, roleName, roleScore, roleSource } from './grid.mjs';
 import { kMeasures, measureOf, rolesOf } from './measure.mjs';
 import { shownOf } from './shown.mjs';
 import { counted, fitting, spoken, t, weightText } from './words.mjs';
@@ -12,6 +12,9 @@ import { counted, fitting, spoken, t, weightText } from './words.mjs';
 /** @typedef {import('./state.mjs').Selection} Selection */
 
 const kLinks = 8;
+
+/** A name that may break between its words and nowhere else. @param {string} name */
+function whole(name) { return name.split(' ').flatMap((word, n) => [n ? ' ' : '', el('span', { class: 'whole' }, word)]); }
 
 export class Inspector {
   /** @param {HTMLElement} root @param {Context} context @param {Record<string, () => void>} exports */
@@ -46,7 +49,7 @@ export class Inspector {
   habit(now) {
     const { source } = this.context;
     const roles = rolesOf(source, now.layer, now.head).map(role => {
-      const made = role.source === 'hand-made' ? t('handMade') : `${t('source')}: ${role.source}`;
+      const made = role.source === 'hand-made' ? t('handMade') : `${t('source')}: ${roleSource(role)}`;
       return el('div', { class: 'role' }, el('strong', {}, roleName(role)), el('p', { class: 'note' }, [roleScore(role), made].filter(Boolean).join(' · ')),
         role.here && role.here[0] ? el('p', {}, role.here[spoken() === 'ru' ? 1 : 0]) : null);
     });
@@ -87,10 +90,10 @@ export class Inspector {
     const shown = shownOf(source, now.layer, now.head, now);
     const rows = store.hover >= 0 ? [store.hover] : now.rows.map(token => shown.rowOf(token)).filter(i => i >= 0);
     const links = rows.length ? shown.links(kLinks, rows) : shown.strongest(kLinks);
-    const cell = (/** @type {string} */ text) => el('td', { class: text.length <= 12 ? 'brief' : null }, text);
+    const cell = (/** @type {import('./shown.mjs').Unit} */ unit) => el('td', { class: 'element', title: unit.text }, ...whole(unit.brief));
     const title = rows.length === 1 ? t('linksOf', shown.rows[rows[0]]?.text ?? '') : t('links');
-    this.links.replaceChildren(el('h3', {}, title), el('table', { class: rows.length === 1 ? 'links one' : 'links' }, el('tbody', {}, ...links.map(({ i, j, w }) => el('tr', {},
-      rows.length === 1 ? null : cell(shown.rows[i].text), el('td', {}, '→'), cell(shown.columns[j].text), el('td', {}, weightText(w)),
+    this.links.replaceChildren(el('h3', {}, title), el('table', { class: 'links' }, el('tbody', {}, ...links.map(({ i, j, w }) => el('tr', {},
+      rows.length === 1 ? null : cell(shown.rows[i]), el('td', { class: 'arrow' }, '→'), cell(shown.columns[j]), el('td', { class: 'weight' }, weightText(w)),
       el('td', { class: 'meter', 'aria-hidden': 'true' }, el('i', { style: `width:${Math.round(100 * w)}%` })))))));
   }
 

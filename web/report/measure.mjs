@@ -98,10 +98,13 @@ function computed(source, layer, head, measure) {
   }
 }
 
+/** Rows whose entropy is below that of two places looked at evenly look at nearly one, nats. */
+export const kOnePlace = Math.LN2;
+
 /**
  * What the head mostly does, measured: the largest of the fixed looks, or how broad it is. Never a name.
  * @param {Source} source @param {number} layer @param {number} head
- * @returns {{kind: string, degree: 'mostly' | 'often' | 'broad' | 'mixed', value: number, rows: number}}
+ * @returns {{kind: string, degree: 'mostly' | 'often' | 'broad' | 'single' | 'mixed', value: number, rows: number}}
  */
 export function describeHead(source, layer, head) {
   const looks = ['previous', 'next', 'self', 'first', 'last'].map(kind => ({ kind, ...measureOf(source, layer, head, kind) }));
@@ -115,7 +118,8 @@ export function describeHead(source, layer, head) {
   most /= Math.max(1, info.rows);
   if (most > 0 && entropy.value >= 0.85 * most) return { kind: 'broad', degree: 'broad', value: entropy.value, rows: entropy.rows };
   if (top.value >= 0.3) return { ...top, degree: 'often' };
-  return { kind: 'mixed', degree: 'mixed', value: entropy.value, rows: entropy.rows };
+  const degree = entropy.value < kOnePlace ? 'single' : 'mixed';
+  return { kind: degree, degree, value: entropy.value, rows: entropy.rows };
 }
 
 /** The role with the highest score, if the head has any. @param {Source} source @param {number} layer @param {number} head */

@@ -4,7 +4,7 @@ import { cssOf, inkOn, weightColour } from './colour.mjs';
 import { el, kFont, short } from './dom.mjs';
 import { lightOf, notesOf } from './places.mjs';
 import { Asking, askButtons, pointAt, sayLight, sharpen } from './scene.mjs';
-import { numberText, t, weightText } from './words.mjs';
+import { numberText, t, voiceName, weightText } from './words.mjs';
 
 /** @typedef {import('./main.mjs').Context} Context */
 /** @typedef {import('./state.mjs').Selection} Selection */
@@ -97,7 +97,7 @@ export class RollView {
     const tune = this.media.kind === 'notes';
     this.playing = el('button', { onclick: () => this.play() }, t('play'), ' ', el('kbd', {}, t('space')));
     this.box = el('div', { class: 'scroll' }, el('div', { class: 'rolls' }, this.canvas, this.over));
-    this.root.replaceChildren(this.asks, el('section', { class: 'figure' }, ...(tune ? [el('div', { class: 'row controls' }, this.playing, el('span', { class: 'note' }, t('voices', this.media.names.join(', '))))] : []), this.box, this.readout, this.legend));
+    this.root.replaceChildren(this.asks, el('section', { class: 'figure' }, ...(tune ? [el('div', { class: 'row controls' }, this.playing, el('span', { class: 'note' }, t('voices', this.media.names.map(voiceName).join(', '))))] : []), this.box, this.readout, this.legend));
     this.layOut();
   }
 

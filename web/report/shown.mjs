@@ -3,7 +3,7 @@
 import { spoken } from './words.mjs';
 
 /** @typedef {import('./data.mjs').Source} Source */
-/** @typedef {{text: string, first: number, last: number, special: boolean}} Unit tokens first..last, inclusive */
+/** @typedef {{text: string, brief: string, first: number, last: number, special: boolean}} Unit tokens first..last, inclusive; brief: where there is little room */
 /** @typedef {{words: boolean, special: boolean, first: boolean}} Options what to merge and hide */
 
 /** Rows of which less than this share is left after hiding are left empty. */
@@ -19,9 +19,9 @@ export function unitsOf(source, count, words, layer = -1) {
     const before = labels[i - 1];
     const joins = words && label && before && !label.special && !before.special && label.word >= 0 && label.word === before.word;
     if (joins) units[units.length - 1].last = i;
-    else units.push({ text: source.labelText(i, layer), first: i, last: i, special: label?.special ?? false });
+    else units.push({ text: source.labelText(i, layer), brief: source.labelText(i, layer, true), first: i, last: i, special: label?.special ?? false });
   }
-  for (const unit of units) if (unit.last > unit.first) unit.text = wordText(source, unit);
+  for (const unit of units) if (unit.last > unit.first) unit.text = unit.brief = wordText(source, unit);
   return units;
 }
 
@@ -56,7 +56,7 @@ export class Shown {
     this.columns = unitsOf(source, info.keys, options.words, layer).filter(keep);
     this.rows = this.square
       ? this.columns
-      : Array.from({ length: info.rows }, (_, i) => ({ text: source.labelText(i + offset), first: i, last: i, special: false }));
+      : Array.from({ length: info.rows }, (_, i) => ({ text: source.labelText(i + offset), brief: source.labelText(i + offset, -1, true), first: i, last: i, special: false }));
     this.whole = source.fits(layer) ? source.map(layer, head) : null;
     this.keys = info.keys;
     this.plain = !options.words && !options.special && !options.first;

@@ -31,7 +31,8 @@ const kWords = {
   group: ['keys {0}: heads {1} share them', 'ключи {0}: общие у голов {1}'],
   e_patch: ['patch {0}', 'клетка {0}'],
   e_frame: ['frame {0} patch {1}', 'кадр {0} клетка {1}'],
-  e_note: ['{0} beat {1}, {2}', '{0} доля {1}, {2}'],
+  e_frameBrief: ['f{0} {1}', 'к{0} {1}'],
+  e_note: ['{0} bar {1} beat {2}, {3}', '{0} такт {1} доля {2}, {3}'],
   e_rest: ['rest', 'пауза'],
   e_row: ['row {0}', 'строка {0}'],
   e_cell: ['row {0}, column {1}', 'строка {0}, столбец {1}'],
@@ -103,6 +104,7 @@ const kWords = {
   mostly: ['mostly', 'в основном'],
   often: ['often', 'часто'],
   broad: ['broad: nearly even over what it may see', 'широкая: почти поровну на всё, что видит'],
+  single: ['single-minded: each row looks at nearly one place', 'сосредоточенная: каждая строка смотрит почти в одно место'],
   mixed: ['mixed: no single habit', 'смешанная: без одной привычки'],
   measured: ['measured on this text only', 'измерено только на этом тексте'],
   d_previous: ['the previous token', 'предыдущий токен'],
@@ -212,23 +214,48 @@ export function fitting(name, media) { return t(media && kWords[`${name}Input`] 
 /** Voices by name. @type {Record<string, string>} */
 const kVoices = { soprano: 'сопрано', alto: 'альт', tenor: 'тенор', bass: 'бас' };
 
+/** A voice in the chosen language. @param {string} name */
+export function voiceName(name) { return language === 'ru' ? kVoices[name] ?? name : name; }
+
 /**
  * What an element is called on the page: labels of a text as they are, the fixed words of others in the chosen language;
- * a table of one column leaves its name out.
- * @param {import('./data.mjs').Label} label @param {import('./data.mjs').Media | null} media
+ * a table of one column leaves its name out. `brief`: without words such as "row", where there is little room.
+ * @param {import('./data.mjs').Label} label @param {import('./data.mjs').Media | null} media @param {boolean} [brief]
  */
-export function elementName(label, media) {
-  if (!media || label.special) return label.text;
-  const [row, column] = [media.rows[label.row], media.names[label.column]];
-  if (media.kind === 'table' && row !== undefined && column !== undefined) {
-    if (media.names.length > 1) return t('e_cell', row, column);
-    return /^\d+$/.test(row) ? t('e_row', row) : row;  // a date needs no word before it
-  }
+export function elementName(label, media, brief = false) {
+  if (label.special) return label.text;
+  if (label.frame >= 0) return patchName(label, brief);
+  if (media?.kind === 'table') return cellName(label, media, brief);
+  if (media?.kind === 'notes') return noteText(label, media, brief);
+  if (media?.kind !== 'bytes') return label.text;
+  const byte = label.text.replace(/^byte /, '');
+  return brief ? byte : t('e_byte', byte);
+}
+
+/** @param {import('./data.mjs').Label} label @param {boolean} brief */
+function patchName(label, brief) {
   const patch = /^(?:frame (\d+) )?patch (.*)$/.exec(label.text);
-  if (patch) return patch[1] === undefined ? t('e_patch', patch[2]) : t('e_frame', patch[1], patch[2]);
-  const note = media.kind === 'notes' ? /^(.+) beat ([^,]+), (.+)$/.exec(label.text) : null;
-  if (note) return t('e_note', note[1] === 'rest' ? t('e_rest') : note[1], note[2], language === 'ru' ? kVoices[note[3]] ?? note[3] : note[3]);
-  return media.kind === 'bytes' ? t('e_byte', label.text.replace(/^byte /, '')) : label.text;
+  if (!patch) return label.text;
+  if (patch[1] === undefined) return brief ? patch[2] : t('e_patch', patch[2]);
+  return t(brief ? 'e_frameBrief' : 'e_frame', patch[1], patch[2]);
+}
+
+/** @param {import('./data.mjs').Label} label @param {import('./data.mjs').Media} media @param {boolean} brief */
+function cellName(label, media, brief) {
+  const [row, column] = [media.rows[label.row], media.names[label.column]];
+  if (row === undefined || column === undefined) return label.text;
+  if (media.names.length > 1) return brief ? `${row} ${column}` : t('e_cell', row, column);
+  return !brief && /^\d{1,4}$/.test(row) ? t('e_row', row) : row;  // a date needs no word before it, other numbers do
+}
+
+/** A note with its bar: beats are counted within it. @param {import('./data.mjs').Label} label @param {import('./data.mjs').Media} media @param {boolean} brief */
+function noteText(label, media, brief) {
+  const note = /^(.+?)(?: bar \d+)? beat ([^,]+), (.+)$/.exec(label.text);
+  if (!note) return label.text;
+  const pitch = note[1] === 'rest' ? t('e_rest') : note[1];
+  const bar = Math.floor(label.column / (media.stepsPerBeat * media.beatsPerBar)) + 1;
+  const voice = voiceName(note[3]);
+  return brief ? `${pitch} ${bar}.${note[2]} ${voice}` : t('e_note', pitch, bar, note[2], voice);
 }
 
 /** "3 rows", "3 строки". @param {number} n @param {keyof typeof kPlurals} what */
