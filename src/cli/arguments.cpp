@@ -59,18 +59,22 @@ Edit edit_of(HeadId id, Edit::Kind kind, float factor = 1.0F) {
   return edit;
 }
 
-// Words that nobody types as a sentence: a path, or a name that ends like a text file's.
+// Words that nobody types as a sentence: a path, or a name that ends like that of a file which some model reads.
 bool means_a_file(std::string_view word) {
   if (word.find_first_of(" \t\n") != std::string_view::npos) return false;
   for (const std::string_view begin : {"/", "./", "../", "~"}) {
     if (word.size() > begin.size() && word.starts_with(begin)) return true;
   }
-  static constexpr std::array<std::string_view, 24> kEndings = {
-      ".txt", ".md",   ".text", ".csv", ".json", ".html", ".log", ".rst",
-      ".jpg", ".jpeg", ".png",  ".gif", ".bmp",  ".webp", ".avi", ".mp4",
-      ".mkv", ".webm", ".mov",  ".mid", ".midi", ".wav",  ".mp3", ".tsv"};
+  static constexpr std::array<std::string_view, 47> kEndings = {
+      ".txt", ".md",  ".text", ".csv", ".tsv",  ".json", ".jsonl", ".html", ".log", ".rst",
+      ".xz",  ".jpg", ".jpeg", ".png", ".gif",  ".bmp",  ".webp",  ".tif",  ".psd", ".tiff",
+      ".pnm", ".pbm", ".pgm",  ".ppm", ".avi",  ".mp4",  ".mkv",   ".webm", ".mov", ".flv",
+      ".mpg", ".wmv", ".mpeg", ".ogv", ".y4m",  ".mid",  ".midi",  ".wav",  ".mp3", ".ogg",
+      ".m4a", ".m4v", ".flac", ".amr", ".opus", ".rmi",  ".conllu"};
+  std::string small(word);
+  for (char& c : small) c = c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
   for (const std::string_view ending : kEndings) {
-    if (word.size() > ending.size() && word.ends_with(ending)) return true;
+    if (small.size() > ending.size() && small.ends_with(ending)) return true;
   }
   return false;
 }
@@ -205,12 +209,17 @@ void check_edited_once(const Call& call, std::span<const Edit> edits) {
   }
 }
 
+bool is_missing_file(std::span<const std::string> words) {
+  std::error_code ignored;
+  return words.size() == 1 && words[0] != "-" && means_a_file(words[0]) &&
+         !std::filesystem::exists(words[0], ignored);
+}
+
 void check_input(const Call& call, std::span<const std::string> words) {
   std::error_code ignored;
-  if (words.size() != 1 || words[0] == "-" || !means_a_file(words[0])) return;
-  if (std::filesystem::exists(words[0], ignored) &&
-      !std::filesystem::is_directory(words[0], ignored))
-    return;
+  const bool folder = words.size() == 1 && means_a_file(words[0]) &&
+                      std::filesystem::is_directory(words[0], ignored);
+  if (!folder && !is_missing_file(words)) return;
   throw Error(ErrorCode::kNotFound,
               say(call.screen.lang, Word::kNoSuchFile, call.verb, clean(words[0])));
 }
@@ -247,6 +256,13 @@ std::string read_input(const Call& call, std::span<const std::string> words) {
                     (words[0] == "-" || std::filesystem::exists(words[0], ignored)) &&
                     !std::filesystem::is_directory(words[0], ignored);
   return file ? as_text(read_bytes(call, words)) : read_bytes(call, words);
+}
+
+void check_there(const Call& call, std::string_view what, const std::string& path) {
+  std::error_code ignored;
+  if (std::filesystem::exists(path, ignored)) return;
+  throw Error(ErrorCode::kNotFound,
+              say(call.screen.lang, Word::kNothingAt, call.verb, what, clean(path)));
 }
 
 void check_writable(const Call& call, const std::filesystem::path& path) {

@@ -91,6 +91,10 @@ std::string read_bytes(const Call& call, std::span<const std::string> words);
 std::string as_text(std::string bytes);
 /// That a word which can only be meant as a file names one. Errors: kNotFound.
 void check_input(const Call& call, std::span<const std::string> words);
+/// Whether it is one word that can only be meant as a file, and none is there.
+bool is_missing_file(std::span<const std::string> words);
+/// That something is at a path where a file is wanted; `what` it is, in words. Errors: kNotFound.
+void check_there(const Call& call, std::string_view what, const std::string& path);
 
 /// That a file could be written there. Errors: kIo naming the path, kUsage for a folder.
 void check_writable(const Call& call, const std::filesystem::path& path);

@@ -10,6 +10,7 @@
 
 #include "cli/json_writer.h"
 #include "cli/progress.h"
+#include "cli/subject.h"
 #include "headscope/error.h"
 #include "headscope/generate.h"
 #include "headscope/threads.h"
@@ -97,6 +98,7 @@ Row decode(const Model& model, std::int64_t context, DType cache) {
 
 void bench_model(
     const Call& call, const std::string& name, bool quick, DType cache, std::string& out) {
+  check_model(call, name);
   const Model model = Model::load(name, Linear::Compute::kFast);
   if (!model.generates() || model.encoder_layers() > 0) {
     throw Error(ErrorCode::kUnsupported,

@@ -8,6 +8,7 @@
 
 #include "cli/app.h"
 #include "cli/signals.h"
+#include "cli/subject.h"
 #include "formats/xz.h"
 #include "headscope/error.h"
 #include "headscope/safetensors.h"
@@ -130,6 +131,7 @@ Corpus read_corpus(const Call& call,
     out.name = std::string(text(call.screen.lang, Word::kDoctorBuiltIn));
     texts = built_in(model);
   } else {
+    check_there(call, text(call.screen.lang, Word::kAText), file);
     out.name = clean(std::filesystem::path(file).filename().string());
     if (conllu::is_treebank(file)) {
       out.treebank = read_text(file);
@@ -163,6 +165,7 @@ Model load_model(const Call& call, std::span<const std::string> words, Purpose p
     throw Error(ErrorCode::kUsage,
                 say(call.screen.lang, Word::kDoctorNeedsModel, call.verb, words.size()));
   }
+  check_model(call, words.front());
   const Progress progress(say(call.screen.lang, Word::kLoading, clean(words.front())));
   LoadOptions options;
   options.finite = purpose != Purpose::kCheck;

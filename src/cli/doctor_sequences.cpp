@@ -213,6 +213,7 @@ std::vector<Role> named(const Measured& m, const std::vector<doctor::HeadId>& he
     role.en = text(Lang::kEn, name.word);
     role.ru = text(Lang::kRu, name.word);
     role.source = m.about_en;
+    if (m.about_ru != m.about_en) role.source_ru = m.about_ru;
     role.score = p.accuracy[best];
     role.baseline = p.baseline;
     role.n = p.n;

@@ -47,24 +47,6 @@ Source open(const Call& call, std::span<const std::string> words) {
   return out;
 }
 
-Word word_of(MediaKind kind) {
-  switch (kind) {
-    case MediaKind::kImage:
-      return Word::kAPicture;
-    case MediaKind::kVideo:
-      return Word::kAVideo;
-    case MediaKind::kAudio:
-      return Word::kSound;
-    case MediaKind::kMidi:
-      return Word::kMusic;
-    case MediaKind::kBytes:
-      return Word::kSomeBytes;
-    case MediaKind::kText:
-      break;
-  }
-  return Word::kSomeText;
-}
-
 [[noreturn]] void wrong_kind(const Call& call,
                              Word wanted,
                              const std::string& name,
@@ -85,17 +67,9 @@ Word word_of(MediaKind kind) {
   wrong_kind(call, wanted, name, say(call.screen.lang, word_of(found)));
 }
 
-// Of words that are no file: a folder and a device are named so, anything else is text.
 [[noreturn]] void wrong_words(const Call& call, Word wanted, std::span<const std::string> words) {
-  std::error_code ignored;
   const std::string name = words.empty() ? "" : words[0];
-  const auto there = std::filesystem::status(name, ignored);
-  Word found = Word::kSomeText;
-  if (words.size() == 1 && std::filesystem::is_directory(there))
-    found = Word::kAFolder;
-  else if (words.size() == 1 && std::filesystem::exists(there))
-    found = Word::kADevice;
-  wrong_kind(call, wanted, name, say(call.screen.lang, found));
+  wrong_kind(call, wanted, name, say(call.screen.lang, word_of(words)));
 }
 
 void set_ids(const Call& call, Subject& out, std::vector<std::int32_t> ids) {
@@ -288,7 +262,54 @@ void read_pictures(const Call& call,
   find_layers(out);
 }
 
+// Wishes that this input has no use for are refused: nobody should take the answer for theirs.
+void check_wishes(const Call& call,
+                  const InputWishes& wishes,
+                  const SequenceCode& code,
+                  bool video,
+                  const std::string& found) {
+  const auto refuse = [&](Word wanted, const char* option) {
+    const Lang lang = call.screen.lang;
+    throw Error(ErrorCode::kUsage,
+                say(lang, Word::kOptionReads, call.verb, say(lang, wanted), option, found));
+  };
+  if (!wishes.columns.empty() && !code.numbers) refuse(Word::kAskedTable, "--column");
+  if (wishes.frames.first >= 0 && !video) refuse(Word::kAVideo, "--frames");
+}
+
 }  // namespace
+
+Word word_of(MediaKind kind) {
+  switch (kind) {
+    case MediaKind::kImage:
+      return Word::kAPicture;
+    case MediaKind::kVideo:
+      return Word::kAVideo;
+    case MediaKind::kAudio:
+      return Word::kSound;
+    case MediaKind::kMidi:
+      return Word::kMusic;
+    case MediaKind::kBytes:
+      return Word::kSomeBytes;
+    case MediaKind::kText:
+      break;
+  }
+  return Word::kSomeText;
+}
+
+Word word_of(std::span<const std::string> words) {
+  if (is_missing_file(words)) return Word::kNoFileThere;
+  std::error_code ignored;
+  const auto there = std::filesystem::status(words.size() == 1 ? words[0] : "", ignored);
+  if (std::filesystem::is_directory(there)) return Word::kAFolder;
+  if (std::filesystem::exists(there) || (words.size() == 1 && words[0] == "-"))
+    return Word::kADevice;
+  return Word::kSomeText;
+}
+
+void check_wishes_of_text(const Call& call, const InputWishes& wishes) {
+  check_wishes(call, wishes, {}, false, say(call.screen.lang, Word::kSomeText));
+}
 
 bool reads_text(const Model& model) {
   try {
@@ -336,11 +357,18 @@ bool prepare_other(const Call& call,
   const bool file = words.size() == 1 && (is_file(words[0]) || words[0] == "-");
   if (!other && !file) {  // words of a text
     if (out.model.sees() && !reads_text(out.model)) wrong_words(call, Word::kReadsPictures, words);
+    check_wishes_of_text(call, wishes);
     return false;
   }
   Source source = open(call, words);
   out.scene.source = source.name;
   out.text = source.name;
+  const MediaKind kind = sniff(source.bytes());
+  const std::string found =
+      wishes.as.empty() ? say(call.screen.lang, word_of(kind)) : "--as " + wishes.as;
+  const bool video =
+      kind == MediaKind::kVideo || (kind == MediaKind::kImage && out.model.frames() > 0);
+  check_wishes(call, wishes, code, video && !other, found);
   if (code.bytes) {
     read_any(call, source, *code.bytes, wishes, out);
     return true;
@@ -353,7 +381,6 @@ bool prepare_other(const Call& call,
     read_numbers(call, source, *code.numbers, wishes, out);
     return true;
   }
-  const MediaKind kind = sniff(source.bytes());
   if (out.model.sees() && (kind == MediaKind::kImage || kind == MediaKind::kVideo)) {
     read_pictures(call, source, kind, wishes, out);
     return true;

@@ -16,6 +16,14 @@ bool prepare_other(const Call& call,
                    const InputWishes& wishes,
                    Subject& out);
 
+/// That nothing is wished for which a text does not have: columns, frames. Errors: kUsage.
+void check_wishes_of_text(const Call& call, const InputWishes& wishes);
+
+/// What an input is called that a model does not read: "a picture".
+Word word_of(MediaKind kind);
+/// The same of words that name no ordinary file: a file that is not there, a folder, a pipe or a device, text.
+Word word_of(std::span<const std::string> words);
+
 /// Whether it reads words: it has a tokenizer.
 bool reads_text(const Model& model);
 

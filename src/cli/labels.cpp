@@ -60,8 +60,9 @@ const std::string* named(const std::vector<std::string>& names, int at) {
   return at >= 0 && n < names.size() ? &names[n] : nullptr;
 }
 
-bool is_number(std::string_view name) {
-  return !name.empty() &&
+// "7", "1920": on its own it would read as a weight; longer numbers are dates.
+bool is_short_number(std::string_view name) {
+  return !name.empty() && name.size() <= 4 &&
          std::all_of(name.begin(), name.end(), [](char c) { return c >= '0' && c <= '9'; });
 }
 
@@ -72,16 +73,20 @@ std::string table_label(Lang lang, const Scene& scene, const Label& label, bool 
   const bool one = scene.names.size() == 1;
   const std::string whole = say(lang, Word::kLabelRow, *row);
   if (!brief) return one ? whole : say(lang, Word::kLabelCell, *row, *column);
-  const std::string name = is_number(*row) ? whole : *row;
-  return one ? clip(name, 14) : clip(name, 11) + ' ' + clip(*column, 6);
+  constexpr int kLongestDate = 25;  // 2009-09-01T00:00:00+00:00
+  const std::string name = is_short_number(*row) ? whole : clip(*row, kLongestDate);
+  return one ? name : name + ' ' + clip(*column, 6);
 }
 
 std::string note_label(Lang lang, const Scene& scene, const Label& label, bool brief) {
   const std::optional<Note> note = note_in(label.text);
-  if (!note) return label.text;
+  if (!note || label.column < 0) return label.text;
   const std::string pitch = pitch_name(lang, note->pitch);
-  if (!brief) return say(lang, Word::kLabelNote, pitch, note->beat, voice_name(lang, note->voice));
-  return fmt::format("{} {} {}", pitch, note->beat, voice_mark(lang, scene, label, note->voice));
+  const int bar = label.column / std::max(scene.steps_per_beat * scene.beats_per_bar, 1) + 1;
+  if (!brief)
+    return say(lang, Word::kLabelNote, pitch, bar, note->beat, voice_name(lang, note->voice));
+  const std::string voice = voice_mark(lang, scene, label, note->voice);
+  return fmt::format("{} {}.{} {}", pitch, bar, note->beat, voice);
 }
 
 std::string patch_label(Lang lang, const Label& label, bool brief) {

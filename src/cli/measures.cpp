@@ -79,6 +79,12 @@ std::vector<std::size_t> word_of_token(const std::vector<Sighting::Word>& words,
   return out;
 }
 
+// Layers that look at parts of a picture have other rows than the words that are shown.
+bool over_words(const Sighting& sighting, const FocusRecord& record) {
+  return record.batch == 1 && record.rows == record.keys &&
+         record.rows == static_cast<std::int64_t>(sighting.labels.size());
+}
+
 // The first row of a causal head has one key to look at: its weight of 1 says nothing.
 bool has_choice(const FocusRecord& record, const Sighting::Word& word) {
   return !record.options.causal || record.options.prefix > 1 || word.last > 0;
@@ -180,14 +186,9 @@ Links::Links(const Sighting& sighting, Lang lang)
   }
   const bool exact = static_cast<std::int64_t>(sighting.labels.size()) <= kExact;
   for_heads(sighting, [&](HeadId id) {
-    // Layers that look at parts of a picture have other rows than the words that are shown.
     const FocusRecord& record = sighting.layers[static_cast<std::size_t>(id.layer)];
-    if (record.batch != 1 || record.rows != record.keys ||
-        record.rows != static_cast<std::int64_t>(sighting.labels.size())) {
-      return;
-    }
-    const bool every =
-        exact || sighting.layers[static_cast<std::size_t>(id.layer)].top_keys.empty();
+    if (!over_words(sighting, record)) return;
+    const bool every = exact || record.top_keys.empty();
     auto links = every ? all_links(sighting, id, words_) : top_links(sighting, id, words_);
     std::sort(links.begin(), links.end(), stronger);
     links_[static_cast<std::size_t>(id.layer)][static_cast<std::size_t>(id.head)] =
@@ -228,6 +229,25 @@ std::vector<Link> Links::between_words(HeadId head, std::size_t n) const {
     if (words_[link.to].special || link.to == link.from) continue;
     if (taken.insert(link.from).second) out.push_back(link);
   }
+  return out;
+}
+
+std::vector<Link> Links::of_row(const Sighting& sighting,
+                                HeadId head,
+                                std::int64_t row,
+                                std::size_t n) const {
+  constexpr double kPrinted = 0.005;
+  const FocusRecord& record = sighting.layers.at(static_cast<std::size_t>(head.layer));
+  if (!over_words(sighting, record)) return {};
+  const auto owner = word_of_token(words_, sighting.labels.size());
+  const std::size_t from = owner.at(static_cast<std::size_t>(row));
+  std::vector<Link> out;
+  for (std::size_t to = 0; to < words_.size(); ++to) {
+    const double weight = word_weight(record, head.head, words_.at(from), words_[to]);
+    if (weight >= kPrinted) out.push_back({head, from, to, weight});
+  }
+  std::sort(out.begin(), out.end(), stronger);
+  if (out.size() > n) out.resize(n);
   return out;
 }
 

@@ -50,6 +50,13 @@ class Links {
   [[nodiscard]] std::vector<Link> strongest(HeadId head, std::size_t n) const;
   /// The same among words of the text alone, without the word itself.
   [[nodiscard]] std::vector<Link> between_words(HeadId head, std::size_t n) const;
+  /// The strongest links of the word that token `row` is of, at most n, whatever explains them, with
+  /// exact weights: all that print as more than ".00". `sighting`: what this was made of.
+  /// None where a layer has other rows than the words. Cost  O(T D).
+  [[nodiscard]] std::vector<Link> of_row(const Sighting& sighting,
+                                         HeadId head,
+                                         std::int64_t row,
+                                         std::size_t n) const;
   /// The strongest links of all heads that neither position nor special tokens explain: at least
   /// two words apart and not the same word again. One a pair of words, two a head. Of one layer
   /// when it is named.

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <charconv>
 #include <cmath>
 #include <cstdio>
 #include <numeric>
@@ -63,20 +64,30 @@ void set(const Call& call, std::string_view option, const std::string& word, flo
   if (!word.empty()) to = static_cast<float>(parse_number(call, option, word));
 }
 
+constexpr std::int64_t kMostTokens = std::int64_t{1} << 31;
+
+// What -n asks for: how little and how much may be asked for is known with the model.
+std::int64_t tokens_wanted(const Call& call, const std::string& word) {
+  std::int64_t out = 0;
+  const char* const end = word.data() + word.size();
+  const auto [at, error] = std::from_chars(word.data(), end, out);
+  return error == std::errc() && at == end ? out : parse_integer(call, "-n", word, 0, kMostTokens);
+}
+
 RunWishes read_wishes(const Call& call, const Options& o) {
-  constexpr std::int64_t kMost = std::int64_t{1} << 31;
   RunWishes out;
   GenerateOptions& g = out.generate;
   SamplingOptions& s = g.sampling;
-  if (!o.tokens.empty()) g.most = parse_integer(call, "--tokens", o.tokens, 0, kMost);
-  if (!o.context.empty()) g.positions = parse_integer(call, "--context", o.context, 1, kMost);
+  if (!o.tokens.empty()) g.most = tokens_wanted(call, o.tokens);
+  if (!o.context.empty()) g.positions = parse_integer(call, "--context", o.context, 1, kMostTokens);
   if (!o.cache.empty()) g.cache = parse_cache(call, o.cache);
   set(call, "--temperature", o.temperature, s.temperature);
   set(call, "--top-p", o.top_p, s.top_p);
   set(call, "--min-p", o.min_p, s.min_p);
   set(call, "--repetition-penalty", o.penalty, s.repetition_penalty);
   if (!o.top_k.empty())
-    s.top_k = static_cast<std::int32_t>(parse_integer(call, "--top-k", o.top_k, 0, kMost - 1));
+    s.top_k =
+        static_cast<std::int32_t>(parse_integer(call, "--top-k", o.top_k, 0, kMostTokens - 1));
   if (!o.seed.empty())
     s.seed = static_cast<std::uint64_t>(parse_integer(call, "--seed", o.seed, 0, INT64_MAX));
   (void)Sampler(s);  // Says at once what is out of range.
@@ -269,6 +280,7 @@ void check_wishes(const Call& call, const Model& model, const Options& o) {
   on_text.push_back({!o.cache.empty(), "--cache"});
   const SequenceCode code = code_beside(model);
   const bool sequence = code.notes || code.numbers;
+  if (!sequence && !o.tokens.empty()) (void)parse_integer(call, "-n", o.tokens, 0, kMostTokens);
   const Given on_sequence[] = {{!o.output.empty(), "--output"}, {!o.columns.empty(), "--column"}};
   for (const auto& [given, option] : on_sequence) {
     if (given && (!sequence || o.embed))
@@ -385,6 +397,47 @@ std::vector<std::string> saved_options(const Options& o, const RunWishes& wishes
   return out;
 }
 
+Model load(const Call& call, const Options& o) {
+  check_model(call, o.words[0]);
+  const Progress progress(say(call.screen.lang, Word::kLoading, clean(o.words[0])));
+  return Model::load(o.words[0], o.exact ? Linear::Compute::kExact : Linear::Compute::kFast);
+}
+
+// A picture or a video; nullopt: it is none.
+std::optional<int> look_at(
+    const Call& call, const Options& o, const RunWishes& wishes, Model& model, std::string& out) {
+  Subject subject(std::move(model), "");
+  if (!prepare_other(call, std::span(o.words).subspan(1), {}, subject)) {
+    model = std::move(subject.model);
+    return std::nullopt;
+  }
+  check_saves_text(call, o, o.words[1]);
+  for (const Edit& edit : wishes.generate.edits)
+    check_head(call, subject.model, {edit.layer, edit.head});
+  for (const std::string& remark : subject.remarks) std::fprintf(stderr, "%s\n", remark.c_str());
+  const std::string found = judge(call, subject, wishes, o.embed, out);
+  if (call.json) out += found;
+  return 0;
+}
+
+// A tune or a table goes on. Words that a shell has split are no file's name, and are named as they stand.
+int go_on_with(const Call& call,
+               const Options& o,
+               const RunWishes& wishes,
+               const Model& model,
+               const SequenceCode& code,
+               std::string& out) {
+  GoOnWishes more;
+  more.output = o.output;
+  more.columns = o.columns;
+  more.tokens_given = !o.tokens.empty();
+  more.temperature_given = !o.temperature.empty();
+  more.perplexity = o.perplexity;
+  if (!o.output.empty()) check_writable(call, o.output);
+  const std::string input = fmt::format("{}", fmt::join(o.words.begin() + 1, o.words.end(), " "));
+  return go_on(call, model, code, input, wishes, more, out);
+}
+
 // With `again` MODEL stands alone, and text and edits come from there.
 int run_with(std::span<const std::string> arguments,
              Lang lang,
@@ -411,39 +464,17 @@ int run_with(std::span<const std::string> arguments,
                 say(lang, Word::kRunNeeds, o.words.empty() ? "MODEL" : clean(o.words[0])));
   }
   if (!o.save.empty()) check_writable(call, o.save);
-  std::optional<Progress> progress(std::in_place, say(lang, Word::kLoading, clean(o.words[0])));
-  const auto compute = o.exact ? Linear::Compute::kExact : Linear::Compute::kFast;
-  Model model = Model::load(o.words[0], compute);
-  progress.reset();
+  Model model = load(call, o);
   check_wishes(call, model, o);
   if (model.sees() && !o.perplexity && o.words.size() == 2) {
-    Subject subject(std::move(model), "");
-    if (prepare_other(call, std::span(o.words).subspan(1), {}, subject)) {
-      check_saves_text(call, o, o.words[1]);
-      for (const Edit& edit : wishes.generate.edits)
-        check_head(call, subject.model, {edit.layer, edit.head});
-      for (const std::string& remark : subject.remarks)
-        std::fprintf(stderr, "%s\n", remark.c_str());
-      const std::string found = judge(call, subject, wishes, o.embed, out);
-      if (call.json) out += found;
-      return 0;
-    }
-    model = std::move(subject.model);
+    if (const auto status = look_at(call, o, wishes, model, out)) return *status;
   }
   for (const Edit& edit : wishes.generate.edits) check_head(call, model, {edit.layer, edit.head});
   const SequenceCode code = code_beside(model);
   if (code.notes || code.numbers || model.hears())
     check_saves_text(call, o, o.words.size() > 1 ? o.words[1] : o.words[0]);
-  if ((code.notes || code.numbers) && model.generates() && !o.embed && o.words.size() == 2) {
-    GoOnWishes more;
-    more.output = o.output;
-    more.columns = o.columns;
-    more.tokens_given = !o.tokens.empty();
-    more.temperature_given = !o.temperature.empty();
-    more.perplexity = o.perplexity;
-    if (!o.output.empty()) check_writable(call, o.output);
-    return go_on(call, model, code, o.words[1], wishes, more, out);
-  }
+  if ((code.notes || code.numbers) && model.generates() && !o.embed && o.words.size() > 1)
+    return go_on_with(call, o, wishes, model, code, out);
   if (model.hears()) return hear(call, model, o.words.at(1), wishes, out);
   if (talks) return talk(call, model, wishes);
   const std::string prompt =

@@ -11,6 +11,8 @@
 #include "cli/experiment.h"
 #include "cli/input.h"
 #include "cli/progress.h"
+#include "cli/see_period.h"
+#include "cli/sequences.h"
 #include "cli/signals.h"
 #include "cli/subject.h"
 #include "cli/walk.h"
@@ -176,7 +178,9 @@ Changed compare(const Subject& subject, const Run& edited, const Run& plain) {
     if (change > out.largest || std::isnan(change)) {
       out.largest = change;
       const std::size_t at = i / width;
-      out.token = at < subject.labels.size() ? subject.labels[at].text : std::to_string(at);
+      const bool labelled = at < subject.labels.size();
+      out.token = labelled ? subject.labels[at].text : std::to_string(at);
+      out.at = labelled ? static_cast<std::int64_t>(at) : -1;
     }
   }
   return out;
@@ -200,6 +204,11 @@ std::vector<int> layers_to_trace(const Subject& subject, const Wanted& wanted) {
   return {wanted.heads.empty() ? all.front() : wanted.heads.front().layer};
 }
 
+// Bytes are not what a model of something else learned its labels from.
+bool roles_apply(const Subject& subject) {
+  return subject.scene.kind != Scene::Kind::kBytes || code_beside(subject.model).bytes.has_value();
+}
+
 Seen facts_of(const Subject& subject, const Wanted& wanted, const Options& o, const Call& call) {
   Seen seen;
   const Model& model = subject.model;
@@ -210,7 +219,7 @@ Seen facts_of(const Subject& subject, const Wanted& wanted, const Options& o, co
   seen.width = model.width();
   seen.positions = model.positions();
   seen.parameters = model.parameters();
-  seen.roles = model.roles();
+  if (roles_apply(subject)) seen.roles = model.roles();
   if (!subject.tokens.ids.empty()) {
     const auto ids = subject.tokens.ids.span<std::int32_t>();
     seen.ids.assign(ids.begin(), ids.end());
@@ -247,13 +256,15 @@ void write_files(const Call& call,
   report.sighting = &run.sighting;
   report.trace_layers = options.trace_layers;
   report.traces = &run.traces;
+  report.roles = roles_apply(subject);
   const int first = subject.layers.empty() ? 0 : subject.layers.front();
   HeadId selected{wanted.layer.value_or(first), 0};
-  for (const Role& role : subject.model.roles()) {  // open on the first head with a job among words
-    if (role.shape != "square" || (wanted.layer && *wanted.layer != role.layer)) continue;
-    selected = {role.layer, role.head};
-    break;
+  const Role* job = nullptr;  // open on the first head with a job among words, else with any label
+  for (const Role& role : seen.roles) {
+    if (wanted.layer && *wanted.layer != role.layer) continue;
+    if (job == nullptr || (job->shape != "square" && role.shape == "square")) job = &role;
   }
+  if (job != nullptr) selected = {job->layer, job->head};
   if (!wanted.heads.empty()) selected = wanted.heads.front();
   report.layer = selected.layer;
   report.head = selected.head;
@@ -265,6 +276,8 @@ void write_files(const Call& call,
   for (const Role& role : seen.roles) {
     const auto here = shown_here(seen, role);
     report.remarks.emplace_back();
+    if (const auto rows = rows_here(run.sighting, role))
+      report.remarks.back() = {say_rows_here(Lang::kEn, *rows), say_rows_here(Lang::kRu, *rows)};
     if (!here) continue;
     report.remarks.back() = {say_here(Lang::kEn, *seen.tree, *here),
                              say_here(Lang::kRu, *seen.tree, *here)};

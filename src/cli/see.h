@@ -19,6 +19,7 @@ struct Changed {
   double cosine = 1.0;   ///< of the mean embedding to that of the unedited run
   double largest = 0.0;  ///< largest change of a number of the last hidden state
   std::string token;     ///< where it happened
+  std::int64_t at = -1;  ///< that token's number; -1: what is named is no token
 };
 
 /// Everything that `see` shows, apart from any model, so that tests can make one by hand.

@@ -42,14 +42,38 @@ std::string measure_line(const Screen& screen,
   return line + right(say(screen.lang, Word::kRows, measure.rows), 6) + '\n';
 }
 
+// The strongest link of the row that --row asks for, of each head, the strongest first.
+std::vector<Link> of_every_head(const Seen& seen, const Links& links, std::size_t n) {
+  std::vector<Link> out;
+  for (const int layer : shown_layers(seen)) {
+    for (const int h : seen.sighting->layers[static_cast<std::size_t>(layer)].heads) {
+      for (const Link& link : links.of_row(*seen.sighting, {layer, h}, *seen.row, 1))
+        out.push_back(link);
+    }
+  }
+  std::stable_sort(
+      out.begin(), out.end(), [](const Link& a, const Link& b) { return a.weight > b.weight; });
+  if (out.size() > n) out.resize(n);
+  return out;
+}
+
 std::string surprising(const Screen& screen, const Seen& seen, const Links& links) {
-  const auto found = links.surprising(seen.links > 0 ? seen.links : 8, seen.layer);
+  const std::size_t n = seen.links > 0 ? seen.links : 8;
+  const bool of_row = seen.row && !links.of_text();
+  const auto found = of_row ? of_every_head(seen, links, n) : links.surprising(n, seen.layer);
   if (found.empty()) return "";
-  std::string out = '\n' + title(screen, "  " + say(screen.lang, Word::kSurprising));
-  const auto across = static_cast<std::size_t>(std::max((screen.width - 2) / kLinkCell, 1));
+  const Word heading = of_row ? Word::kSceneLinks : Word::kSurprising;
+  std::string out = '\n' + title(screen, "  " + say(screen.lang, heading));
+  std::vector<std::string> cells;
+  int cell = kLinkCell;
+  for (const Link& link : found) {
+    cells.push_back(left(link.head.name(), 5) + show_link(links, link));
+    cell = std::max(cell, columns(cells.back()) + 2);
+  }
+  const auto across = static_cast<std::size_t>(std::max((screen.width - 2) / cell, 1));
   std::string line;
   for (std::size_t i = 0; i < found.size(); ++i) {
-    line += left(left(found[i].head.name(), 5) + show_link(links, found[i]), kLinkCell);
+    line += left(cells[i], cell);
     if ((i + 1) % across == 0 || i + 1 == found.size()) {
       out += "  " + trimmed(line) + '\n';
       line.clear();
@@ -61,7 +85,7 @@ std::string surprising(const Screen& screen, const Seen& seen, const Links& link
 }  // namespace
 
 std::string show_link(const Links& links, const Link& link, int most) {
-  constexpr int kOfText = 12, kOther = 18;  // short labels are cut only where nothing else helps
+  constexpr int kOfText = 12, kOther = 32;  // short labels are cut only where nothing else helps
   if (most <= 0) most = links.of_text() ? kOfText : kOther;
   return clip(links.name(link.from), most) + "→" + clip(links.name(link.to), most) + ' ' +
          share(link.weight);
@@ -85,6 +109,32 @@ std::string show_links(const Links& links,
     ++shown;
   }
   return out;
+}
+
+std::string links_beside(const Screen& screen,
+                         const Links& links,
+                         std::span<const Link> which,
+                         int room,
+                         std::size_t most) {
+  if (which.empty() || links.of_text() || columns(show_link(links, which.front())) <= room)
+    return show_links(links, which, room, most);
+  constexpr int kIndent = 10;
+  return '\n' + spaces(kIndent) + show_links(links, which, screen.width - kIndent, most);
+}
+
+std::vector<Link> links_shown(
+    const Seen& seen, const Links& links, HeadId head, std::size_t n, bool any) {
+  if (seen.row && !links.of_text()) return links.of_row(*seen.sighting, head, *seen.row, n);
+  return any ? links.strongest(head, n) : links.between_words(head, n);
+}
+
+std::string foretells_note(const Screen& screen, const Seen& seen) {
+  const Sighting& sighting = *seen.sighting;
+  const std::vector<int> layers = shown_layers(seen);
+  const bool notes = sighting.scene.kind == Scene::Kind::kNotes;
+  if (layers.empty() || (!notes && sighting.scene.kind != Scene::Kind::kTable)) return "";
+  if (!sighting.layers[static_cast<std::size_t>(layers.front())].options.causal) return "";
+  return note(screen, say(screen.lang, notes ? Word::kNoteForetells : Word::kCellForetells));
 }
 
 std::string title(const Screen& screen, const std::string& words) {
@@ -156,7 +206,8 @@ std::string render_measured(const Screen& screen,
   for (const Measure& m : measures) out += measure_line(screen, m, layers, summaries, 1.0, label);
   out += measure_line(screen, broad, layers, summaries, even, label);
   out += note(screen, say(screen.lang, Word::kBroadNote));
-  return out + surprising(screen, seen, links);
+  const std::string links_of_all = surprising(screen, seen, links);
+  return out + links_of_all + (links_of_all.empty() ? "" : foretells_note(screen, seen));
 }
 
 std::string render_table(const Screen& screen,
@@ -181,7 +232,8 @@ std::string render_table(const Screen& screen,
       out += "  " + left(id.name(), 6) + right(fmt::format("{:.2f}", s.entropy), 8) +
              right(fmt::format("{:.1f}", s.distance_mean), 9) + right(share(s.first_mass), 7) +
              right(share(s.self_mass), 6) + right(share(s.previous_mass), 6) + "  " +
-             show_links(links, links.between_words(id, 8), room, seen.links) + '\n';
+             links_beside(screen, links, links_shown(seen, links, id, 8, false), room, seen.links) +
+             '\n';
     }
   }
   return out;

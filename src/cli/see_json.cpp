@@ -1,6 +1,7 @@
 #include "cli/edits.h"
 #include "cli/json_writer.h"
 #include "cli/see_parts.h"
+#include "cli/see_period.h"
 
 namespace headscope::cli {
 
@@ -58,6 +59,10 @@ void write_roles(JsonWriter& json, const Seen& seen) {
     json.begin_object().field("layer", role.layer).field("head", role.head);
     json.field("letter", role.letter).field("shape", role.shape);
     put_role(json, role);
+    if (const auto rows = rows_here(*seen.sighting, role)) {
+      json.key("rows_here").begin_object().field("shown", rows->hits).field("rows", rows->rows);
+      json.array<std::int64_t>("periods", rows->periods).end_object();
+    }
     if (const auto here = shown_here(seen, role)) {
       json.key("here").begin_array();
       const auto word = [&](std::string_view key, std::int32_t n) {  // of the tree, from 0
@@ -175,6 +180,11 @@ std::string see_json(const Seen& seen, bool maps) {
   json.field("text", seen.sighting->text);
   if (seen.tokens_before_cut > 0) json.field("tokens_before_cut", seen.tokens_before_cut);
   if (seen.run_ms) json.field("run_ms", *seen.run_ms);
+  if (!seen.remarks.empty()) {
+    json.key("remarks").begin_array();
+    for (const std::string& remark : seen.remarks) json.value(remark);
+    json.end_array();
+  }
   write_tokens(json, seen);
   write_scene(json, seen.sighting->scene);
   json.key("unknown_words").begin_array();

@@ -12,6 +12,19 @@ namespace headscope::cli {
 
 /// As many links as fit into `room` columns and `most` (0: no limit): "Старый→король .81  ...".
 std::string show_links(const Links& links, std::span<const Link> which, int room, std::size_t most);
+/// The same behind what a line says already; of an input that is no text on the next line where none
+/// fits: names of its elements are cut last.
+std::string links_beside(const Screen& screen,
+                         const Links& links,
+                         std::span<const Link> which,
+                         int room,
+                         std::size_t most);
+/// Of an input that is no text and --row the strongest links of that row, else of the head those
+/// between words, and with `any` those to special tokens too.
+std::vector<Link> links_shown(
+    const Seen& seen, const Links& links, HeadId head, std::size_t n, bool any);
+/// Of a tune or table that a causal model reads: what a row stands for. Else "".
+std::string foretells_note(const Screen& screen, const Seen& seen);
 /// One link, its words clipped to `most` columns (0: as fits a table).
 std::string show_link(const Links& links, const Link& link, int most = 0);
 

@@ -45,6 +45,11 @@ std::string shaded(const Screen& screen, double part) {
   return screen.colour ? shade(screen, part * part, shade_of(part)) : std::string(shade_of(part));
 }
 
+// How shades read: a darker background where there is colour, else a denser mark.
+std::string shades_mean(const Screen& screen) {
+  return say(screen.lang, screen.colour ? Word::kDarker : Word::kDenser);
+}
+
 // The row that asks: sequence and row in the record of a layer; none: all rows, on average.
 struct Asked {
   std::optional<std::int64_t> row;
@@ -226,7 +231,10 @@ std::string render_pictures(const Screen& screen, const Sighting& sighting, cons
       const std::int64_t shot = shots * f / light.frames;
       std::string name = std::to_string(f);
       if (static_cast<std::size_t>(shot) < sighting.scene.seconds.size())
-        name += fmt::format("  {:.2f} s", sighting.scene.seconds[static_cast<std::size_t>(shot)]);
+        name += "  " +
+                say(screen.lang,
+                    Word::kSeconds,
+                    fmt::format("{:.2f}", sighting.scene.seconds[static_cast<std::size_t>(shot)]));
       names = left(names, 2 + static_cast<int>(f - first) * (side + 2)) + name;
       blocks.push_back(screen.colour && shots > 0
                            ? picture_lines(screen, pictures, shot, side, &light, f)
@@ -288,7 +296,7 @@ std::string render_roll(const Screen& screen,
     cell.asks |= asked.row && static_cast<std::int64_t>(j) == *asked.row;
     most = std::max(most, weights[j]);
   }
-  std::string out;
+  std::string out, asks;
   for (int pitch = high; pitch >= low; --pitch) {
     std::string line = right(note_name(pitch), 6) + ' ';
     for (int c = 0; c < window.columns(); ++c) {
@@ -296,6 +304,7 @@ std::string render_roll(const Screen& screen,
       const double part = part_of(cell.weight, most);
       if (cell.asks) {
         line += paint(screen, Paint::kTitle, "◆");
+        asks = say(screen.lang, Word::kRollAsks);
       } else if (cell.weight < 0.0) {
         line += ' ';
       } else {
@@ -304,9 +313,12 @@ std::string render_roll(const Screen& screen,
     }
     out += trimmed(line) + '\n';
   }
-  return out +
-         note(screen,
-              say(screen.lang, Word::kRollNote, counted(screen.lang, Word::kSteps, window.step)));
+  return out + note(screen,
+                    say(screen.lang,
+                        Word::kRollNote,
+                        counted(screen.lang, Word::kSteps, window.step),
+                        shades_mean(screen),
+                        asks));
 }
 
 // One line of a table in columns of the screen.
@@ -367,6 +379,17 @@ std::string draw_line(const Screen& screen, const Line& line) {
   return out + bar + '\n';
 }
 
+// The first and the last row of a chart, at its ends; where it is too narrow for both, beside each other: dates are
+// not cut.
+std::string edges(const Screen& screen, const Scene& scene, const Window& window) {
+  const int most = (screen.width - 14) / 2;
+  const std::string first = clip(clean(scene.rows[static_cast<std::size_t>(window.from)]), most);
+  const std::string last = clip(clean(scene.rows[static_cast<std::size_t>(window.to - 1)]), most);
+  if (columns(first) + columns(last) >= window.columns())
+    return window.to - window.from > 1 ? first + " … " + last : first;
+  return left(first, window.columns() - columns(last)) + last;
+}
+
 std::string render_chart(const Screen& screen,
                          const Sighting& sighting,
                          const std::vector<double>& weights,
@@ -380,21 +403,26 @@ std::string render_chart(const Screen& screen,
   const Window window =
       window_of(length, screen.width - 12, from != nullptr ? along(sighting, *from) : length);
   std::string out;
-  if (scene.kind == Scene::Kind::kBytes)
-    out += draw_line(screen, line_of(sighting, weights, asked, window, 0));
+  bool asks = false;  // whether a mark shows the row
+  const auto draw = [&](int column) {
+    const Line line = line_of(sighting, weights, asked, window, column);
+    asks |= line.asks >= 0 && std::isfinite(line.value[static_cast<std::size_t>(line.asks)]);
+    out += draw_line(screen, line);
+  };
+  if (scene.kind == Scene::Kind::kBytes) draw(0);
   for (std::size_t n = 0; n < scene.names.size(); ++n) {
     out += dim(screen, "  " + clip(clean(scene.names[n]), screen.width - 4));
-    out += draw_line(screen, line_of(sighting, weights, asked, window, static_cast<int>(n)));
+    draw(static_cast<int>(n));
   }
-  if (static_cast<std::int64_t>(scene.rows.size()) >= window.to && window.to > window.from) {
-    const int room = std::min(20, window.columns() / 2);
-    const std::string first = clip(clean(scene.rows[static_cast<std::size_t>(window.from)]), room);
-    const std::string last = clip(clean(scene.rows[static_cast<std::size_t>(window.to - 1)]), room);
-    out += dim(screen, spaces(10) + left(first, window.columns() - columns(last)) + last);
-  }
+  if (static_cast<std::int64_t>(scene.rows.size()) >= window.to && window.to > window.from)
+    out += dim(screen, spaces(10) + edges(screen, scene, window));
   const Word step = scene.kind == Scene::Kind::kBytes ? Word::kBytes : Word::kTableRows;
-  return out +
-         note(screen, say(screen.lang, Word::kChartNote, counted(screen.lang, step, window.step)));
+  return out + note(screen,
+                    say(screen.lang,
+                        Word::kChartNote,
+                        counted(screen.lang, step, window.step),
+                        shades_mean(screen),
+                        asks ? say(screen.lang, Word::kChartAsks) : ""));
 }
 
 std::string heading(const Screen& screen,
@@ -491,8 +519,13 @@ std::string render_scene(const Screen& screen, const Seen& seen, std::optional<H
   if (in_pictures(sighting)) {
     const Light light = light_of(seen, layer, head, asked);
     out += render_pictures(screen, sighting, light);
+    const bool lit = screen.colour && !sighting.scene.pictures.empty();  // as light on the picture
     return out + note(screen,
-                      say(screen.lang, Word::kLightNote, figure(light.most()), share(light.sum())));
+                      say(screen.lang,
+                          Word::kLightNote,
+                          say(screen.lang, lit ? Word::kLighter : Word::kDenser),
+                          figure(light.most()),
+                          share(light.sum())));
   }
   const std::vector<double> weights = weights_of(seen, layer, head, asked);
   if (sighting.scene.kind == Scene::Kind::kNotes)
@@ -516,7 +549,8 @@ std::string light_grid_note(const Screen& screen,
                   light.dim(2),
                   std::min(light.dim(1), side),
                   std::min(light.dim(2), side),
-                  light.dim(0) > 1 ? text(screen.lang, Word::kMosaicFrames) : ""));
+                  light.dim(0) > 1 ? text(screen.lang, Word::kMosaicFrames) : "",
+                  shades_mean(screen)));
 }
 
 std::string light_grid(const Screen& screen,

@@ -1,10 +1,12 @@
 #include <algorithm>
+#include <filesystem>
 #include <set>
 
 #include "cli/draw.h"
 #include "cli/labels.h"
 #include "cli/maps.h"
 #include "cli/see_parts.h"
+#include "cli/see_period.h"
 #include "cli/see_scene.h"
 #include "cli/subject.h"
 
@@ -51,16 +53,24 @@ std::string render_grid(const Screen& screen, const Seen& seen) {
   return out + grid(screen, *seen.sighting, layers);
 }
 
+// "11 ms", "11 мс"
+std::string time_words(Lang lang, double ms) {
+  const std::string figures = milliseconds(ms);
+  const Word unit = figures.ends_with(" ms") ? Word::kMilliseconds : Word::kSeconds;
+  return say(lang, unit, figures.substr(0, figures.find(' ')));
+}
+
 // Links of an input that is no text, one a line: its labels are long.
 std::string scene_links(const Screen& screen, const Seen& seen, const Links& links, HeadId id) {
-  const auto found = links.strongest(id, seen.links > 0 ? seen.links : 12);
+  const auto found = links_shown(seen, links, id, seen.links > 0 ? seen.links : 12, true);
   if (found.empty()) return "";
   std::string out = '\n' + title(screen, "  " + say(screen.lang, Word::kSceneLinks));
-  const int room = (screen.width - 14) / 2;
+  const int room = (screen.width - 17) / 2;
   const auto name = [&](std::size_t word) {
     const auto token = static_cast<std::size_t>(links.words()[word].first);
     const Sighting& sighting = *seen.sighting;
-    return clip(clean(full_label(screen.lang, sighting, sighting.labels.at(token))), room);
+    const std::string full = clean(full_label(screen.lang, sighting, sighting.labels.at(token)));
+    return clip(columns(full) <= room ? full : links.name(word), room);
   };
   for (const Link& link : found) {
     out += "  " + share(link.weight) + "  " + bar(link.weight, 6) + ' ' + name(link.from) + " → " +
@@ -86,6 +96,7 @@ std::string render_large(const Screen& screen, const Seen& seen, const Links& li
     if (scene) {
       out += render_scene(screen, seen, id);
       out += scene_links(screen, seen, links, id);
+      if (id == seen.large.back()) out += foretells_note(screen, seen);
       continue;
     }
     out += arcs(screen, links, id);
@@ -105,12 +116,20 @@ std::string render_changed(const Screen& screen, const Seen& seen) {
     if (edit.kind == Edit::Kind::kMean) edits += say(screen.lang, Word::kMeaned);
     if (edit.kind == Edit::Kind::kScale) edits += "× " + figure(static_cast<double>(edit.factor));
   }
+  const auto& labels = seen.sighting->labels;
+  const bool labelled =
+      seen.changed->at >= 0 && seen.changed->at < static_cast<std::int64_t>(labels.size());
+  const std::string where =
+      labelled
+          ? full_label(
+                screen.lang, *seen.sighting, labels[static_cast<std::size_t>(seen.changed->at)])
+          : seen.changed->token;
   const std::string words = say(screen.lang,
                                 Word::kChanged,
                                 edits,
                                 fmt::format("{:.4f}", seen.changed->cosine),
                                 figure(seen.changed->largest),
-                                clip(clean(seen.changed->token), 20));
+                                clip(clean(where), 40));
   return '\n' + std::string("  ") + wrap(words, screen.width, 2) + '\n';
 }
 
@@ -120,10 +139,10 @@ std::string links_here(
   // A head with a job among words that finds no work rests on a special token: that is no link.
   const bool place = role.shape == "circle" || role.shape == "hexagon";
   const HeadId id{role.layer, role.head};
-  const auto found = place ? links.strongest(id, 8) : links.between_words(id, 8);
+  const auto found = links_shown(seen, links, id, 8, place);
   const Word nothing = links.of_text() ? Word::kNothingHere : Word::kNothingInInput;
   return found.empty() ? clip(say(screen.lang, nothing), room)
-                       : show_links(links, found, room, seen.links);
+                       : links_beside(screen, links, found, room, seen.links);
 }
 
 // Where a label is from, unless the heading says it of all, and what the sentence shows of it.
@@ -132,6 +151,8 @@ std::string label_facts(const Screen& screen, const Seen& seen, const Role& role
   if (scored) out += dim(screen, spaces(10) + wrap(role_line(screen, role), screen.width, 10));
   if (const auto here = shown_here(seen, role))
     out += spaces(10) + wrap(say_here(screen.lang, *seen.tree, *here), screen.width, 10) + '\n';
+  if (const auto rows = rows_here(*seen.sighting, role))
+    out += spaces(10) + wrap(say_rows_here(screen.lang, *rows), screen.width, 10) + '\n';
   return out;
 }
 
@@ -169,7 +190,10 @@ std::string render_next(const Screen& screen, const Seen& seen, const Links& lin
       return "  " + left(i == 0 ? label : "", columns(label)) + " headscope " +
              (walk ? "walk " : "see ") + model + ' ' + input + ' ' + tails[i];
     };
-    if (columns(line()) > screen.width) input = "\"...\"";
+    // A text is known to who gave it; the name of a file is wanted whole.
+    std::error_code ignored;
+    if (columns(line()) > screen.width && !std::filesystem::exists(seen.input_argument, ignored))
+      input = "\"...\"";
     out += line() + '\n';
   }
   return out;
@@ -191,7 +215,8 @@ std::string role_line(const Screen& screen, const Role& role) {
 }
 
 std::string source_of(const Screen& screen, const Role& role) {
-  return role.source == "hand-made" ? say(screen.lang, Word::kHandMade) : clean(role.source);
+  if (role.source == "hand-made") return say(screen.lang, Word::kHandMade);
+  return clean(screen.lang == Lang::kRu && !role.source_ru.empty() ? role.source_ru : role.source);
 }
 
 std::string shell_word(std::string_view word) {
@@ -217,10 +242,10 @@ std::string render_header(const Screen& screen, const Seen& seen) {
                           counted_heads(screen.lang, seen.fewest, seen.heads)) +
                       "  " + counted(screen.lang, Word::kTokens, tokens);
   const bool other = seen.sighting->scene.kind != Scene::Kind::kText;
-  if (seen.run_ms) facts += "  " + milliseconds(*seen.run_ms);
+  if (seen.run_ms) facts += "  " + time_words(screen.lang, *seen.run_ms);
   if (seen.looking_ms) {
     facts += *seen.looking_ms > 0.0
-                 ? say(screen.lang, Word::kLooking, milliseconds(*seen.looking_ms))
+                 ? say(screen.lang, Word::kLooking, time_words(screen.lang, *seen.looking_ms))
                  : say(screen.lang, Word::kLookingFree);
   }
   std::string out = title(screen, clip(facts, screen.width));
@@ -273,7 +298,7 @@ std::string render_roles(const Screen& screen, const Seen& seen, const Links& li
       const std::string line =
           "  " + std::string(badge(role)) + left(clip(role.letter, 1), 2) + left(name, 5) +
           left(clip(role_name(role, screen.lang), name_width), name_width) + here;
-      out += trimmed(line) + '\n' + label_facts(screen, seen, role, source.empty());
+      out += tidy(line + '\n') + label_facts(screen, seen, role, source.empty());
       name.clear();
       here.clear();
     }
@@ -281,6 +306,7 @@ std::string render_roles(const Screen& screen, const Seen& seen, const Links& li
   const auto follows = [](const Role& role) { return doctor::role_name(role.en) != nullptr; };
   if (seen.tree == nullptr && std::any_of(seen.roles.begin(), seen.roles.end(), follows))
     out += note(screen, say(screen.lang, Word::kNeedsTree));
+  out += foretells_note(screen, seen);
   return out;
 }
 

@@ -6,6 +6,7 @@
 #include <filesystem>
 #include <limits>
 
+#include "cli/input.h"
 #include "cli/json_writer.h"
 #include "cli/progress.h"
 #include "headscope/error.h"
@@ -18,7 +19,7 @@ namespace {
 
 [[noreturn]] void wrong_kind(const Call& call, Word wanted, const std::string& path) {
   const MediaKind kind = sniff(path);
-  std::string found(name(kind));
+  std::string found = say(call.screen.lang, word_of(kind));
   if (wanted == Word::kRunReadsTable && kind == MediaKind::kBytes) {
     const auto file = MappedFile::open(path);
     const auto at = static_cast<std::size_t>(no_text_at(file->bytes()));
@@ -29,6 +30,41 @@ namespace {
   throw Error(ErrorCode::kInput, say(call.screen.lang, wanted, clean(path), found));
 }
 
+// That the input is an ordinary file, and -o names one of the kind that is written.
+void check_files(const Call& call, bool notes, const std::string& path, const std::string& output) {
+  namespace fs = std::filesystem;
+  const Lang lang = call.screen.lang;
+  std::error_code ignored;
+  if (!fs::is_regular_file(path, ignored)) {
+    throw Error(ErrorCode::kInput,
+                say(lang,
+                    notes ? Word::kRunReadsNotes : Word::kRunReadsTable,
+                    clean(path),
+                    say(lang, word_of(std::span(&path, 1)))));
+  }
+  const std::string ending = fs::path(output).extension().string();
+  if (output.empty() || ending == (notes ? ".mid" : ".csv") || (notes && ending == ".midi")) return;
+  throw Error(ErrorCode::kUsage,
+              say(lang,
+                  Word::kExpectedFound,
+                  call.verb,
+                  "-o",
+                  notes ? "NAME.mid | NAME.midi" : "NAME.csv",
+                  clean(output)));
+}
+
+// What -n asks for, rows or notes. Errors: kUsage (says how many there may be).
+std::int64_t wanted(const Call& call, std::int64_t count, std::int64_t most) {
+  if (count >= 1 && count <= most) return count;
+  throw Error(ErrorCode::kUsage,
+              say(call.screen.lang,
+                  Word::kExpectedFound,
+                  call.verb,
+                  "-n",
+                  say(call.screen.lang, Word::kNumberFromTo, 1, most),
+                  count));
+}
+
 // How a tune went on.
 struct GoneOn {
   Score score;
@@ -36,6 +72,14 @@ struct GoneOn {
   std::vector<std::int32_t> ids;     // of the answer
   bool ended = false;                // the model drew its end
 };
+
+// Whole steps in half of the positions: the other half is for what is known. One step in any case: where even that
+// does not fit, Generator says so.
+std::int64_t most_notes(const Model& model, const NoteCode& code, const GenerateOptions& options) {
+  const auto voices = static_cast<std::int64_t>(code.voices.size());
+  const std::int64_t positions = options.positions > 0 ? options.positions : model.positions();
+  return std::max<std::int64_t>(1, positions / 2 / voices) * voices;
+}
 
 // The last steps that leave room for the answer, always behind [start].
 std::vector<std::int32_t> shortened(std::vector<std::int32_t> ids,
@@ -98,7 +142,7 @@ GoneOn sing(const Model& model,
   const auto voices = static_cast<std::int64_t>(code.voices.size());
   const std::int64_t positions = options.positions > 0 ? options.positions : model.positions();
   if (whole) options.most = (options.most + voices - 1) / voices * voices;
-  options.most = std::min(options.most, positions / 2);
+  options.most = std::min(options.most, most_notes(model, code, options));
   const std::vector<std::int32_t> ids =
       shortened(ids_of(out.score, code), voices, positions - options.most);
   out.read = (static_cast<std::int64_t>(ids.size()) - 1) / voices;
@@ -154,6 +198,9 @@ int go_on_tune(const Call& call,
   if (sniff(path) != MediaKind::kMidi) wrong_kind(call, Word::kRunReadsNotes, path);
   const Tune tune = read_midi(path);
   if (more.perplexity) return surprise(call, model, code, tune, wishes, out);
+  if (more.tokens_given)
+    wishes.generate.most =
+        wanted(call, wishes.generate.most, most_notes(model, code, wishes.generate));
   if (!more.temperature_given) wishes.generate.sampling.temperature = 1.0F;
   GoneOn gone;
   {
@@ -280,26 +327,12 @@ std::string shown(const Screen& screen,
             "  {:>12.6g}   {:.6g} .. {:.6g}\n", c.next.middle[at], c.next.low[at], c.next.high[at]);
   }
   if (c.held < 1) return out;
-  const std::string held = say(screen.lang,
-                               Word::kForecastHeld,
-                               c.held,
-                               fmt::format("{:.4g}", c.error),
-                               c.period,
-                               fmt::format("{:.4g}", c.baseline));
+  const std::string simple = fmt::format("{:.4g}", c.baseline);
+  std::string held = say(screen.lang, Word::kForecastHeld, c.held, fmt::format("{:.4g}", c.error)) +
+                     (c.period > 1 ? say(screen.lang, Word::kForecastPeriod, c.period, simple)
+                                   : say(screen.lang, Word::kForecastLast, simple));
+  if (c.error > c.baseline) held += say(screen.lang, Word::kForecastWorse);
   return out + "  " + wrap(held, screen.width, 2) + '\n';
-}
-
-// At least half of the positions are for what is known.
-std::int64_t rows_wanted(const Call& call, const Model& model, std::int64_t rows) {
-  const std::int64_t most = model.positions() / 2;
-  if (rows >= 1 && rows <= most) return rows;
-  throw Error(ErrorCode::kUsage,
-              say(call.screen.lang,
-                  Word::kExpectedFound,
-                  call.verb,
-                  "-n",
-                  say(call.screen.lang, Word::kNumberFromTo, 1, most),
-                  rows));
 }
 
 int go_on_table(const Call& call,
@@ -313,7 +346,8 @@ int go_on_table(const Call& call,
   if (sniff(path) != MediaKind::kText) wrong_kind(call, Word::kRunReadsTable, path);
   const Table table = read_csv(path);
   ForecastOptions options;
-  if (more.tokens_given) options.rows = rows_wanted(call, model, wishes.generate.most);
+  // At least half of the positions are for what is known.
+  if (more.tokens_given) options.rows = wanted(call, wishes.generate.most, model.positions() / 2);
   if (wishes.generate.sampling.seed != 0) options.seed = wishes.generate.sampling.seed;
   std::vector<Column> columns;
   {
@@ -355,6 +389,7 @@ int go_on(const Call& call,
                     more.perplexity ? "--perplexity" : "--temperature",
                     clean(model.name())));
   }
+  check_files(call, code.notes.has_value(), path, more.output);
   if (code.notes) return go_on_tune(call, model, *code.notes, path, std::move(wishes), more, out);
   return go_on_table(call, model, *code.numbers, path, wishes, more, out);
 }

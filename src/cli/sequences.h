@@ -14,7 +14,7 @@ SequenceCode code_beside(const Model& model);
 
 /// What was asked for besides RunWishes.
 struct GoOnWishes {
-  std::string output;                ///< .mid or .csv to write; "" : none
+  std::string output;                ///< .mid (.midi) or .csv to write; "" : none
   std::vector<std::string> columns;  ///< of a table
   bool tokens_given = false, temperature_given = false, perplexity = false;
 };

@@ -5,7 +5,9 @@
 
 #include "cli/input.h"
 #include "cli/progress.h"
+#include "formats/edit_distance.h"
 #include "headscope/error.h"
+#include "models/find.h"
 
 namespace headscope::cli {
 
@@ -35,13 +37,20 @@ Tokens tokenise(const Call& call,
   try {
     return model.tokens(text, &labels, truncate);
   } catch (const Error& error) {
-    if (error.code() != ErrorCode::kInput || truncate) throw;
+    if (error.code() != ErrorCode::kInput) throw;
     std::size_t tokens = 0;
+    bool empty = false;
     try {
-      tokens = model.tokenizer().encode(text).ids.size();
+      const Encoding read = model.tokenizer().encode(text);
+      tokens = read.ids.size();
+      empty = std::all_of(read.offsets.begin(), read.offsets.end(), [](ByteRange r) {
+        return r.begin == r.end;  // of special tokens alone
+      });
     } catch (const Error&) {  // Not UTF-8: the first error says it better.
       throw error;
     }
+    if (empty) throw Error(error.code(), say(call.screen.lang, Word::kEmptyText, call.verb));
+    if (truncate) throw;
     if (static_cast<std::int64_t>(tokens) <= model.positions()) throw;
     throw Error(error.code(),
                 say(call.screen.lang,
@@ -69,6 +78,27 @@ std::vector<std::string> unknown_words(const Model& model,
   }
   return out;
 }
+
+// The built-in model whose name is almost this one; "" : none.
+std::string near_model(const std::string& name) {
+  constexpr std::size_t kClose = 2, kShortest = 3, kLongest = 16;
+  if (name.size() < kShortest || name.size() > kLongest) return "";
+  std::string best;
+  std::size_t least = kClose + 1;
+  for (const std::filesystem::path& shelf : models::shelves()) {
+    std::error_code ignored;
+    for (const auto& entry : std::filesystem::directory_iterator(shelf, ignored)) {
+      const std::string there = entry.path().filename().string();
+      const std::size_t edits = edit_distance(name, there);
+      if (edits >= least || !std::filesystem::exists(entry.path() / "config.json", ignored))
+        continue;
+      least = edits;
+      best = there;
+    }
+  }
+  return best;
+}
+
 // The first sentence of a treebank's file, nothing when the input is another.
 std::optional<conllu::Sentence> read_tree(const Call& call, std::span<const std::string> input) {
   std::error_code ignored;
@@ -88,6 +118,27 @@ std::optional<conllu::Sentence> read_tree(const Call& call, std::span<const std:
   return std::move(all.front());
 }
 }  // namespace
+
+void check_model(const Call& call, const std::string& name) {
+  const Lang lang = call.screen.lang;
+  try {
+    (void)models::find(name);
+  } catch (const Error& error) {
+    std::error_code ignored;
+    if (error.code() != ErrorCode::kNotFound || std::filesystem::exists(name, ignored)) throw;
+    std::string looked;
+    for (const std::filesystem::path& shelf : models::shelves())
+      looked += (looked.empty() ? "" : ", ") + clean(shelf.string());
+    if (!looked.empty()) looked = say(lang, Word::kLookedAlso, looked);
+    const std::string near = near_model(name);
+    std::string hint;
+    if (!near.empty())
+      hint = say(lang, Word::kDidYouMean, near);
+    else if (std::string_view(error.what()).find("headscope pull") != std::string_view::npos)
+      hint = say(lang, Word::kPullBringsOne, clean(name));
+    throw Error(error.code(), say(lang, Word::kUnknownModel, clean(name), looked, hint));
+  }
+}
 
 Subject prepare(const Call& call,
                 Model model,
@@ -112,9 +163,11 @@ Subject prepare(const Call& call, std::span<const std::string> words, const Inpu
   check_folder(call, input);
   check_input(call, input);
   const Progress progress(say(call.screen.lang, Word::kLoading, clean(words[0])));
+  check_model(call, words[0]);
   Subject out(Model::load(words[0]), "");
   const bool words_of_text = wishes.as.empty() && reads_text(out.model);
   if (auto tree = words_of_text ? read_tree(call, input) : std::nullopt) {
+    check_wishes_of_text(call, wishes);
     out = prepare(call, std::move(out.model), words[0], tree->text, wishes.truncate);
     out.input_argument = input[0];
     out.tree = std::move(tree);

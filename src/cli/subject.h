@@ -39,6 +39,10 @@ struct Subject {
   std::string input_argument;
 };
 
+/// That a model of this name is there, wherever Model::load looks. Errors: kNotFound, with the built-in model that is
+/// called almost so; those of models::find.
+void check_model(const Call& call, const std::string& name);
+
 /// `words` are MODEL and the input: text or a file that the model reads. Errors: kUsage with an example when one is
 /// missing; those of Model::load and Model::tokens, with the way out where there is one; kInput for a file that the
 /// model cannot read.

@@ -5,12 +5,14 @@
 #include <algorithm>
 #include <filesystem>
 #include <iterator>
+#include <map>
 
 #include "cli/app.h"
 #include "cli/arguments.h"
 #include "cli/doctor.h"
 #include "cli/json_writer.h"
 #include "cli/progress.h"
+#include "cli/subject.h"
 #include "formats/json.h"
 #include "headscope/error.h"
 #include "headscope/safetensors.h"
@@ -76,6 +78,43 @@ void write_text(std::string& out, const Call& call, const doctor::Syntax& found)
          '\n';
 }
 
+/// The sentences of all these treebanks, the first `most` of each.
+std::vector<conllu::Sentence> read_treebanks(const Call& call,
+                                             std::span<const std::string> files,
+                                             std::size_t most) {
+  std::vector<conllu::Sentence> out;
+  for (const std::string& file : files) {
+    check_there(call, text(call.screen.lang, Word::kATreebank), file);
+    std::vector<conllu::Sentence> some = conllu::load(file);
+    if (some.size() > most) some.resize(most);
+    std::move(some.begin(), some.end(), std::back_inserter(out));
+  }
+  return out;
+}
+
+/// That a relation ties words of these trees. Errors: kUsage, with those that do, the commonest first.
+void check_relation(const Call& call,
+                    const std::vector<conllu::Sentence>& trees,
+                    const std::string& relation) {
+  const auto has = [&](const conllu::Sentence& tree) {
+    return !conllu::edges(tree, relation).empty();
+  };
+  if (trees.empty() || std::any_of(trees.begin(), trees.end(), has)) return;
+  std::map<std::string, std::int64_t> counts;
+  for (const conllu::Sentence& tree : trees) {
+    for (const conllu::Word& word : tree.words)
+      if (word.head >= 0) ++counts[std::string(conllu::without_subtype(word.relation))];
+  }
+  std::vector<std::pair<std::string, std::int64_t>> there(counts.begin(), counts.end());
+  std::stable_sort(
+      there.begin(), there.end(), [](const auto& a, const auto& b) { return a.second > b.second; });
+  std::string names;
+  for (const auto& [name, n] : there) names += (names.empty() ? "" : " | ") + clean(name);
+  throw Error(
+      ErrorCode::kUsage,
+      say(call.screen.lang, Word::kExpectedFound, call.verb, "--relation", names, clean(relation)));
+}
+
 /// Whether the model says of itself that this head learned from trees to follow the role's relation.
 bool was_taught(const json::Value& taught, const Role& role, const doctor::RoleName& name) {
   const auto head = taught.find(HeadId{role.layer, role.head}.name());
@@ -110,6 +149,7 @@ void write_roles(const std::filesystem::path& path, const std::vector<Role>& rol
     json.begin_object().field("layer", role.layer).field("head", role.head);
     json.field("letter", role.letter).field("shape", role.shape);
     json.field("en", role.en).field("ru", role.ru).field("source", role.source);
+    if (!role.source_ru.empty()) json.field("source_ru", role.source_ru);
     json.field("score", role.score)
         .field("baseline", role.baseline)
         .field("n", role.n)
@@ -142,12 +182,9 @@ int syntax(std::span<const std::string> arguments, Lang lang, std::string& out) 
                                ? std::size_t{1} << 40
                                : static_cast<std::size_t>(parse_integer(
                                      call, "--sentences", sentences, 1, 1'000'000'000));
-  std::vector<conllu::Sentence> all;
-  for (std::size_t i = 1; i < words.size(); ++i) {
-    std::vector<conllu::Sentence> some = conllu::load(words[i]);
-    if (some.size() > most) some.resize(most);
-    std::move(some.begin(), some.end(), std::back_inserter(all));
-  }
+  check_model(call, words[0]);
+  const std::vector<conllu::Sentence> all = read_treebanks(call, std::span(words).subspan(1), most);
+  for (const std::string& relation : relations) check_relation(call, all, relation);
   Progress progress(clean(words[0]));
   const Model model = Model::load(words[0]);
   doctor::SyntaxOptions options;

@@ -114,23 +114,50 @@ struct Curves {
   std::vector<Word> units;  // of each
 };
 
+/// The names that tell runs apart: what recipes are called; where several are called the same their folders' names,
+/// and where these are the same as well the folders as they were given.
+std::vector<std::string> names_of(const std::vector<std::string>& folders,
+                                  const std::vector<std::string>& recipes) {
+  std::vector<std::string> names;
+  for (const std::string& folder : folders) {
+    const fs::path path = fs::path(folder).lexically_normal();
+    const fs::path last = path.filename().empty() ? path.parent_path().filename() : path.filename();
+    const bool file = last == "runs.sqlite";  // a record stands for the folder that it lies in
+    names.push_back((file ? fs::absolute(path).parent_path().filename() : last).string());
+  }
+  std::vector<std::string> out;
+  for (std::size_t n = 0; n < folders.size(); ++n) {
+    const bool alone = std::count(recipes.begin(), recipes.end(), recipes[n]) == 1;
+    const bool apart = std::count(names.begin(), names.end(), names[n]) == 1;
+    out.push_back(alone ? recipes[n] : apart ? names[n] : folders[n]);
+  }
+  return out;
+}
+
 /// The curves of the last run of each folder.
 Curves curves_of(const std::vector<std::string>& folders, Lang lang) {
   Curves out;
+  std::vector<std::string> recipes;
   for (std::size_t n = 0; n < folders.size(); ++n) {
     const train::RunStore store(record_of(folders[n], lang), true);
     const std::vector<train::RunRecord> runs = store.runs();
     if (runs.empty())
       throw Error(ErrorCode::kNotFound, say(lang, Word::kTrainNoPoints, folders[n]));
     const train::RunRecord& run = runs.back();
+    recipes.push_back(run.name);
     for (const char* kind : {"train", "valid"}) {
-      train::Curve curve{fmt::format("{} {}", run.name, kind), store.points(run.id, kind)};
+      train::Curve curve{"", store.points(run.id, kind)};
       curve.run = static_cast<int>(n);
       curve.valid = std::string_view(kind) == "valid";
       if (curve.points.empty()) continue;
       out.all.push_back(std::move(curve));
       out.units.push_back(unit_of(run));
     }
+  }
+  const std::vector<std::string> names = names_of(folders, recipes);
+  for (train::Curve& curve : out.all) {
+    const std::string& run = names[static_cast<std::size_t>(curve.run)];
+    curve.name = say(lang, curve.valid ? Word::kPlotValid : Word::kPlotTrain, run);
   }
   if (out.all.empty()) {
     throw Error(ErrorCode::kNotFound, say(lang, Word::kTrainNoPoints, folders.front()));
@@ -178,23 +205,24 @@ int plot(const Call& call,
   const Lang lang = call.screen.lang;
   if (!output.empty() && fs::path(output).extension() != ".svg")
     throw Error(ErrorCode::kUsage, say(lang, Word::kPlotNotSvg, output));
-  const Curves curves = curves_of(folders, lang);
-  if (call.json && output.empty()) {  // numbers share no axis
-    write_curves(out, curves, Lang::kEn);
+  if (call.json && output.empty()) {  // numbers share no axis; what programs read is English
+    write_curves(out, curves_of(folders, Lang::kEn), Lang::kEn);
     return 0;
   }
+  const Curves curves = curves_of(folders, lang);
   const std::string_view unit = text(lang, one_unit(curves, lang));
   if (!output.empty()) {
     write_file(output,
                std::string_view(train::loss_svg(curves.all, text(lang, Word::kPlotTokens), unit)));
   }
   if (call.json) {
-    write_curves(out, curves, Lang::kEn);
+    write_curves(out, curves_of(folders, Lang::kEn), Lang::kEn);
     return 0;
   }
   constexpr int kHeight = 14;
   out += std::string(unit) + '\n';
-  out += train::loss_text(curves.all, std::min(call.screen.width, 100), kHeight);
+  out += train::loss_text(
+      curves.all, text(lang, Word::kPlotTokens), std::min(call.screen.width, 100), kHeight);
   for (const train::Curve& curve : curves.all) {
     out += fmt::format(
         "  {} {}  {:.4f}\n", train::mark_of(curve), clean(curve.name), curve.points.back().loss);

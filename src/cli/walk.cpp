@@ -1,9 +1,11 @@
 #include "cli/walk.h"
 
+#include <algorithm>
 #include <charconv>
 #include <cmath>
 
 #include "cli/arguments.h"
+#include "cli/labels.h"
 #include "cli/progress.h"
 #include "cli/signals.h"
 #include "cli/subject.h"
@@ -77,6 +79,36 @@ Wanted read_options(const Call& call, const Options& o) {
   return out;
 }
 
+// Tokens of an input that is no text which a screen in either language, or JSON, calls so; a row of
+// a table by its bare name too. `wanted` is folded.
+std::vector<std::int64_t> called(const Sighting& sighting, const std::string& wanted) {
+  const auto same = [&](const std::string& name) { return folded(clean(name)) == wanted; };
+  const auto& rows = sighting.scene.rows;
+  std::vector<std::int64_t> out;
+  for (std::size_t i = 0; i < sighting.labels.size(); ++i) {
+    const Label& label = sighting.labels[i];
+    bool hit = same(label.text);
+    for (const Lang lang : {Lang::kEn, Lang::kRu}) {
+      hit = hit || same(full_label(lang, sighting, label)) ||
+            same(short_label(lang, sighting, label));
+    }
+    const auto row = static_cast<std::size_t>(label.row);
+    const bool in_table = sighting.scene.kind == Scene::Kind::kTable && label.row >= 0;
+    if (hit || (in_table && row < rows.size() && same(rows[row])))
+      out.push_back(static_cast<std::int64_t>(i));
+  }
+  return out;
+}
+
+// "9, 73, 137, …"
+std::string some_of(const std::vector<std::int64_t>& tokens) {
+  constexpr std::size_t kMost = 8;
+  std::string out;
+  for (std::size_t n = 0; n < std::min(tokens.size(), kMost); ++n)
+    out += (n > 0 ? ", " : "") + std::to_string(tokens[n]);
+  return tokens.size() > kMost ? out + ", …" : out;
+}
+
 std::string role_of(const Model& model, HeadId id, Lang lang) {
   for (const Role& role : model.roles()) {
     if (role.layer == id.layer && role.head == id.head)
@@ -105,7 +137,8 @@ void write_page(const Call& call,
 }
 }  // namespace
 
-Walked walk_row(const Sighting& sighting,
+Walked walk_row(Lang lang,
+                const Sighting& sighting,
                 const AttentionTrace& trace,
                 const Tensor& by_head,
                 double error,
@@ -119,6 +152,8 @@ Walked walk_row(const Sighting& sighting,
   w.model = sighting.model;
   w.text = sighting.text;
   w.labels = sighting.labels;
+  for (const Label& label : w.labels) w.names.push_back(short_label(lang, sighting, label));
+  w.row_name = full_label(lang, sighting, w.labels.at(static_cast<std::size_t>(row)));
   w.head = id;
   w.row = row;
   w.heads = q.shape[0];
@@ -163,12 +198,24 @@ std::int64_t find_row(const Screen& screen,
   const auto [end, error] = std::from_chars(word.data(), word.data() + word.size(), number);
   const bool numeric = error == std::errc() && end == word.data() + word.size();
   if (numeric && number >= 0 && number < tokens) return number;
-  const std::string wanted = folded(word);
-  for (const auto& candidate : sighting.words()) {
-    if (folded(candidate.text) == wanted) return candidate.first;
+  const bool of_text = sighting.scene.kind == Scene::Kind::kText;
+  if (of_text) {
+    const std::string wanted = folded(word);
+    for (const auto& candidate : sighting.words()) {
+      if (folded(candidate.text) == wanted) return candidate.first;
+    }
+    for (std::size_t i = 0; i < sighting.labels.size(); ++i) {
+      if (folded(sighting.labels[i].text) == wanted) return static_cast<std::int64_t>(i);
+    }
   }
-  for (std::size_t i = 0; i < sighting.labels.size(); ++i) {
-    if (folded(sighting.labels[i].text) == wanted) return static_cast<std::int64_t>(i);
+  const auto found = of_text ? std::vector<std::int64_t>() : called(sighting, folded(clean(word)));
+  if (found.size() == 1) return found.front();
+  if (found.size() > 1) {
+    const std::string many =
+        counted(screen.lang, Word::kTokens, static_cast<std::int64_t>(found.size()));
+    throw Error(
+        ErrorCode::kRange,
+        say(screen.lang, Word::kSeveralRows, verb, "«" + clean(word) + "»", many, some_of(found)));
   }
   throw Error(ErrorCode::kRange, say(screen.lang, Word::kNoSuchRow, verb, tokens - 1, clean(word)));
 }
@@ -188,7 +235,7 @@ int walk(std::span<const std::string> arguments, Lang lang, std::string& out) {
     return 0;
   }
   const Wanted wanted = read_options(call, o);
-  const Subject subject = prepare(call, o.words, InputWishes{{}, {}, {}, o.truncate});
+  Subject subject = prepare(call, o.words, InputWishes{{}, {}, {}, o.truncate});
   check_layer(call, subject.model, wanted.head.layer);
   check_head(call, subject.model, wanted.head);
   check_passed(call, subject, wanted.head.layer);
@@ -206,14 +253,17 @@ int walk(std::span<const std::string> arguments, Lang lang, std::string& out) {
   run.sighting.labels = subject.labels;
   if (!subject.layers.empty())  // of a layer that looks at parts of a picture: its first part
     run.sighting.labels = subject.model.labels(subject.tokens, wanted.head.layer);
+  run.sighting.scene = std::move(subject.scene);  // elements are called as `see` calls them
   run.sighting.model = subject.model.name();
   const auto middle = static_cast<std::int64_t>(run.sighting.labels.size()) / 2;
   const std::int64_t row =
       o.row.empty() ? middle : find_row(call.screen, run.sighting, o.row, call.verb);
   const AttentionTrace& trace = run.traces.at(0);
   const Contributions parts = contributions(subject.model, wanted.head.layer, trace);
-  Walked walked = walk_row(run.sighting, trace, parts.by_head, parts.error, wanted.head, row);
+  Walked walked = walk_row(lang, run.sighting, trace, parts.by_head, parts.error, wanted.head, row);
   walked.role = role_of(subject.model, wanted.head, lang);
+  // The page of a picture's walk shows the rows of one layer, which may be a part of it.
+  if (!subject.layers.empty()) run.sighting.scene = {};
   if (!wanted.html.empty()) write_page(call, subject, run, wanted, row);
   out += call.json ? walk_json(walked) : render_walk(call.screen, walked);
   for (const std::string& remark : subject.remarks)

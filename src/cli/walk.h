@@ -20,7 +20,9 @@ struct Walked {
   HeadId head;
   std::string role;  ///< "" when the head has none
   std::int64_t row = 0;
-  std::vector<Label> labels;  ///< [T]
+  std::vector<Label> labels;       ///< [T]
+  std::vector<std::string> names;  ///< [T] the labels as a screen shows them, in few columns
+  std::string row_name;            ///< the row's in full
   std::int64_t heads = 0, groups = 0, width = 0, value_width = 0, model_width = 0;
   double scale = 0.0;
   bool bent = false;  ///< scores are more than scale * q.k: a bias, slopes or a soft-cap
@@ -33,8 +35,9 @@ struct Walked {
   double error = 0.0;                  ///< law 1 over all rows: largest error over largest output
 };
 
-/// Takes the row's numbers out of a trace and its contributions.
-Walked walk_row(const Sighting& sighting,
+/// Takes the row's numbers out of a trace and its contributions; names are in `lang`.
+Walked walk_row(Lang lang,
+                const Sighting& sighting,
                 const AttentionTrace& trace,
                 const Tensor& by_head,
                 double error,
@@ -45,8 +48,10 @@ Walked walk_row(const Sighting& sighting,
 std::string render_walk(const Screen& screen, const Walked& walked);
 std::string walk_json(const Walked& walked);
 
-/// The token that --row means: its number, or the first token of the first word that reads so.
-/// `verb` is who asks. Errors: kRange naming the limits.
+/// The token that --row means: its number, or the first token of the first word that reads so. Of an
+/// input that is no text the one whose label, long or short, in either language, it is, or whose row
+/// of a table. `verb` is who asks. Errors: kRange naming the limits, or the tokens when they are
+/// several.
 std::int64_t find_row(const Screen& screen,
                       const Sighting& sighting,
                       const std::string& word,

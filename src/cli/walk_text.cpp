@@ -114,7 +114,7 @@ std::string key_lines(const Screen& screen, const Walked& w) {
     const auto weight = static_cast<double>(w.weights[j]);
     rest -= weight;
     out += spaces(kIndent) + right(std::to_string(j), 4) + ' ' +
-           left(clip(clean(w.labels[j].text), name), name + 1) +
+           left(clip(clean(w.names[j]), name), name + 1) +
            right(figure(static_cast<double>(w.scores[j])), 9) + "  " + share(weight) + ' ' +
            bar(weight, kBar);
     out.erase(out.find_last_not_of(' ') + 1);
@@ -205,11 +205,7 @@ std::string render_walk(const Screen& screen, const Walked& w) {
   const auto tokens = static_cast<std::int64_t>(w.labels.size());
   std::string head = w.model + "  " + say(screen.lang, Word::kHeadTitle, w.head.name());
   if (!w.role.empty()) head += " (" + clean(w.role) + ')';
-  head += "  " + say(screen.lang,
-                     Word::kRowOf,
-                     w.row,
-                     clip(clean(w.labels.at(static_cast<std::size_t>(w.row)).text), 20),
-                     tokens);
+  head += "  " + say(screen.lang, Word::kRowOf, w.row, clip(clean(w.row_name), 40), tokens);
   std::string out = paint(screen, Paint::kTitle, clip(head, screen.width)) + '\n';
   out += "«" + clip(clean(w.text), screen.width - 2) + "»\n";
   return tidy(out + project_card(screen, w) + split_card(screen, w) + focus_card(screen, w) +

@@ -9,7 +9,7 @@ namespace headscope::doctor {
 namespace {
 constexpr RoleName kNames[] = {
     {"nsubj>iobj", Looks::kAtHead, "W", "who to whom", "кто кому"},
-    {"nsubj>iobj", Looks::kAtDependent, "W", "to whom, from whom", "кому от кого"},
+    {"nsubj>iobj", Looks::kAtDependent, "W", "to whom, from whom", "кому, от кого"},
     {"nsubj>obj", Looks::kAtHead, "O", "who to what", "кто что"},
     {"nsubj", Looks::kAtHead, "V", "subject to its verb", "подлежащее к сказуемому"},
     {"nsubj", Looks::kAtDependent, "S", "verb to its subject", "сказуемое к подлежащему"},

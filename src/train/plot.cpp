@@ -148,6 +148,22 @@ std::string shortened(std::string_view name, std::size_t most) {
   return std::string(name);
 }
 
+/// The line below a picture of characters, and under it its ends with the name between them.
+std::string axis_below(std::string_view name, const std::string& last, int columns) {
+  const auto blank = [](std::ptrdiff_t n) {
+    return std::string(static_cast<std::size_t>(std::max<std::ptrdiff_t>(1, n)), ' ');
+  };
+  const auto inside = [](char c) { return (static_cast<unsigned char>(c) & 0xC0U) == 0x80U; };
+  const auto letters = std::ssize(name) -
+                       static_cast<std::ptrdiff_t>(std::count_if(name.begin(), name.end(), inside));
+  const std::ptrdiff_t room = columns - 2 - std::ssize(last);
+  const std::ptrdiff_t left = (room - letters) / 2;
+  const bool fits = left > 0;
+  return "       +" + std::string(static_cast<std::size_t>(columns - 1), '-') + "\n        0" +
+         (fits ? blank(left) + std::string(name) + blank(room - letters - left) : blank(room)) +
+         last + '\n';
+}
+
 /// Beside the picture, at the heights where the curves end, one below the other where these are close
 /// together; never as low as the numbers of the axis.
 std::string end_labels(std::vector<EndLabel> labels) {
@@ -255,7 +271,10 @@ std::string loss_svg(const std::vector<Curve>& curves,
   return out;
 }
 
-std::string loss_text(const std::vector<Curve>& curves, int width, int height) {
+std::string loss_text(const std::vector<Curve>& curves,
+                      std::string_view tokens,
+                      int width,
+                      int height) {
   const Frame frame = frame_of(curves);
   constexpr int kMargin = 8;
   const int columns = width - kMargin;
@@ -300,11 +319,7 @@ std::string loss_text(const std::vector<Curve>& curves, int width, int height) {
     line.erase(line.find_last_not_of(' ') + 1);
     out += line + '\n';
   }
-  const std::string last = amount(frame.tokens);
-  out += "       +" + std::string(static_cast<std::size_t>(columns - 1), '-') + '\n';
-  const int gap = columns - 2 - static_cast<int>(last.size());
-  out += "        0" + std::string(static_cast<std::size_t>(std::max(1, gap)), ' ') + last + '\n';
-  return out;
+  return out + axis_below(tokens, amount(frame.tokens), columns);
 }
 
 }  // namespace headscope::train

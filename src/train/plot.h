@@ -27,8 +27,11 @@ std::string loss_svg(const std::vector<Curve>& curves,
                      std::string_view loss);
 
 /// The same in `width` x `height` characters of braille dots, with axes; lines end in '\n'. Marks as
-/// mark_of says. "" when there is nothing to draw.
-std::string loss_text(const std::vector<Curve>& curves, int width, int height);
+/// mark_of says; `tokens` names the axis below, where there is room for it. "" when there is nothing to draw.
+std::string loss_text(const std::vector<Curve>& curves,
+                      std::string_view tokens,
+                      int width,
+                      int height);
 
 /// About `n` round numbers in [low, high], for an axis.
 std::vector<double> ticks(double low, double high, int n);

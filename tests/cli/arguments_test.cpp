@@ -88,6 +88,34 @@ TEST(Arguments, TextIsAFileWhenThereIsOne) {
   EXPECT_EQ(read_input(call(), Strings{"and/or"}), "and/or");
 }
 
+TEST(Arguments, ANameOfAFileThatIsNotThereIsNoSentence) {
+  for (const std::string name : {"examples/no-king.conllu",
+                                 "c.conllu.xz",
+                                 "table.CSV",
+                                 "tune.mid",
+                                 "texts.xz",
+                                 "clip.M4V",
+                                 "/none",
+                                 "./none"}) {
+    EXPECT_TRUE(is_missing_file(Strings{name})) << name;
+    EXPECT_EQ(code_of([&] { check_input(call(), Strings{name}); }), ErrorCode::kNotFound) << name;
+  }
+  for (const Strings& said :
+       {Strings{"-"}, {"and/or"}, {"king"}, {".csv"}, {"see a.csv"}, {"a.csv", "b"}}) {
+    EXPECT_FALSE(is_missing_file(said)) << said[0];
+    EXPECT_NO_THROW(check_input(call(), said)) << said[0];
+  }
+  Call walk = call();
+  walk.verb = "walk";
+  try {
+    check_input(walk, Strings{"none.txt"});
+    ADD_FAILURE() << "no error";
+  } catch (const Error& error) {
+    EXPECT_NE(std::string(error.what()).find("headscope walk MODEL -"), std::string::npos)
+        << error.what();
+  }
+}
+
 TEST(Arguments, OutputsAreCheckedBeforeAnyWork) {
   const auto folder = std::filesystem::temp_directory_path();
   check_writable(call(), folder / "page.html");

@@ -70,6 +70,19 @@ TEST(Measures, ATargetThatTakesMostOfTheWeightIsShownEvenWhenSpecial) {
   EXPECT_TRUE(links.between_words({0, 0}, 3).empty());
 }
 
+TEST(Measures, LinksOfARowAreAllThatItHas) {
+  const Sighting s = two_heads();
+  const Links links(s);
+  const auto found = links.of_row(s, {0, 1}, 5, 10);
+  ASSERT_EQ(found.size(), 2U);
+  EXPECT_EQ(links.words()[found[0].to].text, "[SEP]");
+  EXPECT_NEAR(found[0].weight, 0.75, 1e-6);
+  EXPECT_EQ(links.words()[found[1].to].text, "[CLS]");
+  for (const Link& link : found) EXPECT_EQ(link.from, 5U);
+  EXPECT_EQ(links.of_row(s, {0, 1}, 5, 1).size(), 1U);
+  EXPECT_THROW((void)links.of_row(s, {0, 1}, 7, 1), std::out_of_range);
+}
+
 TEST(Measures, TheFirstRowOfACausalHeadIsNoLink) {
   Sighting s = sighting_of({"a", "b", "c"}, {{offset_head(3, 0)}});
   EXPECT_EQ(Links(s).strongest({0, 0}, 8).size(), 3U);

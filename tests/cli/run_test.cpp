@@ -31,11 +31,17 @@ TEST(Run, WrongWordsGiveOneLineThatSaysWhatWasExpected) {
       {{"planted", "king", "--temperature", "-1"}, "temperature"},
       {{"planted", "king", "--top-p", "2"}, "top_p"},
       {{"planted", "king", "--zero", "x"}, "--zero"},
-      {{"planted", "king", "--tokens", "many"}, "--tokens"},
+      {{"planted", "king", "--tokens", "many"}, "-n a whole number from 0"},
+      {{"planted", "king", "-n", "-3"}, "-n a whole number from 0"},
       {{"planted", "king", "--zero", "0.99"}, "found head 0.99"},
       {{"planted", "king", "--edits", "no-such-file.json"}, "no-such-file.json"},
       {{"planted", "king", "--chat"}, "goes on from a text"},
       {{"no-such-model", "king"}, "no-such-model"},
+      {{"plantde", "king"}, "did you mean planted?"},
+      {{"plantde", "король", "--lang", "ru"}, "ожидалась папка, файл или встроенная модель"},
+      {{"planted", "none.conllu"}, "headscope run MODEL -"},
+      {{"planted", ""}, "[run] expected a text with at least one token"},
+      {{"planted", "", "--lang", "ru"}, "он пуст"},
   };
   for (const auto& [words, part] : cases) {
     const Outcome outcome = call(words);

@@ -54,6 +54,7 @@ Role role(int head, const std::string& en, std::int64_t n) {
           en,
           "прилагательное → существительное",
           n == 0 ? "hand-made" : "UD",
+          "",
           0.78,
           0.61,
           n};
@@ -196,12 +197,16 @@ TEST(See, ElementsHaveLongAndShortNamesInBothLanguages) {
   s.scene.kind = Scene::Kind::kNotes;
   s.scene.names = {"soprano", "alto", "tenor", "bass"};
   const Label note = in_scene("F#4 beat 1.25, alto", -1, 1, 17);
-  EXPECT_EQ(full_label(Lang::kEn, s, note), note.text);
-  EXPECT_EQ(full_label(Lang::kRu, s, note), "F#4 доля 1.25, альт");
-  EXPECT_EQ(short_label(Lang::kEn, s, note), "F#4 1.25 A");
-  EXPECT_EQ(short_label(Lang::kRu, s, in_scene("rest beat 1, bass", -1, 3, 0)), "пауза 1 б");
+  EXPECT_EQ(full_label(Lang::kEn, s, note), "F#4 bar 2 beat 1.25, alto") << "17 steps of 16 a bar";
+  EXPECT_EQ(full_label(Lang::kRu, s, note), "F#4 такт 2 доля 1.25, альт");
+  EXPECT_EQ(short_label(Lang::kEn, s, note), "F#4 2.1.25 A");
+  EXPECT_EQ(short_label(Lang::kRu, s, in_scene("rest beat 1, bass", -1, 3, 0)), "пауза 1.1 б");
+  s.scene.beats_per_bar = 3;
+  EXPECT_EQ(full_label(Lang::kEn, s, in_scene("C4 beat 2, bass", -1, 3, 28)),
+            "C4 bar 3 beat 2, bass");
+  s.scene.beats_per_bar = 4;
   s.scene.names = {"voice 1", "voice 2"};
-  EXPECT_EQ(short_label(Lang::kEn, s, in_scene("C4 beat 2, voice 2", -1, 1, 4)), "C4 2 2");
+  EXPECT_EQ(short_label(Lang::kEn, s, in_scene("C4 beat 2, voice 2", -1, 1, 4)), "C4 1.2 2");
   s.scene.kind = Scene::Kind::kTable;
   s.scene.rows = {"Sep-1-2009", "7"};
   s.scene.names = {"price"};
@@ -209,6 +214,10 @@ TEST(See, ElementsHaveLongAndShortNamesInBothLanguages) {
   EXPECT_EQ(full_label(Lang::kEn, s, cell), "row Sep-1-2009") << "one column needs no name";
   EXPECT_EQ(short_label(Lang::kEn, s, cell), "Sep-1-2009");
   EXPECT_EQ(short_label(Lang::kRu, s, in_scene("", -1, 1, 0)), "строка 7");
+  s.scene.rows[1] = "2009-09-01 00:00:00";
+  EXPECT_EQ(short_label(Lang::kRu, s, in_scene("", -1, 1, 0)), s.scene.rows[1]) << "no date is cut";
+  s.scene.rows[1] = "19970315";
+  EXPECT_EQ(short_label(Lang::kRu, s, in_scene("", -1, 1, 0)), "19970315");
   s.scene.names = {"price", "count"};
   EXPECT_EQ(full_label(Lang::kRu, s, cell), "строка Sep-1-2009, столбец price");
   EXPECT_EQ(short_label(Lang::kEn, s, cell), "Sep-1-2009 price");
@@ -218,8 +227,12 @@ TEST(See, LinksOfNotesAreNamedInEightyColumns) {
   Sighting s = sentence({"[start]", "a", "b", "c"}, 1, 8);
   s.scene.kind = Scene::Kind::kNotes;
   s.scene.names = {"soprano"};
-  for (int n = 1; n < 4; ++n)
-    s.labels[static_cast<std::size_t>(n)].text = fmt::format("D#4 beat {}.25, soprano", n);
+  for (int n = 1; n < 4; ++n) {
+    const std::string text = fmt::format("D#4 beat {}.25, soprano", n);
+    s.labels[static_cast<std::size_t>(n)] = in_scene(text, -1, 0, 4 * n - 3);
+    s.labels[static_cast<std::size_t>(n)].word = n;
+  }
+  s.layers[0].options.causal = true;
   s.scene.values.assign(4, 63.0);
   Seen seen = seen_of(s);
   Role one = role(2, "what sounds together with it and more", 90);
@@ -227,7 +240,69 @@ TEST(See, LinksOfNotesAreNamedInEightyColumns) {
   seen.roles = {one};
   const std::string out = render_roles({Lang::kEn, false, false, 80}, seen, Links(s));
   EXPECT_NE(out.find("→"), std::string::npos) << out;
-  EXPECT_NE(out.find("D#4 2.25"), std::string::npos) << out;
+  EXPECT_NE(out.find("D#4 1.2.25 S→D#4 1.1.25 S"), std::string::npos) << out;
+  EXPECT_NE(out.find("foretells the note after it"), std::string::npos) << out;
+  expect_fits(out, 80);
+}
+
+// A table of one column whose rows look at the row before.
+Sighting table_of(const std::vector<std::string>& rows) {
+  std::vector<std::string> words = {"[start]"};
+  words.insert(words.end(), rows.begin(), rows.end());
+  Sighting s = sighting_of(words, {{offset_head(words.size(), -1, 0.8F)}});
+  s.layers[0].options.causal = true;
+  s.layers[0].column_mass =
+      Tensor::zeros(DType::kF32, {1, 1, static_cast<std::int64_t>(words.size())});
+  s.scene.kind = Scene::Kind::kTable;
+  s.scene.names = {"price"};
+  s.scene.rows = rows;
+  s.scene.values.assign(words.size(), 1.0);
+  for (std::size_t n = 0; n < rows.size(); ++n) {
+    s.labels[n + 1] = in_scene("row " + rows[n] + ", column price", -1, static_cast<int>(n), 0);
+    s.labels[n + 1].word = static_cast<std::int64_t>(n);
+  }
+  return s;
+}
+
+TEST(See, LinksAreThoseOfTheRowAskedFor) {
+  const Sighting s = table_of({"1990-01", "1990-02", "1990-03", "1990-04"});
+  Seen seen = seen_of(s);
+  seen.large = {{0, 0}};
+  seen.row = 3;
+  const std::string out = render_see({Lang::kEn, false, false, 80}, seen);
+  const std::string links = out.substr(out.find("strongest links"));
+  EXPECT_NE(links.find(".80"), std::string::npos) << out;
+  EXPECT_NE(links.find("row 1990-03 → row 1990-02"), std::string::npos) << out;
+  EXPECT_NE(links.find("row 1990-03 → [start]"), std::string::npos) << "whatever explains it";
+  EXPECT_EQ(links.find("row 1990-04 →"), std::string::npos) << out;
+  EXPECT_EQ(links.find("row 1990-02 →"), std::string::npos) << out;
+}
+
+TEST(See, LegendsExplainWhatIsDrawn) {
+  const Sighting s = table_of({"1990-01", "1990-02", "1990-03", "1990-04"});
+  Seen seen = seen_of(s);
+  seen.large = {{0, 0}};
+  const std::string all = render_see({Lang::kEn, false, false, 80}, seen);
+  EXPECT_EQ(all.find("◆"), std::string::npos) << all;
+  EXPECT_NE(all.find("denser = more"), std::string::npos) << all;
+  EXPECT_NE(all.find("foretells the number after it"), std::string::npos) << all;
+  seen.row = 3;
+  const std::string one = render_see({Lang::kEn, true, false, 80}, seen);
+  EXPECT_NE(one.find("◆ the"), std::string::npos) << one;
+  EXPECT_NE(one.find("darker = more"), std::string::npos) << one;
+}
+
+TEST(See, DatesAreNotCutAndUnitsAreInTheLanguageOfTheScreen) {
+  const Sighting s =
+      table_of({"2009-09-01 00:00:00", "2009-10-01 00:00:00", "2009-11-01 00:00:00"});
+  Seen seen = seen_of(s);
+  seen.changed = Changed{0.9, 0.585, s.labels[2].text, 2};
+  seen.edits.resize(1);
+  const std::string out = render_see({Lang::kRu, false, false, 80}, seen);
+  EXPECT_NE(out.find("2009-10-01 00:00:00→2009-09-01 00:00:00 .80"), std::string::npos) << out;
+  EXPECT_NE(out.find("11 мс"), std::string::npos) << out;
+  EXPECT_NE(out.find("«строка 2009-10-01"), std::string::npos) << out;
+  EXPECT_EQ(out.find(" ms"), std::string::npos) << out;
   expect_fits(out, 80);
 }
 

@@ -6,6 +6,7 @@
 #include <string>
 
 #include "cli/app.h"
+#include "cli/treebank.h"
 #include "formats/scratch.h"
 #include "headscope/media.h"
 #include "headscope/model.h"
@@ -215,6 +216,50 @@ TEST_F(Sequences, RowsThatFollowAreNamedAsTheTableGoesOn) {
       << none.complaint;
 }
 
+TEST_F(Sequences, WhereNoPeriodIsFoundTheLastValueIsTheGuess) {
+  const std::string model = numbers_model();
+  // A line goes on as it was: five steps of training know nothing of it.
+  std::string text = "day,line\n";
+  for (int i = 0; i < 60; ++i) text += 'd' + std::to_string(i) + ',' + std::to_string(i) + ".5\n";
+  const std::string line = file("line.csv", text);
+  const auto json = json_of({"run", model, line, "-n", "2", "--seed", "1"});
+  EXPECT_EQ(json["columns"][0]["period"], 1);
+  EXPECT_DOUBLE_EQ(json["columns"][0]["baseline"], 1.5);
+  const std::string said =
+      run_words({"run", model, line, "-n", "2", "--seed", "1", "--width", "300"}).out;
+  EXPECT_NE(said.find("no period found; the last value, repeated: 1.5"), std::string::npos) << said;
+  EXPECT_EQ(said.find("period ago"), std::string::npos) << said;
+  const bool worse = json["columns"][0]["error"] > json["columns"][0]["baseline"];
+  EXPECT_EQ(said.find("Careful") != std::string::npos, worse) << said;
+  const std::string wave = run_words({"run", model, table(), "-n", "5", "--width", "300"}).out;
+  EXPECT_NE(wave.find("one period ago (rows: 8)"), std::string::npos) << wave;
+  EXPECT_NE(wave.find("Careful"), std::string::npos) << wave;  // no model beats a true wave
+}
+
+TEST_F(Sequences, RowsPastTheLastYearAreCounted) {
+  const std::string model = numbers_model();
+  const auto json =
+      json_of({"run", model, file("last.csv", "q,x\n9999Q1,1\n9999Q2,2\n9999Q3,1\n"), "-n", "3"});
+  EXPECT_EQ(json["names"], (nlohmann::json{"9999Q4", "+2", "+3"}));
+}
+
+TEST_F(Sequences, NotesAreGivenInFullOrRefused) {
+  const std::string model = notes_model();
+  EXPECT_EQ(json_of({"run", model, tune(), "-n", "48"})["ids"].size(), 48U);
+  EXPECT_EQ(json_of({"run", model, tune(), "-n", "9", "--context", "22"})["ids"].size(), 10U);
+  const auto complaint = [&](const std::string& count, const std::string& context) {
+    return run_words({"run", model, tune(), "-n", count, "--context", context}).complaint;
+  };
+  const auto expect_most = [](const std::string& found, const std::string& words) {
+    EXPECT_NE(found.find("[run] expected -n a whole number from 1 to " + words), std::string::npos)
+        << found;
+  };
+  expect_most(complaint("5000", "96"), "48, found 5000");
+  expect_most(complaint("49", "96"), "48, found 49");
+  expect_most(complaint("0", "96"), "48, found 0");
+  expect_most(complaint("11", "22"), "10, found 11");  // eleven positions hold five steps of two
+}
+
 TEST_F(Sequences, WhatIsTooLongIsShownInPartAndCalledSo) {
   const std::string numbers = numbers_model();
   const std::string table = months(200);
@@ -251,6 +296,71 @@ TEST_F(Sequences, InputsOfAnotherKindAreNamed) {
   EXPECT_NE(complaint({"see", videos, "/dev/zero"}).find("a pipe or a device"), std::string::npos);
   EXPECT_NE(complaint({"see", videos, latin, "--as", "bytes"}).find("a model that reads tokens"),
             std::string::npos);
+}
+
+TEST_F(Sequences, WishesThatAnInputHasNoUseForAreRefused) {
+  const auto expect_refused = [](const std::vector<std::string>& words, const std::string& part) {
+    const Outcome done = run_words(words);
+    EXPECT_EQ(done.status, 2) << done.out;
+    EXPECT_NE(done.complaint.find(part), std::string::npos) << done.complaint;
+  };
+  const std::string numbers = numbers_model();
+  const std::string next = (scratch_ / "next.mid").string();
+  expect_refused({"see", numbers, table(), "--frames", "3"}, "expected a video for --frames");
+  expect_refused({"run", numbers, table(), "-n", "-3"}, "-n a whole number from 1 to 48, found -3");
+  expect_refused({"run", numbers, table(), "-o", next}, "-o NAME.csv, found");
+  EXPECT_FALSE(std::filesystem::exists(next));
+  EXPECT_EQ(run_words({"see", numbers, table(), "--column", "wave"}).status, 0);
+  std::filesystem::remove_all(scratch_ / "model");
+  const std::string notes = notes_model();
+  const std::string csv = (scratch_ / "c.csv").string();
+  expect_refused({"see", notes, tune(), "--column", "a"},
+                 "expected a table for --column, found music (MIDI)");
+  expect_refused({"run", notes, tune(), "-n", "4", "-o", csv}, "-o NAME.mid | NAME.midi, found");
+  EXPECT_FALSE(std::filesystem::exists(csv));
+  expect_refused({"see", "planted", "король", "--column", "a"}, "found text");
+  expect_refused({"see", "planted", "король", "--frames", "3", "--lang", "ru"},
+                 "параметру --frames нужен вход");
+  const std::string tree = file("b.conllu", testing::treebank(1));
+  expect_refused({"see", "planted", tree, "--frames", "3"}, "expected a video for --frames");
+}
+
+TEST_F(Sequences, WordsThatAreNoFileAreNamedAsTheyAre) {
+  const auto complaint = [](const std::vector<std::string>& words) {
+    const Outcome done = run_words(words);
+    EXPECT_NE(done.status, 0);
+    return done.complaint;
+  };
+  const std::string notes = notes_model();
+  EXPECT_NE(complaint({"run", notes, "some text"})
+                .find("a MIDI file for a model of notes, found some text: text"),
+            std::string::npos);
+  EXPECT_NE(complaint({"run", notes, "some", "text"}).find("found some text: text"),
+            std::string::npos);
+  EXPECT_NE(
+      complaint({"run", notes, "none.mid", "--lang", "ru"}).find("none.mid — такого файла нет"),
+      std::string::npos);
+  EXPECT_NE(complaint({"run", notes, table(), "--lang", "ru"}).find("t.csv — текст"),
+            std::string::npos);
+  EXPECT_NE(complaint({"run", notes, scratch_.path().string()}).find(": a folder"),
+            std::string::npos);
+  std::filesystem::remove_all(scratch_ / "model");
+  EXPECT_NE(complaint({"run", videos_model(), "/none.jpg"}).find("found /none.jpg: no such file"),
+            std::string::npos);
+}
+
+TEST_F(Sequences, ARelationThatNoTreeHasIsRefused) {
+  const std::string trees = file("b.conllu", testing::treebank(2));
+  const Outcome none = run_words({"syntax", "planted", trees, "--relation", "nope"});
+  EXPECT_EQ(none.status, 2);
+  EXPECT_NE(none.complaint.find("--relation amod | det | nsubj | obj, found nope"),
+            std::string::npos)
+      << none.complaint;
+  EXPECT_EQ(run_words({"syntax", "planted", trees, "--relation", "nsubj>obj"}).status, 0);
+  const Outcome missing = run_words({"syntax", "planted", (scratch_ / "c.conllu").string()});
+  EXPECT_NE(missing.complaint.find("expected a treebank (.conllu, .conllu.xz), found no file"),
+            std::string::npos)
+      << missing.complaint;
 }
 
 TEST_F(Sequences, WhatDoesNotFitIsSaid) {

@@ -78,6 +78,22 @@ class TrainBinary : public ::testing::Test {
             static_cast<char*>(nullptr));
     ::_exit(127);
   }
+  /// A folder with the record of a run that is over.
+  std::string record(const std::string& folder,
+                     const std::string& objective,
+                     const std::string& name = "") const {
+    fs::create_directories(scratch_ / folder);
+    train::RunStore store(scratch_ / folder / "runs.sqlite");
+    train::RunRecord run;
+    run.name = name.empty() ? folder : name;
+    run.version = "1";
+    run.recipe = "objective = \"" + objective + "\"\n";
+    train::RunState state;
+    state.train = {{10, 100, 2.0, 0.5, 1e-3, 1.0}, {20, 200, 1.0, 0.5, 1e-3, 1.0}};
+    state.step = 20;
+    store.write(store.begin(run), "done", state);
+    return (scratch_ / folder).string();
+  }
   static int end_of(pid_t child) {
     int status = 0;
     ::waitpid(child, &status, 0);
@@ -211,20 +227,38 @@ TEST_F(TrainBinary, WhatACallLacksIsSaid) {
   EXPECT_FALSE(fs::exists(png));
 }
 
-TEST_F(TrainBinary, RunsWithLossesOfTwoUnitsShareNoAxis) {
-  const auto record = [&](const std::string& name, const std::string& objective) {
-    fs::create_directories(scratch_ / name);
-    train::RunStore store(scratch_ / name / "runs.sqlite");
-    train::RunRecord run;
-    run.name = name;
-    run.version = "1";
-    run.recipe = "objective = \"" + objective + "\"\n";
-    train::RunState state;
-    state.train = {{10, 100, 2.0, 0.5, 1e-3, 1.0}, {20, 200, 1.0, 0.5, 1e-3, 1.0}};
-    state.step = 20;
-    store.write(store.begin(run), "done", state);
-    return (scratch_ / name).string();
+TEST_F(TrainBinary, RunsOfOneRecipeAreToldApartByTheirFolders) {
+  const auto plots = [](std::vector<std::string> words) {
+    words.insert(words.begin(), {"train", "--plot"});
+    std::string out, complaint;
+    EXPECT_EQ(run(words, out, complaint), 0) << complaint;
+    return out;
   };
+  const std::string one = record("one", "masked", "chorale");
+  const std::string two = record("two", "masked", "chorale");
+  const std::string other = record("far/one", "masked", "chorale");
+  const std::string alone = record("alone", "masked");
+  const std::string svg = (scratch_ / "loss.svg").string();
+  const std::string both = plots({one, two + "/", alone, "-o", svg});
+  for (const char* name : {"  ⣀ one train  1.0", "  x two train  1.0", "  a alone train  1.0"})
+    EXPECT_NE(both.find(name), std::string::npos) << both;
+  EXPECT_EQ(both.find("chorale"), std::string::npos) << both;
+  EXPECT_NE(both.find(" tokens read "), std::string::npos) << both;
+  const std::string drawn = read_file(svg);
+  EXPECT_NE(drawn.find(">one train 1.000"), std::string::npos);
+  EXPECT_NE(drawn.find(">two train 1.000"), std::string::npos);
+  EXPECT_NE(plots({one}).find("chorale train"), std::string::npos);
+  // Folders of one name: as they were given; a record stands for its folder.
+  EXPECT_NE(plots({one, other}).find(other + " train"), std::string::npos);
+  EXPECT_NE(plots({one + "/runs.sqlite", two}).find("⣀ one train"), std::string::npos);
+  const std::string russian = plots({one, two, "--lang", "ru"});
+  EXPECT_NE(russian.find("x two обучение"), std::string::npos) << russian;
+  EXPECT_NE(russian.find(" прочитано токенов "), std::string::npos) << russian;
+  // What programs read stays English.
+  EXPECT_NE(plots({one, two, "--lang", "ru", "--json"}).find("\"two train\""), std::string::npos);
+}
+
+TEST_F(TrainBinary, RunsWithLossesOfTwoUnitsShareNoAxis) {
   const std::string words = record("words", "masked");
   const std::string more = record("more", "causal");
   const std::string motion = record("motion", "moving");

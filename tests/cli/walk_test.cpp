@@ -21,7 +21,9 @@ Walked walked(std::size_t tokens) {
   w.labels = handmade::labels_of(words);
   for (const auto& word : words) w.text += word + ' ';
   w.role = "прилагательное → существительное";
+  w.names = words;
   w.row = 1;
+  w.row_name = words[1];
   w.heads = w.groups = 12;
   w.width = w.value_width = 32;
   w.model_width = 384;
@@ -59,6 +61,17 @@ TEST(Walk, TheFiveStepsAreNumberedAndTheSumIsPrinted) {
   EXPECT_NE(out.find("[1,9,384] → [1,9,1152]"), std::string::npos) << out;
 }
 
+// Elements of a picture or a tune have other names on the screen than in JSON.
+TEST(Walk, ElementsAreCalledAsTheScreenCallsThem) {
+  Walked w = walked(9);
+  w.role.clear();
+  w.row_name = "C4 доля 1.25, бас";
+  w.names[3] = "C4 1.25 Б";
+  const std::string out = render_walk({Lang::kRu, false, false, 80}, w);
+  EXPECT_NE(out.find("C4 доля 1.25, бас"), std::string::npos) << out;
+  EXPECT_NE(out.find("   3 C4 1.25 Б  "), std::string::npos) << out;
+}
+
 TEST(Walk, LongRowsSayHowMuchTheyLeaveOut) {
   const std::string out = render_walk({Lang::kEn, false, false, 80}, walked(48));
   EXPECT_NE(out.find("24 more keys share .50 of the weight"), std::string::npos) << out;
@@ -89,6 +102,56 @@ TEST(Walk, RowIsANumberOrAWord) {
   for (const std::string bad : {"5", "-1", "king", ""}) {
     EXPECT_THROW(find_row(screen, s, bad), Error) << bad;
   }
+}
+
+Label in_scene(const std::string& text, int row, int column) {
+  Label label;
+  label.text = text;
+  label.row = row;
+  label.column = column;
+  return label;
+}
+
+TEST(Walk, RowIsAnyNameThatAScreenPrints) {
+  Sighting s;
+  const Screen screen{Lang::kRu, false, false, 80};
+  s.scene.kind = Scene::Kind::kNotes;
+  s.scene.names = {"soprano", "alto"};
+  s.labels = {in_scene("C5 beat 3, soprano", 0, 8),
+              in_scene("rest beat 3, alto", 1, 8),
+              in_scene("C5 beat 3, soprano", 0, 24),
+              in_scene("G3 beat 2.25, alto", 1, 21)};
+  for (const std::string name :
+       {"C5 bar 2 beat 3, soprano", "C5 такт 2 доля 3, сопрано", "C5 2.3 S", "c5 2.3 с"}) {
+    EXPECT_EQ(find_row(screen, s, name), 2) << name;
+  }
+  EXPECT_EQ(find_row(screen, s, "G3 beat 2.25, alto"), 3) << "as JSON calls it";
+  EXPECT_EQ(find_row(screen, s, "пауза 1.3 а"), 1);
+  try {
+    (void)find_row(screen, s, "C5 beat 3, soprano");
+    ADD_FAILURE() << "two notes are called so";
+  } catch (const Error& error) {
+    EXPECT_NE(std::string_view(error.what()).find("0, 2"), std::string_view::npos) << error.what();
+  }
+  s.scene.kind = Scene::Kind::kTable;
+  s.scene.names = {"volume"};
+  s.scene.rows = {"1920", "2", "Sep-1-2009"};
+  s.labels.clear();
+  for (int n = 0; n < 3; ++n) s.labels.push_back(in_scene("row, column volume", n, 0));
+  EXPECT_EQ(find_row(screen, s, "1920"), 0) << "no token of that number";
+  EXPECT_EQ(find_row(screen, s, "row 1920"), 0);
+  EXPECT_EQ(find_row(screen, s, "строка 1920"), 0);
+  EXPECT_EQ(find_row(screen, s, "2"), 2) << "a number in range is a token";
+  EXPECT_EQ(find_row(screen, s, "row 2"), 1);
+  EXPECT_EQ(find_row(screen, s, "sep-1-2009"), 2);
+  s.scene.names = {"price", "volume"};
+  s.labels.push_back(in_scene("row 1920, column volume", 0, 1));
+  EXPECT_THROW(find_row(screen, s, "1920"), Error) << "two columns have it";
+  EXPECT_EQ(find_row(screen, s, "строка 1920, столбец volume"), 3);
+  s.scene.kind = Scene::Kind::kImage;
+  s.labels = {in_scene("patch 0,0", 0, 0), in_scene("patch 3,3", 3, 3)};
+  for (const std::string name : {"клетка 3,3", "3,3", "patch 3,3"})
+    EXPECT_EQ(find_row(screen, s, name), 1) << name;
 }
 
 }  // namespace
