@@ -284,7 +284,7 @@ void check_wishes(const Call& call, const Model& model, const Options& o) {
   const Given on_sequence[] = {{!o.output.empty(), "--output"}, {!o.columns.empty(), "--column"}};
   for (const auto& [given, option] : on_sequence) {
     if (given && (!sequence || o.embed))
-      throw Error(ErrorCode::kUnsupported, say(lang, Word::kRunNoTalk, option, name));
+      throw Error(ErrorCode::kUnsupported, say(lang, Word::kRunNoSequence, option, name));
   }
   const Given on_words[] = {{o.chat, "--chat"},
                             {o.look, "--look"},

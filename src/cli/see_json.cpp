@@ -61,7 +61,7 @@ void write_roles(JsonWriter& json, const Seen& seen) {
     put_role(json, role);
     if (const auto rows = rows_here(*seen.sighting, role)) {
       json.key("rows_here").begin_object().field("shown", rows->hits).field("rows", rows->rows);
-      json.array<std::int64_t>("periods", rows->periods).end_object();
+      json.field("period", rows->period).end_object();
     }
     if (const auto here = shown_here(seen, role)) {
       json.key("here").begin_array();

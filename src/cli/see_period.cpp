@@ -1,6 +1,8 @@
 #include "cli/see_period.h"
 
 #include <algorithm>
+#include <span>
+#include <vector>
 
 #include "headscope/forecast.h"
 
@@ -18,29 +20,11 @@ std::optional<Claim> claim_of(const Role& role) {
   return std::nullopt;
 }
 
-// The period of each column as it is seen here; tokens are [start], then row after row.
-std::vector<std::int64_t> periods_of(const Scene& scene) {
-  const std::size_t across = scene.names.size();
-  std::vector<std::int64_t> out;
-  for (std::size_t c = 0; c < across; ++c) {
-    std::vector<double> column;
-    for (std::size_t i = 1 + c; i < scene.values.size(); i += across)
-      column.push_back(scene.values[i]);
-    out.push_back(period_of(column));
-  }
-  return out;
-}
-
-// The key that token i should look at; < 1: there is none. A period is counted from the number after i, which a row
-// foretells.
-std::int64_t meant(Claim claim,
-                   std::int64_t i,
-                   std::int64_t across,
-                   const std::vector<std::int64_t>& periods) {
-  if (claim == Claim::kPrevious) return i - across;
-  const std::int64_t from = claim == Claim::kPeriod ? i + 1 : i;
-  const std::int64_t period = periods[static_cast<std::size_t>((from - 1) % across)];
-  return period < 2 ? 0 : from - period * across;
+// The key that token i should look at; < 1: there is none. A period is counted from the number
+// after i, which a row foretells. Token 0 is [start].
+std::int64_t meant(Claim claim, std::int64_t i, std::int64_t period) {
+  if (claim == Claim::kPrevious) return i - 1;
+  return period < 2 ? 0 : (claim == Claim::kPeriod ? i + 1 : i) - period;
 }
 
 }  // namespace
@@ -48,43 +32,34 @@ std::int64_t meant(Claim claim,
 std::optional<RowsHere> rows_here(const Sighting& sighting, const Role& role) {
   const std::optional<Claim> claim = claim_of(role);
   const Scene& scene = sighting.scene;
-  if (!claim || scene.kind != Scene::Kind::kTable || scene.names.empty()) return std::nullopt;
+  if (!claim || scene.kind != Scene::Kind::kTable || scene.names.size() != 1)
+    return std::nullopt;  // the labels were measured on single columns
   const FocusRecord& record = sighting.layers.at(static_cast<std::size_t>(role.layer));
   const bool recorded =
       std::find(record.heads.begin(), record.heads.end(), role.head) != record.heads.end();
   if (!recorded || record.rows != record.keys) return std::nullopt;
-  const std::vector<std::int64_t> periods = periods_of(scene);
   RowsHere out;
   out.needs_period = *claim != Claim::kPrevious;
+  if (out.needs_period) out.period = period_of(std::span(scene.values).subspan(1));
   std::vector<float> weights;
   for (std::int64_t i = 1; i < record.rows; ++i) {
-    const std::int64_t key =
-        meant(*claim, i, static_cast<std::int64_t>(scene.names.size()), periods);
+    const std::int64_t key = meant(*claim, i, out.period);
     if (key < 1) continue;
     weights.resize(static_cast<std::size_t>(i + 1));
     record.row(0, role.head, i, 0, weights);
     ++out.rows;
     out.hits += std::max_element(weights.begin(), weights.end()) - weights.begin() == key ? 1 : 0;
   }
-  if (!out.needs_period) return out;
-  for (const std::int64_t period : periods) {
-    const bool known =
-        std::find(out.periods.begin(), out.periods.end(), period) != out.periods.end();
-    if (period > 1 && !known) out.periods.push_back(period);
-  }
-  return out;
+  const bool none = out.needs_period && out.period < 2;
+  return out.rows > 0 || none ? std::optional(out) : std::nullopt;
 }
 
 std::string say_rows_here(Lang lang, const RowsHere& here) {
-  if (here.needs_period && here.periods.empty())
-    return std::string(text(lang, Word::kNoPeriodHere));
+  if (here.needs_period && here.period < 2) return std::string(text(lang, Word::kNoPeriodHere));
   const std::string rows = counted(lang, Word::kOfRows, here.rows);
   std::string out = here.hits > 0 ? say(lang, Word::kShownInRows, here.hits, rows)
                                   : say(lang, Word::kNotShownInRows, rows);
-  std::string periods;
-  for (const std::int64_t period : here.periods)
-    periods += (periods.empty() ? "" : ", ") + std::to_string(period);
-  if (!periods.empty()) out += ' ' + say(lang, Word::kPeriodHere, periods);
+  if (here.needs_period) out += ' ' + say(lang, Word::kPeriodHere, here.period);
   return out;
 }
 

@@ -42,7 +42,7 @@ void check_files(const Call& call, bool notes, const std::string& path, const st
                     clean(path),
                     say(lang, word_of(std::span(&path, 1)))));
   }
-  const std::string ending = fs::path(output).extension().string();
+  const std::string ending = folded(fs::path(output).extension().string());
   if (output.empty() || ending == (notes ? ".mid" : ".csv") || (notes && ending == ".midi")) return;
   throw Error(ErrorCode::kUsage,
               say(lang,

@@ -259,8 +259,8 @@ class Reader {
   bool begun_ = false, header_ = false, comma_ = false;
 };
 
-// Whether a column only counts: years that stay or rise by one (2009, 2009, 2010), or quarters that begin anew
-// (1, 2, 3, 4, 1).
+// Whether a column only counts: rows one by one, years that stay or rise by one (2009, 2009, 2010), or quarters that
+// begin anew (1, 2, 3, 4, 1). Other numbers that rise slowly are figures.
 bool counts(const Table::Column& column) {
   const std::vector<double>& x = column.values;
   if (x.size() < 3) return false;
@@ -268,14 +268,16 @@ bool counts(const Table::Column& column) {
     if (!std::isfinite(v) || v != std::floor(v)) return false;
   }
   const auto [low, high] = std::minmax_element(x.begin(), x.end());
-  bool rises = true;
+  bool rises = *low < *high && *low >= 1500.0 && *high < 2200.0;
+  bool each = true;
   bool cycles = true;
   for (std::size_t r = 1; r < x.size(); ++r) {
     const double step = x[r] - x[r - 1];
     rises &= step == 0.0 || step == 1.0;
+    each &= step == 1.0;
     cycles &= step == 1.0 || (x[r - 1] == *high && x[r] == *low && *high - *low > 1.0);
   }
-  return rises || cycles;
+  return rises || each || cycles;
 }
 
 }  // namespace

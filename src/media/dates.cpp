@@ -136,6 +136,18 @@ std::optional<Moment> number(const std::string& text) {
   return Moment{Form::kCount, 0, *found, {}, false};
 }
 
+// Whether six digits are months rather than numbers of rows, of which the ends of years tell: 100001 is of no year that
+// a table is about, 202001 to 202011 may be either, and then neither is known.
+enum class Months : std::uint8_t { kYes, kNo, kPerhaps };
+Months are_months(std::span<const Moment> all) {
+  constexpr std::int64_t kFirst = 1800 * 12, kEnd = 2200 * 12;
+  if (all[0].form != Form::kMonth || all[0].mark != 0) return Months::kYes;
+  const auto [least, most] = std::minmax_element(
+      all.begin(), all.end(), [](const Moment& a, const Moment& b) { return a.count < b.count; });
+  if (least->count < kFirst || most->count >= kEnd) return Months::kNo;
+  return least->count / 12 == most->count / 12 ? Months::kPerhaps : Months::kYes;
+}
+
 // All rows as dates of one form, else all as numbers: 202312 is a month, but not beside 202313. None: neither.
 std::vector<Moment> moments_of(std::span<const std::string> rows) {
   for (const auto& read : {date, number}) {
@@ -146,7 +158,10 @@ std::vector<Moment> moments_of(std::span<const std::string> rows) {
         break;
       out.push_back(*found);
     }
-    if (out.size() == rows.size()) return out;
+    if (out.size() != rows.size()) continue;
+    const Months months = are_months(out);
+    if (months == Months::kYes) return out;
+    if (months == Months::kPerhaps) return {};
   }
   return {};
 }
@@ -239,7 +254,9 @@ struct Step {
 Step step_between(std::span<const Moment> all) {
   if (has_day(all[0].form)) {
     const std::int64_t months = step_in_months(all);
-    const bool last = std::all_of(all.begin(), all.end(), is_last_day);
+    // The 28th of February, year after year, is a day; 30 June and 30 September are ends of months.
+    const bool last = std::all_of(all.begin(), all.end(), is_last_day) &&
+                      (months % 12 != 0 || all[0].date.day() != all[1].date.day());
     if (months > 0) return {last ? Pace::kLastDay : Pace::kSameDay, months};
     if (are_working_days(all)) return {Pace::kWorkingDay, 1};
   }

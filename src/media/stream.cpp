@@ -289,9 +289,11 @@ struct Stream::Parts {
     AVDictionary* options = nullptr;
     av_dict_set(&options, "format_whitelist", kContainers, 0);
     av_dict_set(&options, "protocol_whitelist", "none", 0);
-    // By its content FFmpeg knows no JPEG that has another one behind it (stereo, gain maps).
-    const AVInputFormat* known =
-        begins(reader.file, "\xFF\xD8\xFF") ? av_find_input_format("jpeg_pipe") : nullptr;
+    // By its content FFmpeg knows no JPEG that has another one behind it (stereo, gain maps), and takes a PNG that
+    // moves for a video.
+    const char* picture = begins(reader.file, "\xFF\xD8\xFF") ? "jpeg_pipe" : nullptr;
+    if (begins(reader.file, "\x89PNG\r\n\x1A\n")) picture = "png_pipe";
+    const AVInputFormat* known = picture == nullptr ? nullptr : av_find_input_format(picture);
     const int opened = avformat_open_input(&format, nullptr, known, &options);
     av_dict_free(&options);
     if (opened < 0) fail_decoding("a file that FFmpeg reads", words_of(opened));

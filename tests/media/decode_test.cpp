@@ -319,6 +319,9 @@ TEST(Picture, OnlyChunksThatMakePixelsDamageAPng) {
   expect_whole(head + one + two, "no end");
   expect_whole(head + one + two + end.substr(0, 9), "cut end");
   expect_whole(head + one + two + png_chunk("IEND", "", 1), "bad CRC of the end");
+  // A PNG that moves: one frame of its own beside the picture.
+  const std::string moves = png_chunk("acTL", be(1, 4) + be(0, 4));
+  expect_whole(head + moves + one + two + end, "a PNG that moves");
   expect_whole(head + one + two + end + "more", "something behind it");
   expect_damaged(head + one + png_pieces(1)[2] + end, "bad CRC of the pixels");
   expect_damaged(head + one + two.substr(0, two.size() - 100), "cut");

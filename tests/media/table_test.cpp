@@ -68,6 +68,10 @@ TEST(Csv, WhatOnlyCountsIsNotTheFirstChoice) {
   };
   // Years that stay, quarters that begin anew.
   EXPECT_EQ(chosen("year,quarter,gdp\n1959,3,9\n1959,4,8\n1960,1,9\n1960,2,7\n1960,3,7\n"), "gdp");
+  // Few cases a day are figures, and so is what never changes.
+  EXPECT_EQ(chosen("cases,temp\n3,9\n3,8\n4,9\n5,7\n"), "cases");
+  EXPECT_EQ(chosen("price,temp\n3,9\n3,8\n3,9\n3,7\n"), "price");
+  EXPECT_EQ(chosen("at,temp\n3,9\n4,8\n5,9\n6,7\n"), "temp");
   EXPECT_EQ(chosen("year,quarter\n1959,3\n1959,4\n1960,1\n1960,2\n"), "year");
   // What falls, leaps, is no whole number or lacks one is more than a count.
   for (const std::string x : {"1,2,3,2", "1,2,4,5", "1,1.5,2,3", "0,1,0,1", "1,2,,3"}) {
@@ -174,8 +178,14 @@ TEST(Rows, DatesAndNumbersGoOnWhereTheirStepIsRegular) {
 }
 
 TEST(Rows, SixDigitsAreMonthsWhereAllOfThemFit) {
-  EXPECT_EQ(after(counted(202301, 12)), "202401 202402 ");
-  EXPECT_EQ(after({"202303", "202306", "202309"}), "202312 202403 ");
+  EXPECT_EQ(after({"202211", "202212", "202301"}), "202302 202303 ");
+  EXPECT_EQ(after({"202209", "202212", "202303"}), "202306 202309 ");
+  // Within one year it may be either, and a wrong name is worse than none.
+  EXPECT_EQ(after(counted(202301, 12)), "");
+  EXPECT_EQ(after(counted(200001, 11)), "");
+  EXPECT_EQ(after(counted(100001, 11)), "100012 100013 ");
+  EXPECT_EQ(after({"2021-02-28", "2022-02-28", "2023-02-28"}), "2024-02-28 2025-02-28 ");
+  EXPECT_EQ(after({"2019-02-28", "2020-02-29", "2021-02-28"}), "2022-02-28 2023-02-28 ");
   EXPECT_EQ(after(counted(202311, 3)), "202314 202315 ");
   EXPECT_EQ(after(counted(202310, 30)), "202340 202341 ");
   EXPECT_EQ(after(counted(20001230, 3)), "20001233 20001234 ");

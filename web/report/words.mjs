@@ -215,7 +215,7 @@ export function fitting(name, media) { return t(media && kWords[`${name}Input`] 
 const kVoices = { soprano: 'сопрано', alto: 'альт', tenor: 'тенор', bass: 'бас' };
 
 /** A voice in the chosen language. @param {string} name */
-export function voiceName(name) { return language === 'ru' ? kVoices[name] ?? name : name; }
+export function voiceName(name) { return language === 'ru' && Object.hasOwn(kVoices, name) ? kVoices[name] : name; }
 
 /**
  * What an element is called on the page: labels of a text as they are, the fixed words of others in the chosen language;
@@ -251,9 +251,9 @@ function cellName(label, media, brief) {
 /** A note with its bar: beats are counted within it. @param {import('./data.mjs').Label} label @param {import('./data.mjs').Media} media @param {boolean} brief */
 function noteText(label, media, brief) {
   const note = /^(.+?)(?: bar \d+)? beat ([^,]+), (.+)$/.exec(label.text);
-  if (!note) return label.text;
+  if (!note || label.column < 0) return label.text;
   const pitch = note[1] === 'rest' ? t('e_rest') : note[1];
-  const bar = Math.floor(label.column / (media.stepsPerBeat * media.beatsPerBar)) + 1;
+  const bar = Math.floor(label.column / Math.max(1, media.stepsPerBeat * media.beatsPerBar)) + 1;
   const voice = voiceName(note[3]);
   return brief ? `${pitch} ${bar}.${note[2]} ${voice}` : t('e_note', pitch, bar, note[2], voice);
 }
