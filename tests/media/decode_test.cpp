@@ -331,7 +331,7 @@ TEST(Picture, OnlyChunksThatMakePixelsDamageAPng) {
 }
 
 TEST(Picture, ABitmapIsJudgedByItsPixelsNotBySaidSize) {
-  for (const std::size_t size : {0, 60, 90, 92, 4000}) {
+  for (const std::size_t size : {0U, 60U, 90U, 92U, 4000U}) {
     const std::string name = "size " + std::to_string(size);
     expect_whole(bmp(size), name);
     EXPECT_EQ(parse_picture(bytes(bmp(size)), name).span<std::uint8_t>().back(), 77);
