@@ -256,7 +256,7 @@ void write_files(const Call& call,
   report.sighting = &run.sighting;
   report.trace_layers = options.trace_layers;
   report.traces = &run.traces;
-  report.roles = roles_apply(subject);
+  report.roles = !seen.roles.empty();
   const int first = subject.layers.empty() ? 0 : subject.layers.front();
   HeadId selected{wanted.layer.value_or(first), 0};
   const Role* job = nullptr;  // open on the first head with a job among words, else with any label

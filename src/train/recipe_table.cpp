@@ -53,16 +53,17 @@ nlohmann::ordered_json json_of(const toml::node& node, const Table& table) {
   throw wrong(table.place(node), "what config.json can hold", describe(node));
 }
 
+// "[recipe.toml:3:1]"
+std::string mark(const Place& place) {
+  const toml::source_position& at = place.region.begin;
+  return fmt::format("[{}:{}:{}]", place.file, at.line, at.column);
+}
+
 }  // namespace
 
 Error wrong(const Place& place, std::string_view expected, std::string_view found) {
   return Error(ErrorCode::kFormat,
-               fmt::format("[{}:{}:{}] expected {}, found {}",
-                           place.file,
-                           place.region.begin.line,
-                           place.region.begin.column,
-                           expected,
-                           found));
+               fmt::format("{} expected {}, found {}", mark(place), expected, found));
 }
 
 std::string describe(const toml::node& node) {
@@ -78,12 +79,8 @@ toml::table parsed_table(std::string_view text, const fs::path& path) {
   try {
     return toml::parse(text, path.string());
   } catch (const toml::parse_error& error) {
-    throw Error(ErrorCode::kFormat,
-                fmt::format("[{}:{}:{}] expected TOML, found this: {}",
-                            path.string(),
-                            error.source().begin.line,
-                            error.source().begin.column,
-                            error.description()));
+    throw wrong(
+        {path.string(), error.source()}, "TOML", fmt::format("this: {}", error.description()));
   }
 }
 
@@ -246,13 +243,7 @@ void Table::check(const std::function<void()>& work) const {
     const std::size_t where = message.find("] expected ");
     if (message.starts_with('[') && where != message.npos) message.remove_prefix(where + 2);
     const Place found = place(about(message));
-    throw Error(ErrorCode::kFormat,
-                fmt::format("[{}:{}:{}] {} (in [{}])",
-                            found.file,
-                            found.region.begin.line,
-                            found.region.begin.column,
-                            message,
-                            name_));
+    throw Error(ErrorCode::kFormat, fmt::format("{} {} (in [{}])", mark(found), message, name_));
   }
   refuse_misspelt(asked.keys());
 }
