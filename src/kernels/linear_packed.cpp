@@ -26,6 +26,13 @@ const dnnl::engine& engine() {
   return cpu;
 }
 
+// Held while oneDNN makes a primitive. It keeps each for whoever asks for the same again, and lets threads that ask at
+// the same moment share one by a wait that thread checkers cannot see into.
+std::mutex& making() {
+  static std::mutex one_at_a_time;
+  return one_at_a_time;
+}
+
 dnnl::stream& stream() {
   thread_local dnnl::stream mine(engine());
   return mine;
@@ -72,7 +79,11 @@ struct Packed final : LinearBody {
         memory({{K, panel.width}, memory::data_type::f32, memory::format_tag::ab}, engine());
     auto* rows = const_cast<float*>(w.span<float>().data()) + first * K;
     memory plain({{K, panel.width}, memory::data_type::f32, memory::dims{1, K}}, engine(), rows);
-    dnnl::reorder(plain, panel.weight).execute(stream(), plain, panel.weight);
+    const dnnl::reorder lay = [&] {
+      const std::lock_guard<std::mutex> lock(making());
+      return dnnl::reorder(plain, panel.weight);
+    }();
+    lay.execute(stream(), plain, panel.weight);
     stream().wait();
     return panel;
   }
@@ -85,6 +96,7 @@ struct Packed final : LinearBody {
   }
 
   Product make(const Key& key, const memory::desc& w) const {
+    const std::lock_guard<std::mutex> lock(making());
     const memory::desc x({key.M, K}, memory::data_type::f32, memory::dims{key.x_stride, 1});
     const memory::desc y({key.M, key.width}, memory::data_type::f32, memory::dims{key.y_stride, 1});
     const memory::desc b({1, key.width}, memory::data_type::f32, memory::format_tag::ab);

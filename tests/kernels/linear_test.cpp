@@ -2,9 +2,12 @@
 
 #include <gtest/gtest.h>
 
+#include <atomic>
 #include <cmath>
 #include <cstring>
 #include <random>
+#include <thread>
+#include <vector>
 
 #include "headscope/threads.h"
 
@@ -90,6 +93,31 @@ TEST(Linear, NumberOfThreadsChangesNoBit) {
     EXPECT_EQ(std::memcmp(one.raw(), many.raw(), one.bytes()), 0) << n << " threads";
   }
   set_threads(before);
+}
+
+// As the queries, keys and values of a layer do: products of one shape that nobody has made before.
+TEST(Linear, ThreadsMakeProductsOfOneShapeAtTheSameMoment) {
+  constexpr std::int64_t N = 56;
+  constexpr int kThreads = 3, kMost = 4;
+  for (std::int64_t K = 8; K < 20; ++K) {
+    const Tensor w = noise({N, K}, 1);
+    const Tensor x = noise({kMost, K}, 2);
+    const Linear linears[kThreads] = {Linear(w.any()), Linear(w.any()), Linear(w.any())};
+    Tensor y[kThreads] = {
+        {DType::kF32, {kMost, N}}, {DType::kF32, {kMost, N}}, {DType::kF32, {kMost, N}}};
+    std::atomic<int> ready{0};
+    std::vector<std::thread> team;
+    for (int t = 0; t < kThreads; ++t) {
+      team.emplace_back([&, t] {
+        for (std::int64_t M = 1; M <= kMost; ++M) {
+          for (++ready; ready < kThreads * M;) std::this_thread::yield();
+          linears[t]({x.span<float>().data(), {M, K}}, {y[t].span<float>().data(), {M, N}});
+        }
+      });
+    }
+    for (std::thread& one : team) one.join();
+    for (const Tensor& one : y) expect_equal(one, y[0], 0.0);
+  }
 }
 
 TEST(Linear, WrongShapesAreNamed) {
