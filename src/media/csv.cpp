@@ -30,6 +30,13 @@ std::string_view stripped(std::string_view text) {
   return text.substr(first, text.find_last_not_of(" \t\r\n") - first + 1);
 }
 
+// At most so many bytes of a text; a letter of UTF-8 is not cut.
+std::string beginning(std::string_view text, std::size_t most) {
+  if (text.size() <= most) return std::string(text);
+  while (most > 0 && (static_cast<unsigned char>(text[most]) & 0xC0U) == 0x80U) --most;
+  return std::string(text.substr(0, most));
+}
+
 bool says_nothing(std::string_view text) {
   if (text.size() > 4) return false;
   std::string small(text);
@@ -161,10 +168,10 @@ class Reader {
   }
 
   void cell(Table::Column& column, std::string_view text) {
-    if (fields_ == 0) labels_.emplace_back(text.substr(0, 64));
+    if (fields_ == 0) labels_.push_back(kept_name(text));
     double value = kNone;
     if (column.numeric() && !says_nothing(text) && !read_number(text, comma_, value)) {
-      column.text = text.substr(0, 40);
+      column.text = beginning(text, 40);
       column.line = line_;
     }
     column.values.push_back(value);
@@ -205,7 +212,7 @@ class Reader {
                                 json::quote(column)));
       }
       if (column.empty()) column = fmt::format("column {}", c + 1);
-      if (column.size() > 64) column.resize(64);
+      column = kept_name(column);
     }
   }
 
@@ -259,11 +266,9 @@ class Reader {
   bool begun_ = false, header_ = false, comma_ = false;
 };
 
-// Whether a column only counts: rows one by one, years that stay or rise by one (2009, 2009, 2010), or quarters that
-// begin anew (1, 2, 3, 4, 1). Other numbers that rise slowly are figures.
-bool counts(const Table::Column& column) {
-  const std::vector<double>& x = column.values;
-  if (x.size() < 3) return false;
+// Whether numbers only count, up by one or, where the newest rows come first, down by one: rows one by one, years that
+// stay or go on (2009, 2009, 2010), or quarters that begin anew (1, 2, 3, 4, 1). Others that rise slowly are figures.
+bool count_by(const std::vector<double>& x, double one) {
   for (const double v : x) {
     if (!std::isfinite(v) || v != std::floor(v)) return false;
   }
@@ -272,15 +277,22 @@ bool counts(const Table::Column& column) {
   bool each = true;
   bool cycles = true;
   for (std::size_t r = 1; r < x.size(); ++r) {
-    const double step = x[r] - x[r - 1];
+    const double step = (x[r] - x[r - 1]) * one;
     rises &= step == 0.0 || step == 1.0;
     each &= step == 1.0;
-    cycles &= step == 1.0 || (x[r - 1] == *high && x[r] == *low && *high - *low > 1.0);
+    cycles &= step == 1.0 || (step == *low - *high && *high - *low > 1.0);
   }
   return rises || each || cycles;
 }
 
+bool counts(const Table::Column& column) {
+  return column.values.size() >= 3 &&
+         (count_by(column.values, 1.0) || count_by(column.values, -1.0));
+}
+
 }  // namespace
+
+std::string kept_name(std::string_view name) { return beginning(name, 64); }
 
 Table parse_csv(std::string_view text, std::string_view name, const TableOptions& options) {
   Reader reader(name, options);
@@ -328,9 +340,10 @@ std::vector<std::size_t> columns_of(const Table& table, std::span<const std::str
     return out;
   }
   for (const std::string& name : names) {
-    const auto found = std::find_if(table.columns.begin(),
-                                    table.columns.end(),
-                                    [&](const Table::Column& c) { return c.name == name; });
+    const auto found =
+        std::find_if(table.columns.begin(), table.columns.end(), [&](const Table::Column& c) {
+          return c.name == kept_name(name);
+        });
     if (found == table.columns.end()) {
       std::string known;
       for (std::size_t c = 0; c < std::min<std::size_t>(table.columns.size(), 12); ++c)

@@ -210,12 +210,18 @@ std::int64_t step_of(std::span<const Moment> all, const Place& place) {
   return std::max<std::int64_t>(step, 0);
 }
 
+bool one_day(std::span<const Moment> all) {
+  return std::all_of(
+      all.begin(), all.end(), [&](const Moment& m) { return m.date.day() == all[0].date.day(); });
+}
+
+bool last_days(std::span<const Moment> all) {
+  return std::all_of(all.begin(), all.end(), is_last_day);
+}
+
 // The same day of every so many months, or always the last one.
 std::int64_t step_in_months(std::span<const Moment> all) {
-  const bool same = std::all_of(
-      all.begin(), all.end(), [&](const Moment& m) { return m.date.day() == all[0].date.day(); });
-  if (!same && !std::all_of(all.begin(), all.end(), is_last_day)) return 0;
-  return step_of(all, months_of);
+  return one_day(all) || last_days(all) ? step_of(all, months_of) : 0;
 }
 
 // From Monday, 0, to Sunday, 6.
@@ -255,8 +261,7 @@ Step step_between(std::span<const Moment> all) {
   if (has_day(all[0].form)) {
     const std::int64_t months = step_in_months(all);
     // The 28th of February, year after year, is a day; 30 June and 30 September are ends of months.
-    const bool last = std::all_of(all.begin(), all.end(), is_last_day) &&
-                      (months % 12 != 0 || all[0].date.day() != all[1].date.day());
+    const bool last = last_days(all) && (months % 12 != 0 || !one_day(all));
     if (months > 0) return {last ? Pace::kLastDay : Pace::kSameDay, months};
     if (are_working_days(all)) return {Pace::kWorkingDay, 1};
   }

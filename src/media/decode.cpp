@@ -133,7 +133,12 @@ void take_frames(Stream& stream,
   double last_seconds = 0.0;
   std::size_t filled = 0;
   std::int64_t at = 0;
+  std::int64_t lost = 0;
   for (; filled < wanted.size() && stream.next(); ++at) {
+    const std::int64_t gone = stream.lost() - std::exchange(lost, stream.lost());
+    if (wanted[filled] < at + gone) fail_damaged(name, std::max(at, wanted[filled]), clip);
+    at += gone;
+    clip.damaged += gone;
     if (at < wanted[filled]) {
       clip.damaged += stream.damaged() ? 1 : 0;
       continue;

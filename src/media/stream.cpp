@@ -18,6 +18,8 @@ extern "C" {
 #include <mutex>
 #include <utility>
 
+#include "media/strip.h"
+
 namespace headscope::media {
 
 namespace {
@@ -71,20 +73,12 @@ bool begins(std::span<const std::byte> file, std::string_view with) {
   return file.size() >= with.size() && std::memcmp(file.data(), with.data(), with.size()) == 0;
 }
 
-// A bitmap says in its bytes 2 to 5 how long it is, often wrongly, and FFmpeg believes it.
-void right_size(const Reader& reader, std::uint8_t* to, std::size_t n) {
-  for (std::size_t i = 2; i < 6; ++i) {
-    if (i >= reader.at && i - reader.at < n)
-      to[i - reader.at] = static_cast<std::uint8_t>(reader.file.size() >> (8 * (i - 2)));
-  }
-}
-
 int read_some(void* opaque, std::uint8_t* to, int size) {
   auto& reader = *static_cast<Reader*>(opaque);
   const std::size_t n = std::min(static_cast<std::size_t>(size), reader.file.size() - reader.at);
   if (n == 0) return AVERROR_EOF;
   std::memcpy(to, reader.file.data() + reader.at, n);
-  if (begins(reader.file, "BM")) right_size(reader, to, n);
+  if (begins(reader.file, "BM")) right_bitmap_size({to, n}, reader.at, reader.file.size());
   reader.at += n;
   return static_cast<int>(n);
 }
@@ -121,99 +115,6 @@ bool is_key(const AVFrame& frame) {
 #endif
 }
 
-// Decoders complain of bad metadata as they do of bad pixels, and some then refuse the picture. So
-// they get none: what follows takes it out of a packet, in its place, and returns what is left.
-
-using Octets = std::span<std::uint8_t>;
-
-std::size_t number(std::span<const std::uint8_t> from,
-                   std::size_t at,
-                   std::size_t count,
-                   bool little = false) {
-  std::size_t out = 0;
-  for (std::size_t i = 0; i < count; ++i) out = out << 8U | from[at + (little ? count - 1 - i : i)];
-  return out;
-}
-
-// Bytes `at` to `at + count` go to `kept`, which is not behind them.
-void keep(Octets b, std::size_t& kept, std::size_t at, std::size_t count) {
-  std::memmove(b.data() + kept, b.data() + at, count);
-  kept += count;
-}
-
-std::string_view text_of(Octets b) { return {reinterpret_cast<const char*>(b.data()), b.size()}; }
-
-// Which way up the Exif segment says the picture is; 0: it does not say.
-int orientation_in(Octets segment) {
-  constexpr std::string_view kExif("Exif\0\0", 6);
-  constexpr std::string_view kLittle("II*\0", 4);
-  constexpr std::string_view kBig("MM\0*", 4);
-  if (segment.size() < kExif.size() + 8 || !text_of(segment).starts_with(kExif)) return 0;
-  const Octets exif = segment.subspan(kExif.size());
-  const bool little = text_of(exif).starts_with(kLittle);
-  if (!little && !text_of(exif).starts_with(kBig)) return 0;
-  std::size_t at = number(exif, 4, 4, little);
-  if (at > exif.size() - 2) return 0;
-  std::size_t left = number(exif, at, 2, little);
-  for (at += 2; left > 0 && exif.size() - at >= 12; --left, at += 12) {
-    if (number(exif, at, 2, little) != 0x112) continue;
-    const bool longer = number(exif, at + 2, 2, little) == 4;
-    return static_cast<int>(number(exif, at + 8, longer ? 4 : 2, little));
-  }
-  return 0;
-}
-
-// Segments of applications up to the first scan go, but for those that say how pixels are coded.
-std::size_t strip_jpeg(Octets b, int& orientation) {
-  if (b.size() < 4 || b[0] != 0xFF || b[1] != 0xD8) return b.size();
-  std::size_t kept = 2;
-  std::size_t at = 2;
-  while (b.size() - at >= 4 && b[at] == 0xFF) {
-    const unsigned marker = b[at + 1];
-    if (marker == 0xFF) {  // a filler
-      ++at;
-      continue;
-    }
-    const std::size_t length = 2 + number(b, at + 2, 2);
-    if (marker < 0xC0 || (marker >= 0xD0 && marker <= 0xDA) || length < 4 || length > b.size() - at)
-      break;
-    const Octets body = b.subspan(at + 4, length - 4);
-    const std::string_view text = text_of(body);
-    const bool coding =
-        text.size() >= 12 &&
-        (text.starts_with("AVI1") || text.starts_with("LJIF") || text.starts_with("Adobe"));
-    if (marker < 0xE0 || marker > 0xEF || coding)
-      keep(b, kept, at, length);
-    else if (orientation == 0)
-      orientation = orientation_in(body);
-    at += length;
-  }
-  keep(b, kept, at, b.size() - at);
-  return kept;
-}
-
-constexpr std::array<std::uint8_t, 12> kPngEnd = {
-    0, 0, 0, 0, 'I', 'E', 'N', 'D', 0xAE, 0x42, 0x60, 0x82};
-
-// Only chunks that a picture cannot do without stay (their names begin with a capital letter), and
-// an end comes behind them, for which `b` has room beyond `size`. A chunk that is cut off stays so.
-std::size_t strip_png(Octets b, std::size_t size) {
-  constexpr std::size_t kSignature = 8;
-  if (size < kSignature) return size;
-  std::size_t kept = kSignature;
-  for (std::size_t at = kSignature; size - at >= 12;) {
-    const std::size_t length = 12 + number(b, at, 4);
-    const bool needed = (b[at + 4] & 0x20U) == 0;
-    const bool cut = length > size - at;
-    if (text_of(b.subspan(at + 4, 4)) == "IEND" || (cut && !needed)) break;
-    if (needed) keep(b, kept, at, std::min(length, size - at));
-    if (cut) return kept;
-    at += length;
-  }
-  std::copy(kPngEnd.begin(), kPngEnd.end(), b.begin() + static_cast<std::ptrdiff_t>(kept));
-  return kept + kPngEnd.size();
-}
-
 }  // namespace
 
 struct Stream::Parts {
@@ -235,6 +136,8 @@ struct Stream::Parts {
   double seconds = 0.0;  // of the frame at hand
   bool drained = false;
   bool harmed = false;          // what comes now may be made from something damaged
+  bool owed = false;            // a damaged packet was sent that no frame has come of yet
+  std::int64_t lost = 0;        // frames that damaged packets did not give
   std::int64_t since_harm = 0;  // packets behind the damaged one
   std::int64_t complaints = 0;  // of the decoder, those looked at
 
@@ -358,7 +261,7 @@ struct Stream::Parts {
     if (!png && codec->codec_id != AV_CODEC_ID_MJPEG) return;
     const int size = packet->size;
     if (av_packet_make_writable(packet) < 0 ||
-        (png && av_grow_packet(packet, static_cast<int>(kPngEnd.size())) < 0))
+        (png && av_grow_packet(packet, static_cast<int>(kPngEndBytes)) < 0))
       fail(ErrorCode::kResources, "memory", "none left");
     const Octets b(packet->data, static_cast<std::size_t>(packet->size));
     orientation = 0;
@@ -379,7 +282,10 @@ struct Stream::Parts {
     ++since_harm;
     const bool refused = sent < 0 && sent != AVERROR(EAGAIN) && sent != AVERROR_EOF;
     const bool wrong = refused || (packet->flags & AV_PKT_FLAG_CORRUPT) != 0;
-    if (complained() || wrong) harm();
+    if (!complained() && !wrong) return;
+    harm();
+    // Of a decoder that holds nothing back each packet is a frame.
+    owed = codec->has_b_frames == 0 && (codec->codec->capabilities & AV_CODEC_CAP_DELAY) == 0;
   }
 
   void harm() {
@@ -441,6 +347,8 @@ void Stream::fail(std::string_view expected, std::string_view found) const {
 
 bool Stream::damaged() const { return parts_->harmed; }
 
+std::int64_t Stream::lost() const { return parts_->lost; }
+
 std::int64_t Stream::promised() const { return parts_->format->streams[parts_->index]->nb_frames; }
 
 bool Stream::next() {
@@ -449,11 +357,13 @@ bool Stream::next() {
   while (true) {
     const int received = avcodec_receive_frame(p.codec, p.frame);
     if (received == 0) {
+      p.owed = false;
       p.judge_frame();
       p.clock_frame();
       p.count_frame();
       return true;
     }
+    p.lost += std::exchange(p.owed, false) ? 1 : 0;
     if (received == AVERROR_EOF) return false;
     if (received != AVERROR(EAGAIN)) p.harm();
     if (received != AVERROR(EAGAIN) && p.drained) return false;

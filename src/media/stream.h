@@ -32,6 +32,8 @@ class Stream {
   /// Whether the frame (at the end: what came behind the last one) is damaged or made from one that
   /// is: FFmpeg says so, the packet is cut off, or its decoder complained while it made it.
   [[nodiscard]] bool damaged() const;
+  /// Frames before this one (at the end: in all) that damaged packets did not give, where each packet is a frame.
+  [[nodiscard]] std::int64_t lost() const;
   /// Frames that the file's header promises; 0: it says nothing.
   [[nodiscard]] std::int64_t promised() const;
   /// Packets of the stream to its end: one a frame. Errors: kResources.

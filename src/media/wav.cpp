@@ -10,18 +10,14 @@
 
 #include "headscope/audio.h"
 #include "headscope/safetensors.h"
+#include "media/endian.h"
 
 namespace headscope {
 
 namespace {
 
 using Bytes = std::span<const std::byte>;
-
-std::uint64_t number(Bytes bytes, std::size_t at, std::size_t count) {
-  std::uint64_t x = 0;
-  for (std::size_t i = count; i-- > 0;) x = x << 8 | std::to_integer<std::uint64_t>(bytes[at + i]);
-  return x;
-}
+using media::little;
 
 bool is(Bytes bytes, std::size_t at, std::string_view word) {
   return bytes.size() >= at + word.size() &&
@@ -44,14 +40,14 @@ Coding read_format(Bytes chunk, std::string_view name) {
         ErrorCode::kFormat,
         fmt::format("[{}] expected 16 bytes or more in \"fmt \", found {}", name, chunk.size()));
   }
-  std::uint64_t tag = number(chunk, 0, 2);
-  if (tag == kExtensible && chunk.size() >= 26) tag = number(chunk, 24, 2);
+  std::uint64_t tag = little(chunk, 0, 2);
+  if (tag == kExtensible && chunk.size() >= 26) tag = little(chunk, 24, 2);
   Coding c;
   c.floats = tag == kFloat;
-  c.channels = number(chunk, 2, 2);
-  const std::uint64_t rate = number(chunk, 4, 4);
-  const std::uint64_t frame = number(chunk, 12, 2);
-  c.bits = number(chunk, 14, 2);
+  c.channels = little(chunk, 2, 2);
+  const std::uint64_t rate = little(chunk, 4, 4);
+  const std::uint64_t frame = little(chunk, 12, 2);
+  c.bits = little(chunk, 14, 2);
   const bool known = c.floats ? c.bits == 32 || c.bits == 64
                               : tag == kPcm && c.bits % 8 == 0 && c.bits >= 8 && c.bits <= 32;
   if (!known) {
@@ -85,7 +81,7 @@ Coding read_format(Bytes chunk, std::string_view name) {
 }
 
 double sample(Bytes bytes, std::size_t at, const Coding& c) {
-  const std::uint64_t x = number(bytes, at, c.bits / 8);
+  const std::uint64_t x = little(bytes, at, c.bits / 8);
   if (c.floats && c.bits == 64) return std::bit_cast<double>(x);
   if (c.floats) return static_cast<double>(std::bit_cast<float>(static_cast<std::uint32_t>(x)));
   if (c.bits == 8) return (static_cast<double>(x) - 128.0) / 128.0;
@@ -129,7 +125,7 @@ Audio parse_wav(Bytes file, std::string_view name) {
   }
   std::optional<Coding> coding;
   for (std::size_t at = 12; file.size() - at >= 8;) {
-    const std::uint64_t told = number(file, at + 4, 4);
+    const std::uint64_t told = little(file, at + 4, 4);
     const Bytes rest = file.subspan(at + 8);
     // Programs that write to a pipe do not know the size, and some recordings are cut off.
     const Bytes chunk = rest.first(std::min<std::uint64_t>(told, rest.size()));

@@ -73,7 +73,10 @@ TEST(Csv, WhatOnlyCountsIsNotTheFirstChoice) {
   EXPECT_EQ(chosen("price,temp\n3,9\n3,8\n3,9\n3,7\n"), "price");
   EXPECT_EQ(chosen("at,temp\n3,9\n4,8\n5,9\n6,7\n"), "temp");
   EXPECT_EQ(chosen("year,quarter\n1959,3\n1959,4\n1960,1\n1960,2\n"), "year");
-  // What falls, leaps, is no whole number or lacks one is more than a count.
+  // The newest first.
+  EXPECT_EQ(chosen("year,quarter,gdp\n1960,2,9\n1960,1,8\n1959,4,9\n1959,3,7\n"), "gdp");
+  EXPECT_EQ(chosen("at,year,gdp\n4,2020,9\n3,2019,8\n2,2018,9\n1,2017,7\n"), "gdp");
+  // What turns, leaps, is no whole number or lacks one is more than a count.
   for (const std::string x : {"1,2,3,2", "1,2,4,5", "1,1.5,2,3", "0,1,0,1", "1,2,,3"}) {
     std::string text = "date,x,y\n";
     for (std::size_t i = 0, row = 0; i <= x.size(); ++row) {
@@ -86,6 +89,19 @@ TEST(Csv, WhatOnlyCountsIsNotTheFirstChoice) {
   const std::vector<std::string> asked = {"year"};
   const Table t = parse_csv("year,x\n1,5\n1,6\n2,5\n", "t");
   EXPECT_EQ(columns_of(t, asked), std::vector<std::size_t>{0});
+}
+
+TEST(Csv, NamesThatAreTooLongKeepWholeLetters) {
+  std::string name;
+  for (int i = 0; i < 40; ++i) name += "ж";
+  const std::string odd = 'x' + name;
+  const Table t = parse_csv("row," + odd + "\n" + name + ",1\n" + odd + ",2\n", "long");
+  EXPECT_EQ(t.rows[0], name.substr(0, 64));
+  EXPECT_EQ(t.rows[1], odd.substr(0, 63));
+  EXPECT_EQ(t.columns[1].name, odd.substr(0, 63));
+  const std::vector<std::string> asked = {odd};
+  EXPECT_EQ(columns_of(t, asked), std::vector<std::size_t>{1});
+  expect_error("a,b\n1," + odd + "\n", ErrorCode::kInput, "found \"" + odd.substr(0, 39) + '"');
 }
 
 TEST(Csv, ErrorsNameLineAndColumn) {
@@ -185,6 +201,8 @@ TEST(Rows, SixDigitsAreMonthsWhereAllOfThemFit) {
   EXPECT_EQ(after(counted(200001, 11)), "");
   EXPECT_EQ(after(counted(100001, 11)), "100012 100013 ");
   EXPECT_EQ(after({"2021-02-28", "2022-02-28", "2023-02-28"}), "2024-02-28 2025-02-28 ");
+  EXPECT_EQ(after({"2018-02-28", "2019-02-28", "2020-02-29", "2021-02-28"}, 3),
+            "2022-02-28 2023-02-28 2024-02-29 ");
   EXPECT_EQ(after({"2019-02-28", "2020-02-29", "2021-02-28"}), "2022-02-28 2023-02-28 ");
   EXPECT_EQ(after(counted(202311, 3)), "202314 202315 ");
   EXPECT_EQ(after(counted(202310, 30)), "202340 202341 ");
