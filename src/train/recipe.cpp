@@ -375,7 +375,8 @@ void check_window(const Table& data, const Recipe& recipe, std::int64_t longest)
 
 /// What can be found out before a run makes anything.
 void check_whole(Table& root, const Recipe& recipe) {
-  if (!recipe.code.empty()) root.table("code").check([&] { (void)code_of(recipe); });
+  if (!recipe.code.empty())
+    root.table("code").check([&] { (void)code_of(recipe); }, Table::Keys::kThoseRead);
   std::int64_t longest = 0;
   root.table("model").check([&] { longest = check_model(recipe); });
   check_window(root.table("data"), recipe, longest);
@@ -401,7 +402,8 @@ Recipe parse_recipe(std::string_view text, const fs::path& path, const fs::path&
              "training",
              "checkpoint"});
   root.finish();
-  recipe.name = root.text("name").value_or(fs::absolute(path).parent_path().filename().string());
+  recipe.name = root.text("name").value_or(
+      fs::absolute(path).lexically_normal().parent_path().filename().string());
   std::vector<std::string> names;
   for (const auto& [name, kind] : kObjectives) names.emplace_back(name);
   const auto objective = root.text("objective", names);

@@ -16,6 +16,8 @@ namespace fs = std::filesystem;
 
 namespace {
 
+constexpr std::string_view kExpected = "expected ";
+
 /// What may be a key or a value of a message.
 std::set<std::string> words_of(std::string_view message) {
   const auto inside = [](char c) {
@@ -96,13 +98,15 @@ std::vector<std::string> Table::keys() const {
   return out;
 }
 
-/// The key that a message is about: the only one that it names, else one whose value and part of
-/// whose name it says ("7 heads": num_attention_heads = 7). "" where there is none.
+/// The key that a message is about: what it expects something of, the only one that it names, else one whose value
+/// and part of whose name it says ("7 heads": num_attention_heads = 7). "" where there is none.
 std::string Table::about(std::string_view message) const {
   const std::set<std::string> words = words_of(message);
+  const std::string_view first = message.substr(std::min(message.size(), kExpected.size()));
   std::vector<std::string> named;
   std::string told;
   for (const std::string& key : keys()) {
+    if (message.starts_with(kExpected) && first.starts_with(key + ' ')) return key;
     if (words.contains(key)) named.push_back(key);
     if (!told.empty() || !words.contains(describe(*table_->get(key)))) continue;
     for (std::size_t at = 0; at < key.size();) {
@@ -201,24 +205,26 @@ const toml::array* Table::array(const std::string& key) {
 
 nlohmann::ordered_json Table::json(const std::string& key) { return json_of(*find(key), *this); }
 
-void Table::finish() const {
+void Table::finish() const { refuse_others({known_.begin(), known_.end()}); }
+
+void Table::refuse_others(const Names& known) const {
   if (table_ == nullptr) return;
   for (const auto& [key, node] : *table_) {
     const std::string found(key.str());
-    if (known_.contains(found)) continue;
+    if (known.contains(found)) continue;
     std::string nearest;
-    for (const std::string& name : known_) {
+    for (const std::string& name : known) {
       if (nearest.empty() || edit_distance(found, name) < edit_distance(found, nearest))
         nearest = name;
     }
     const bool near = edit_distance(found, nearest) <= 3;
     throw wrong({file_, key.source()},
-                near ? nearest : fmt::format("one of {}", fmt::join(known_, ", ")),
+                near ? nearest : fmt::format("one of {}", fmt::join(known, ", ")),
                 json::quote(found));
   }
 }
 
-void Table::refuse_misspelt(const std::set<std::string, std::less<>>& asked) const {
+void Table::refuse_misspelt(const Names& asked) const {
   constexpr std::size_t kShortest = 6;  // shorter names are near others by chance
   for (const std::string& found : keys()) {
     if (asked.contains(found)) continue;
@@ -232,7 +238,7 @@ void Table::refuse_misspelt(const std::set<std::string, std::less<>>& asked) con
   }
 }
 
-void Table::check(const std::function<void()>& work) const {
+void Table::check(const std::function<void()>& work, Keys keys) const {
   const json::Asked asked;
   try {
     work();
@@ -246,6 +252,7 @@ void Table::check(const std::function<void()>& work) const {
     throw Error(ErrorCode::kFormat, fmt::format("{} {} (in [{}])", mark(found), message, name_));
   }
   refuse_misspelt(asked.keys());
+  if (keys == Keys::kThoseRead) refuse_others(asked.keys());
 }
 
 Place Table::key_place(const std::string& name) const {

@@ -84,13 +84,18 @@ class Table {
   /// Errors: a key that nobody asked for, with the nearest one that there is.
   void finish() const;
 
-  /// Does what finds out whether the table, which may hold keys that nobody reads, makes sense.
-  /// Errors: a key that was not read (json::Asked) but is nearly one that was; else those of `work`
-  /// with the place in the recipe of the key that the message names.
-  void check(const std::function<void()>& work) const;
+  /// Whether a table may hold keys that nobody reads, as a config.json may.
+  enum class Keys : std::uint8_t { kAny, kThoseRead };
+
+  /// Does what finds out whether the table makes sense.
+  /// Errors: a key that was not read (json::Asked) but is nearly one that was, or that was not read at all where
+  /// those alone may be; else those of `work` with the place in the recipe of the key that the message names.
+  void check(const std::function<void()>& work, Keys keys = Keys::kAny) const;
 
  private:
-  void refuse_misspelt(const std::set<std::string, std::less<>>& asked) const;
+  using Names = std::set<std::string, std::less<>>;
+  void refuse_misspelt(const Names& asked) const;
+  void refuse_others(const Names& known) const;
   [[nodiscard]] std::string about(std::string_view message) const;
   [[nodiscard]] Place key_place(const std::string& name) const;
 

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <filesystem>
 #include <optional>
 #include <set>
 #include <string>
@@ -190,6 +191,25 @@ TEST(Recipe, ACodeWhoseIdsCollideIsRefusedWithItsLine) {
       << same;
 }
 
+// Of keys that are both written, the line of the one that must change.
+TEST(Recipe, ACodeWhoseIdsAreBothWrittenIsRefusedWithTheRightLine) {
+  EXPECT_EQ(complaint(tables_with("bins = 32", "bins = 32\nfirst = 3\nmissing = 3")),
+            "[dir/r.toml:14:11] expected missing to be an id below first = 3, found 3 (in [code])");
+  EXPECT_EQ(complaint(tables_with("bins = 32", "bins = 32\nstart = 0\nmissing = 0")),
+            "[dir/r.toml:14:11] expected missing to be another id than start and end, found 0 (in "
+            "[code])");
+}
+
+// A [code] is read whole: what nobody reads is a slip, however short.
+TEST(Recipe, UnknownKeysOfACodeAreRefused) {
+  EXPECT_EQ(complaint(tables_with("bins = 32", "bin = 32")),
+            "[dir/r.toml:12:1] expected bins, found \"bin\"");
+  EXPECT_EQ(complaint(tables_with("bins = 32", "bins = 32\nfrist = 3")),
+            "[dir/r.toml:13:1] expected first, found \"frist\"");
+  const std::string other = complaint(tables_with("bins = 32", "bins = 32\nnonsense = true"));
+  EXPECT_TRUE(other.starts_with("[dir/r.toml:13:1] expected one of bins, ")) << other;
+}
+
 TEST(Recipe, AVocabularyThatIsTooSmallForItsTokenizerIsRefusedWithItsLine) {
   const std::string known = "num_attention_heads = 2";
   EXPECT_NE(complaint(with(known, known + "\nvocab_size = 100"))
@@ -199,7 +219,10 @@ TEST(Recipe, AVocabularyThatIsTooSmallForItsTokenizerIsRefusedWithItsLine) {
 
 TEST(Recipe, TheFolderNamesARecipeThatHasNoName) {
   EXPECT_EQ(parse_recipe(kTables, "/some/tides/recipe.toml").name, "tides");
-  EXPECT_FALSE(parse_recipe(kTables, "recipe.toml").name.empty());
+  const std::string here = std::filesystem::current_path().filename().string();
+  EXPECT_EQ(parse_recipe(kTables, "recipe.toml").name, here);
+  EXPECT_EQ(parse_recipe(kTables, "./recipe.toml").name, here);
+  EXPECT_EQ(parse_recipe(kTables, "deeper/../recipe.toml").name, here);
 }
 
 // Nobody who writes a recipe has a config.json.
