@@ -2,8 +2,10 @@
 
 #include <algorithm>
 #include <array>
+#include <cerrno>
 #include <filesystem>
 #include <new>
+#include <system_error>
 
 #include "cli/head.h"
 #include "cli/screen.h"
@@ -11,6 +13,7 @@
 #include "cli/verify.h"
 #include "cli/walk.h"
 #include "formats/edit_distance.h"
+#include "formats/files.h"
 #include "headscope/error.h"
 
 namespace headscope::cli {
@@ -106,12 +109,35 @@ int dispatch(std::span<const std::string> arguments, Lang lang, std::string& out
   if (verb == nullptr) unknown_verb(lang, first);
   return verb->body(arguments.subspan(1), lang, out);
 }
+
+// Files are opened by what knows no language.
+std::string complaint_of(const files::NotOpened& error, Lang lang) {
+  const std::string path = clean(error.path().string());
+  switch (error.error()) {
+    case EISDIR:
+      return say(lang, Word::kNotAFile, path, text(lang, Word::kAFolder));
+    case ENODEV:
+      return say(lang, Word::kNotAFile, path, text(lang, Word::kADevice));
+    case ENOENT:
+    case ENOTDIR:
+      return say(lang, Word::kCannotOpen, path, text(lang, Word::kNoFileThere));
+    case EACCES:
+    case EPERM:
+      return say(lang, Word::kCannotOpen, path, text(lang, Word::kNotAllowed));
+    default:
+      return say(lang, Word::kCannotOpen, path, std::system_category().message(error.error()));
+  }
+}
 }  // namespace
 
 int run(std::span<const std::string> arguments, std::string& out, std::string& complaint) {
+  Lang lang = Lang::kEn;
   try {
-    const Lang lang = choose_language(language_option(arguments));
+    lang = choose_language(language_option(arguments));
     return dispatch(arguments, lang, out);
+  } catch (const files::NotOpened& error) {
+    complaint = complaint_of(error, lang);
+    return exit_status(error.code());
   } catch (const Error& error) {
     complaint = clean(error.what());
     return exit_status(error.code());

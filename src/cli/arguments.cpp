@@ -108,6 +108,14 @@ std::int64_t parse_integer(const Call& call,
   return out;
 }
 
+std::int64_t check_range(const Call& call,
+                         std::string_view option,
+                         std::int64_t number,
+                         std::int64_t least,
+                         std::int64_t most) {
+  return parse_integer(call, option, std::to_string(number), least, most);
+}
+
 std::vector<std::int64_t> parse_integers(const Call& call,
                                          std::string_view option,
                                          std::string_view words,

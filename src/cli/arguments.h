@@ -51,6 +51,12 @@ std::int64_t parse_integer(const Call& call,
                            std::string_view word,
                            std::int64_t least,
                            std::int64_t most);
+/// That a number which an option asks for lies in [least, most], and that number. Errors: kUsage.
+std::int64_t check_range(const Call& call,
+                         std::string_view option,
+                         std::int64_t number,
+                         std::int64_t least,
+                         std::int64_t most);
 /// "1,2,4": as many of them as are there, no two alike.
 std::vector<std::int64_t> parse_integers(const Call& call,
                                          std::string_view option,

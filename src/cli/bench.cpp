@@ -247,9 +247,9 @@ std::string line_of(const Screen& screen, const Row& row) {
   if (limits) {
     name = left(name, 24) + counted(screen.lang, Word::kBenchThreads, row.plan.threads);
   }
-  std::string line = "  " + left(name, 38) + right(milliseconds(row.seconds * 1e3), 9) +
-                     right(figure(row.value / unit.size), 7) + ' ' +
-                     left(std::string(unit.name), 8);
+  std::string line =
+      "  " + left(name, 38) + right(milliseconds(screen.lang, row.seconds * 1e3), 9) +
+      right(figure(row.value / unit.size), 7) + ' ' + left(std::string(unit.name), 8);
   if (!limits)
     line += share(row.share()) + ' ' + bar(row.share(), screen.width - columns(line) - 5);
   return trimmed(line) + '\n';

@@ -7,6 +7,7 @@
 #include "cli/json_writer.h"
 #include "cli/progress.h"
 #include "cli/signals.h"
+#include "cli/subject.h"
 #include "headscope/error.h"
 #include "models/find.h"
 #include "models/gguf_convert.h"
@@ -70,6 +71,7 @@ int convert(std::span<const std::string> arguments, Lang lang, std::string& out)
   if (is_gguf(words.front())) expect_sides(words.front());
   const DType dtype = dtype_of(call, dtype_word, is_gguf(to));
   // A path, a built-in model, or one of the cache: its GGUF file, or the folder of its files.
+  check_model(call, words.front());
   const models::Place place = models::find(words.front());
   const fs::path from = is_gguf(place.weights) ? place.weights : place.folder;
   expect_sides(from);

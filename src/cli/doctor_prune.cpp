@@ -97,16 +97,7 @@ std::optional<std::int64_t> kept_of(const Call& call, const Wish& wish, std::int
   if (wish.loss) return std::nullopt;
   std::int64_t keep = wish.keep.value_or(H);
   if (wish.share) keep = static_cast<std::int64_t>(*wish.share * static_cast<double>(H) + 0.5);
-  if (keep > H) {
-    throw Error(ErrorCode::kRange,
-                say(call.screen.lang,
-                    Word::kExpectedFound,
-                    call.verb,
-                    "--heads",
-                    say(call.screen.lang, Word::kNumberFromTo, 0, H),
-                    keep));
-  }
-  return keep;
+  return check_range(call, "--heads", keep, 0, H);
 }
 
 struct Outcome {

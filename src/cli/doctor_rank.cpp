@@ -484,8 +484,9 @@ int doctor_rank(std::span<const std::string> arguments, Lang lang, std::string& 
     ranking = choice ? rank_choice(call, model, o, progress)
                      : rank_loss(call, model, corpus, kept ? &*kept : nullptr, progress);
   }
-  if (!o.save.empty()) save(call, o, corpus, most, as_json(model, ranking));
-  out += call.json ? as_json(model, ranking) : render(call.screen, ranking, top);
+  const std::string figures = as_json(model, ranking);
+  if (!o.save.empty()) save(call, o, corpus, most, figures);
+  out += call.json ? figures : render(call.screen, ranking, top);
   return 0;
 }
 

@@ -6,6 +6,7 @@
 #include <filesystem>
 #include <limits>
 
+#include "cli/sequences.h"
 #include "headscope/error.h"
 #include "headscope/media.h"
 #include "headscope/safetensors.h"
@@ -320,6 +321,13 @@ bool reads_text(const Model& model) {
   }
 }
 
+Word word_of(const Model& model) {
+  const SequenceCode code = code_beside(model);
+  if (code.notes) return Word::kReadsNotes;
+  if (code.numbers) return Word::kReadsTable;
+  return model.sees() && !reads_text(model) ? Word::kReadsPictures : Word::kReadsText;
+}
+
 void label_layers(const Model& model, const Tokens& tokens, Sighting& sighting) {
   std::vector<std::vector<Label>> all(sighting.layers.size());
   bool any = false;
@@ -348,15 +356,13 @@ bool prepare_other(const Call& call,
                    std::span<const std::string> words,
                    const InputWishes& wishes,
                    Subject& out) {
-  const std::filesystem::path described = out.model.folder() / "media.json";
-  std::error_code ignored;
-  SequenceCode code;
-  if (std::filesystem::is_regular_file(described, ignored)) code = SequenceCode::read(described);
+  SequenceCode code = code_beside(out.model);
   if (!wishes.as.empty()) code = {{}, {}, code.bytes.value_or(0)};
   const bool other = code.notes || code.numbers || code.bytes;
   const bool file = words.size() == 1 && (is_file(words[0]) || words[0] == "-");
-  if (!other && !file) {  // words of a text
-    if (out.model.sees() && !reads_text(out.model)) wrong_words(call, Word::kReadsPictures, words);
+  if (!file && !code.bytes) {  // words of a text
+    if (const Word reads = word_of(out.model); reads != Word::kReadsText)
+      wrong_words(call, reads, words);
     check_wishes_of_text(call, wishes);
     return false;
   }
@@ -388,8 +394,8 @@ bool prepare_other(const Call& call,
   out.scene = {};
   out.text.clear();
   if (kind == MediaKind::kText || kind == MediaKind::kBytes) {
-    if (out.model.sees() && !reads_text(out.model))
-      wrong_kind(call, Word::kReadsPictures, source.name, kind);
+    if (const Word reads = word_of(out.model); reads != Word::kReadsText)
+      wrong_kind(call, reads, source.name, kind);
     out.text = std::move(source.held);  // standard input is read once
     return false;
   }

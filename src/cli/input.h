@@ -26,6 +26,8 @@ Word word_of(std::span<const std::string> words);
 
 /// Whether it reads words: it has a tokenizer.
 bool reads_text(const Model& model);
+/// What it reads when nothing else is asked for: "text", "a MIDI file".
+Word word_of(const Model& model);
 
 /// After a run: what the keys of layers are that look at parts of the pictures, or at a coarser grid.
 void label_layers(const Model& model, const Tokens& tokens, Sighting& sighting);

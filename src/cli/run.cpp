@@ -460,6 +460,7 @@ int run_with(std::span<const std::string> arguments,
   const bool talks = o.chat && o.words.size() == 1 && again == nullptr;
   check_together(call, o, talks);
   if (o.words.empty() || (o.words.size() < 2 && !talks && again == nullptr)) {
+    if (!o.words.empty()) check_needs_text(call, o.words[0]);
     throw Error(ErrorCode::kUsage,
                 say(lang, Word::kRunNeeds, o.words.empty() ? "MODEL" : clean(o.words[0])));
   }

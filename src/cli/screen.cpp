@@ -196,10 +196,11 @@ std::string bytes(std::uint64_t n) {
   return number + (n < 10'000 ? " B" : "B");
 }
 
-std::string milliseconds(double ms) {
-  if (ms >= 1000.0) return fmt::format("{:.1f} s", ms / 1000.0);
-  if (ms >= 10.0) return fmt::format("{:.0f} ms", ms);
-  return fmt::format("{:.2g} ms", ms);
+std::string milliseconds(Lang lang, double ms) {
+  if (ms >= 1000.0) return say(lang, Word::kSeconds, fmt::format("{:.1f}", ms / 1000.0));
+  return say(lang,
+             Word::kMilliseconds,
+             ms >= 10.0 ? fmt::format("{:.0f}", ms) : fmt::format("{:.2g}", ms));
 }
 
 std::string bar(double part, int width) {

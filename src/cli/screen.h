@@ -50,8 +50,8 @@ std::string figure(double x);
 std::string large(std::int64_t n);
 /// A number of bytes: "269 MB", "512 B".
 std::string bytes(std::uint64_t n);
-/// A time in milliseconds: "0.31 ms", "11 ms", "1.4 s".
-std::string milliseconds(double ms);
+/// A time in milliseconds: "0.31 ms", "11 ms", "1.4 s"; «11 мс».
+std::string milliseconds(Lang lang, double ms);
 /// A bar of at most `width` columns in eighths, padded to `width`.
 std::string bar(double part, int width);
 /// As many figures of a row as fit, each in `cell` columns: " .12  1.04 ...".

@@ -234,6 +234,12 @@ Seen facts_of(const Subject& subject, const Wanted& wanted, const Options& o, co
   seen.table = o.table;
   seen.model_argument = subject.model_argument;
   seen.input_argument = subject.input_argument;
+  if (!o.as.empty()) seen.input_options += " --as " + o.as;
+  for (const std::string& column : o.columns)
+    seen.input_options += " --column " + shell_word(column);
+  if (!o.frames.empty()) seen.input_options += " --frames " + o.frames;
+  seen.walks = seen.input_options.empty();
+  if (o.truncate) seen.input_options += " --truncate";
   if (subject.tree) seen.tree = &*subject.tree;
   if (!o.top.empty())
     seen.links = static_cast<std::size_t>(parse_integer(call, "--top", o.top, 1, 32));

@@ -51,6 +51,8 @@ struct Seen {
   std::size_t links = 0;            ///< links a line; 0: as many as fit
   std::string model_argument;       ///< as typed, for the commands under "next"
   std::string input_argument;       ///< likewise
+  std::string input_options;        ///< how it is read, likewise: " --as bytes"
+  bool walks = true;                ///< whether `walk` reads it so, too
 };
 
 /// The screen. Lines end in '\n' and keep to screen.width columns.

@@ -53,13 +53,6 @@ std::string render_grid(const Screen& screen, const Seen& seen) {
   return out + grid(screen, *seen.sighting, layers);
 }
 
-// "11 ms", "11 мс"
-std::string time_words(Lang lang, double ms) {
-  const std::string figures = milliseconds(ms);
-  const Word unit = figures.ends_with(" ms") ? Word::kMilliseconds : Word::kSeconds;
-  return say(lang, unit, figures.substr(0, figures.find(' ')));
-}
-
 // Links of an input that is no text, one a line: its labels are long.
 std::string scene_links(const Screen& screen, const Seen& seen, const Links& links, HeadId id) {
   const auto found = links_shown(seen, links, id, seen.links > 0 ? seen.links : 12, true);
@@ -176,11 +169,12 @@ std::string render_next(const Screen& screen, const Seen& seen, const Links& lin
   const std::string model = shell_word(seen.model_argument);
   std::vector<std::string> tails;
   if (seen.large.empty()) tails.push_back("--head " + id.name());
-  tails.push_back(fmt::format("--layer {} --head {}", id.layer, id.head));
+  if (seen.walks) tails.push_back(fmt::format("--layer {} --head {}", id.layer, id.head));
   if (seen.large.empty() && !seen.layer && !seen.table &&
       static_cast<int>(seen.sighting->layers.size()) * seen.heads > kFewHeads) {
     tails.push_back("--table");
   }
+  if (tails.empty()) return "";
   const std::string label = say(screen.lang, Word::kNext);
   std::string out = "\n";
   for (std::size_t i = 0; i < tails.size(); ++i) {
@@ -188,7 +182,7 @@ std::string render_next(const Screen& screen, const Seen& seen, const Links& lin
     std::string input = shell_word(seen.input_argument);
     const auto line = [&] {
       return "  " + left(i == 0 ? label : "", columns(label)) + " headscope " +
-             (walk ? "walk " : "see ") + model + ' ' + input + ' ' + tails[i];
+             (walk ? "walk " : "see ") + model + ' ' + input + seen.input_options + ' ' + tails[i];
     };
     // A text is known to who gave it; the name of a file is wanted whole.
     std::error_code ignored;
@@ -242,10 +236,10 @@ std::string render_header(const Screen& screen, const Seen& seen) {
                           counted_heads(screen.lang, seen.fewest, seen.heads)) +
                       "  " + counted(screen.lang, Word::kTokens, tokens);
   const bool other = seen.sighting->scene.kind != Scene::Kind::kText;
-  if (seen.run_ms) facts += "  " + time_words(screen.lang, *seen.run_ms);
+  if (seen.run_ms) facts += "  " + milliseconds(screen.lang, *seen.run_ms);
   if (seen.looking_ms) {
     facts += *seen.looking_ms > 0.0
-                 ? say(screen.lang, Word::kLooking, time_words(screen.lang, *seen.looking_ms))
+                 ? say(screen.lang, Word::kLooking, milliseconds(screen.lang, *seen.looking_ms))
                  : say(screen.lang, Word::kLookingFree);
   }
   std::string out = title(screen, clip(facts, screen.width));

@@ -53,18 +53,6 @@ void check_files(const Call& call, bool notes, const std::string& path, const st
                   clean(output)));
 }
 
-// What -n asks for, rows or notes. Errors: kUsage (says how many there may be).
-std::int64_t wanted(const Call& call, std::int64_t count, std::int64_t most) {
-  if (count >= 1 && count <= most) return count;
-  throw Error(ErrorCode::kUsage,
-              say(call.screen.lang,
-                  Word::kExpectedFound,
-                  call.verb,
-                  "-n",
-                  say(call.screen.lang, Word::kNumberFromTo, 1, most),
-                  count));
-}
-
 // How a tune went on.
 struct GoneOn {
   Score score;
@@ -200,7 +188,7 @@ int go_on_tune(const Call& call,
   if (more.perplexity) return surprise(call, model, code, tune, wishes, out);
   if (more.tokens_given)
     wishes.generate.most =
-        wanted(call, wishes.generate.most, most_notes(model, code, wishes.generate));
+        check_range(call, "-n", wishes.generate.most, 1, most_notes(model, code, wishes.generate));
   if (!more.temperature_given) wishes.generate.sampling.temperature = 1.0F;
   GoneOn gone;
   {
@@ -347,7 +335,8 @@ int go_on_table(const Call& call,
   const Table table = read_csv(path);
   ForecastOptions options;
   // At least half of the positions are for what is known.
-  if (more.tokens_given) options.rows = wanted(call, wishes.generate.most, model.positions() / 2);
+  if (more.tokens_given)
+    options.rows = check_range(call, "-n", wishes.generate.most, 1, model.positions() / 2);
   if (wishes.generate.sampling.seed != 0) options.seed = wishes.generate.sampling.seed;
   std::vector<Column> columns;
   {

@@ -14,9 +14,18 @@ namespace headscope::cli {
 namespace {
 void need_words(const Call& call, std::span<const std::string> words) {
   if (words.size() >= 2) return;
+  if (!words.empty()) check_needs_text(call, words[0]);
   const Word missing = words.empty() ? Word::kNeedsModelAndText : Word::kNeedsText;
   const std::string model = words.empty() ? "planted" : clean(words[0]);
   throw Error(ErrorCode::kUsage, say(call.screen.lang, missing, call.verb, model));
+}
+
+// Whether a model may read something other than text, as the files beside it tell before it is loaded.
+bool may_read_other(const std::string& name) {
+  const std::filesystem::path folder = models::find(name).folder;
+  std::error_code ignored;
+  return std::filesystem::exists(folder / "media.json", ignored) ||
+         std::filesystem::exists(folder / "preprocessor_config.json", ignored);
 }
 
 // A word that is a folder's name may be a text; one with a slash is a path.
@@ -140,6 +149,19 @@ void check_model(const Call& call, const std::string& name) {
   }
 }
 
+void check_needs_text(const Call& call, const std::string& name) {
+  Word reads = Word::kReadsText;
+  try {
+    if (may_read_other(name)) reads = word_of(Model::load(name));
+  } catch (const Error&) {  // No such model: what is missing is said first.
+    return;
+  }
+  if (reads == Word::kReadsText) return;
+  const Lang lang = call.screen.lang;
+  throw Error(ErrorCode::kUsage,
+              say(lang, Word::kNeedsInput, call.verb, clean(name), text(lang, reads)));
+}
+
 Subject prepare(const Call& call,
                 Model model,
                 const std::string& model_argument,
@@ -161,9 +183,9 @@ Subject prepare(const Call& call, std::span<const std::string> words, const Inpu
   need_words(call, words);
   const auto input = words.subspan(1);
   check_folder(call, input);
-  check_input(call, input);
   const Progress progress(say(call.screen.lang, Word::kLoading, clean(words[0])));
   check_model(call, words[0]);
+  if (!may_read_other(words[0])) check_input(call, input);
   Subject out(Model::load(words[0]), "");
   const bool words_of_text = wishes.as.empty() && reads_text(out.model);
   if (auto tree = words_of_text ? read_tree(call, input) : std::nullopt) {

@@ -43,6 +43,9 @@ struct Subject {
 /// called almost so; those of models::find.
 void check_model(const Call& call, const std::string& name);
 
+/// That an input is missing behind the model, when it reads no text: what it reads then. Errors: kUsage.
+void check_needs_text(const Call& call, const std::string& name);
+
 /// `words` are MODEL and the input: text or a file that the model reads. Errors: kUsage with an example when one is
 /// missing; those of Model::load and Model::tokens, with the way out where there is one; kInput for a file that the
 /// model cannot read.

@@ -54,14 +54,18 @@ void write_text(std::string& out,
     out += say(lang, Word::kTrainRate, rate);
   }
   out += '\n';
-  const auto loss = [&](Word word, const std::vector<train::Point>& points) {
-    if (points.empty()) return;
-    out += "  " + say(lang, word, points.back().loss, 100.0 * points.back().accuracy) + '\n';
-  };
   const bool squares = recipe.objective == train::Objective::kMoving;
-  loss(squares ? Word::kTrainSquares : Word::kTrainLoss, result.state.train);
-  loss(squares ? Word::kTrainValidSquares : Word::kTrainValidLoss, result.state.valid);
-  if (result.test) loss(Word::kTrainTestLoss, {*result.test});
+  const bool numbers = recipe.objective == train::Objective::kTables;
+  const std::string_view unit = text(lang, numbers ? Word::kTrainANumber : Word::kTrainALabel);
+  const auto loss = [&](Word word, const train::Point& point) {
+    out += "  " + say(lang, word, point.loss, unit, 100.0 * point.accuracy) + '\n';
+  };
+  const auto last = [&](Word word, Word of_squares, const std::vector<train::Point>& points) {
+    if (!points.empty()) loss(squares ? of_squares : word, points.back());
+  };
+  last(Word::kTrainLoss, Word::kTrainSquares, result.state.train);
+  last(Word::kTrainValidLoss, Word::kTrainValidSquares, result.state.valid);
+  if (result.test) loss(Word::kTrainTestLoss, *result.test);
   if (const auto& borders = result.borders; borders.with_ending > 0) {
     const double kept =
         static_cast<double>(borders.kept) / static_cast<double>(borders.with_ending);
@@ -120,10 +124,10 @@ std::vector<std::string> names_of(const std::vector<std::string>& folders,
                                   const std::vector<std::string>& recipes) {
   std::vector<std::string> names;
   for (const std::string& folder : folders) {
-    const fs::path path = fs::path(folder).lexically_normal();
-    const fs::path last = path.filename().empty() ? path.parent_path().filename() : path.filename();
-    const bool file = last == "runs.sqlite";  // a record stands for the folder that it lies in
-    names.push_back((file ? fs::absolute(path).parent_path().filename() : last).string());
+    fs::path path = fs::absolute(folder).lexically_normal();
+    if (path.filename().empty()) path = path.parent_path();
+    if (path.filename() == "runs.sqlite") path = path.parent_path();  // stands for its folder
+    names.push_back(path.filename().string());
   }
   std::vector<std::string> out;
   for (std::size_t n = 0; n < folders.size(); ++n) {

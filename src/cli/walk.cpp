@@ -11,6 +11,7 @@
 #include "cli/subject.h"
 #include "headscope/error.h"
 #include "headscope/report.h"
+#include "headscope/table.h"
 
 namespace headscope::cli {
 
@@ -80,8 +81,10 @@ Wanted read_options(const Call& call, const Options& o) {
 }
 
 // Tokens of an input that is no text which a screen in either language, or JSON, calls so; a row of
-// a table by its bare name too. `wanted` is folded.
-std::vector<std::int64_t> called(const Sighting& sighting, const std::string& wanted) {
+// a table by its bare name too.
+std::vector<std::int64_t> called(const Sighting& sighting, const std::string& word) {
+  const std::string wanted = folded(clean(word));
+  const std::string wanted_row = folded(clean(kept_name(word)));
   const auto same = [&](const std::string& name) { return folded(clean(name)) == wanted; };
   const auto& rows = sighting.scene.rows;
   std::vector<std::int64_t> out;
@@ -94,8 +97,13 @@ std::vector<std::int64_t> called(const Sighting& sighting, const std::string& wa
     }
     const auto row = static_cast<std::size_t>(label.row);
     const bool in_table = sighting.scene.kind == Scene::Kind::kTable && label.row >= 0;
-    if (hit || (in_table && row < rows.size() && same(rows[row])))
-      out.push_back(static_cast<std::int64_t>(i));
+    if (in_table && row < rows.size() && !hit) {
+      hit = folded(clean(rows[row])) == wanted_row;
+      const auto column = static_cast<std::size_t>(label.column);  // a cell as the page calls it
+      if (label.column >= 0 && column < sighting.scene.names.size())
+        hit = hit || same(rows[row] + ' ' + sighting.scene.names[column]);
+    }
+    if (hit) out.push_back(static_cast<std::int64_t>(i));
   }
   return out;
 }
@@ -208,7 +216,7 @@ std::int64_t find_row(const Screen& screen,
       if (folded(sighting.labels[i].text) == wanted) return static_cast<std::int64_t>(i);
     }
   }
-  const auto found = of_text ? std::vector<std::int64_t>() : called(sighting, folded(clean(word)));
+  const auto found = of_text ? std::vector<std::int64_t>() : called(sighting, word);
   if (found.size() == 1) return found.front();
   if (found.size() > 1) {
     const std::string many =

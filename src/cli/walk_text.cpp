@@ -101,7 +101,11 @@ std::string key_lines(const Screen& screen, const Walked& w) {
     shown.resize(kMostKeys);
     std::sort(shown.begin(), shown.end());
   }
-  const int name = std::clamp(screen.width / 5, 10, 24);
+  // Beside its name a key has a number, a score, a weight and a bar.
+  const int room = screen.width - (kIndent + 5 + 1 + 9 + 2 + 3 + 1 + kBar);
+  int name = 0;
+  for (const std::size_t j : shown) name = std::max(name, columns(clean(w.names[j])));
+  name = std::min(name, room);
   std::string out = spaces(kIndent) +
                     paint(screen,
                           Paint::kDim,

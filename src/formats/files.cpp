@@ -24,27 +24,30 @@ bool Descriptor::close() {
   return fd < 0 || ::close(fd) == 0 || errno == EINTR;
 }
 
-void fail(const std::filesystem::path& path, std::string_view verb, int error) {
-  const ErrorCode code = [error] {
-    switch (error) {
-      case ENOENT:
-      case ENOTDIR:
-        return ErrorCode::kNotFound;
-      case ENOMEM:
-      case EMFILE:
-      case ENFILE:
-        return ErrorCode::kResources;
-      default:
-        return ErrorCode::kIo;
-    }
-  }();
-  throw Error(
-      code,
-      fmt::format(
-          "[{}] cannot {}: {}", path.string(), verb, std::system_category().message(error)));
+namespace {
+ErrorCode code_of(int error) {
+  switch (error) {
+    case ENOENT:
+    case ENOTDIR:
+      return ErrorCode::kNotFound;
+    case ENOMEM:
+    case EMFILE:
+    case ENFILE:
+      return ErrorCode::kResources;
+    default:
+      return ErrorCode::kIo;
+  }
 }
 
-namespace {
+std::string message_of(const std::filesystem::path& path, std::string_view verb, int error) {
+  return fmt::format(
+      "[{}] cannot {}: {}", path.string(), verb, std::system_category().message(error));
+}
+
+[[noreturn]] void cannot_open(const std::filesystem::path& path, int error) {
+  throw NotOpened(code_of(error), message_of(path, "open", error), path, error);
+}
+
 std::string_view kind_of(mode_t mode) {
   if (S_ISDIR(mode)) return "a folder";
   if (S_ISFIFO(mode)) return "a pipe";
@@ -53,16 +56,22 @@ std::string_view kind_of(mode_t mode) {
 }
 }  // namespace
 
+void fail(const std::filesystem::path& path, std::string_view verb, int error) {
+  throw Error(code_of(error), message_of(path, verb, error));
+}
+
 Opened open_to_read(const std::filesystem::path& path) {
   // Without O_NONBLOCK a pipe that nobody writes to would hold us here for ever.
   Opened out{Descriptor(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK)), 0};
-  if (out.descriptor.get() < 0) fail(path, "open", errno);
+  if (out.descriptor.get() < 0) cannot_open(path, errno);
   struct stat status {};
-  if (::fstat(out.descriptor.get(), &status) != 0) fail(path, "open", errno);
+  if (::fstat(out.descriptor.get(), &status) != 0) cannot_open(path, errno);
   if (!S_ISREG(status.st_mode)) {
-    throw Error(
+    throw NotOpened(
         ErrorCode::kInput,
-        fmt::format("[{}] expected a file, found {}", path.string(), kind_of(status.st_mode)));
+        fmt::format("[{}] expected a file, found {}", path.string(), kind_of(status.st_mode)),
+        path,
+        S_ISDIR(status.st_mode) ? EISDIR : ENODEV);
   }
   out.size = static_cast<std::size_t>(status.st_size);
   return out;

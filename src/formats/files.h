@@ -41,8 +41,23 @@ struct Opened {
   std::size_t size = 0;
 };
 
+/// A file that cannot be opened to read, in parts, so that others can say it in other languages.
+class NotOpened : public Error {
+ public:
+  NotOpened(ErrorCode code, const std::string& message, std::filesystem::path path, int error)
+      : Error(code, message), path_(std::move(path)), error_(error) {}
+
+  [[nodiscard]] const std::filesystem::path& path() const { return path_; }
+  /// What the system said; EISDIR for a folder, ENODEV for a pipe, a socket or a device.
+  [[nodiscard]] int error() const { return error_; }
+
+ private:
+  std::filesystem::path path_;
+  int error_;
+};
+
 /// Opens a regular file to read. Pipes and devices, which could block or never end, are refused.
-/// Errors: kNotFound, kIo, kResources, each naming the path.
+/// Errors: NotOpened of kNotFound, kIo, kResources or kInput, naming the path.
 Opened open_to_read(const std::filesystem::path& path);
 
 /// Throws what an errno means for a path: `[path] cannot write: No space left on device`.

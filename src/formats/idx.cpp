@@ -9,6 +9,7 @@
 #include <memory>
 #include <vector>
 
+#include "formats/files.h"
 #include "headscope/error.h"
 
 namespace headscope {
@@ -22,11 +23,7 @@ struct Close {
 class Reader {
  public:
   explicit Reader(const std::filesystem::path& path) : path_(path) {
-    std::error_code failed;
-    if (!std::filesystem::is_regular_file(path, failed)) {
-      throw Error(ErrorCode::kNotFound,
-                  fmt::format("[{}] expected an IDX file, found none", path.string()));
-    }
+    (void)files::open_to_read(path);  // says what is wrong with the path
     file_.reset(gzopen(path.c_str(), "rb"));
     if (file_ == nullptr)
       throw Error(ErrorCode::kIo, fmt::format("[{}] cannot be opened", path.string()));

@@ -76,6 +76,21 @@ TEST(Arguments, NumbersKeepToTheirRange) {
   }
 }
 
+TEST(Arguments, ANumberOutsideItsRangeNamesTheRange) {
+  EXPECT_EQ(check_range(call(), "-n", 0, 0, 8), 0);
+  EXPECT_EQ(check_range(call(), "-n", 8, 0, 8), 8);
+  for (const std::int64_t wrong : {-1, 9}) {
+    try {
+      check_range(call(), "-n", wrong, 0, 8);
+      ADD_FAILURE() << wrong;
+    } catch (const Error& error) {
+      EXPECT_EQ(error.code(), ErrorCode::kUsage);
+      EXPECT_EQ(error.what(),
+                "[see] expected -n a whole number from 0 to 8, found " + std::to_string(wrong));
+    }
+  }
+}
+
 TEST(Arguments, TextIsAFileWhenThereIsOne) {
   const auto path = std::filesystem::temp_directory_path() /
                     ("headscope-arguments-" + std::to_string(::getpid()));

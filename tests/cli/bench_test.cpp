@@ -130,6 +130,13 @@ TEST(Bench, TheTableFitsTheScreen) {
   for (std::string line; std::getline(lines, line);) EXPECT_LE(columns(line), 72) << line;
 }
 
+TEST(Bench, TimesAreInTheLanguageOfTheScreen) {
+  const Outcome outcome = bench_with({"limits", "--quick", "--threads", "1", "--lang", "ru"});
+  ASSERT_EQ(outcome.status, 0) << outcome.complaint;
+  EXPECT_NE(outcome.out.find(" мс "), std::string::npos) << outcome.out;
+  EXPECT_EQ(outcome.out.find(" ms "), std::string::npos) << outcome.out;
+}
+
 TEST(Bench, WrongWordsAreUsageErrors) {
   for (const std::vector<std::string>& wrong : std::vector<std::vector<std::string>>{
            {"speed"}, {"focus", "x"}, {"--fast"}, {"--threads", "0"}}) {

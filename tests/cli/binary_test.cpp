@@ -132,6 +132,21 @@ TEST_F(Binary, TextComesFromFilesAndStandardInput) {
   EXPECT_EQ(from_input.at("text"), "The old king");
 }
 
+TEST_F(Binary, NextCommandsWork) {
+  write("king.bin", "The old king");
+  const Outcome see = run("see planted king.bin --as bytes --width 200");
+  ASSERT_EQ(see.status, 0) << see.complaint;
+  std::istringstream lines(see.out.substr(see.out.find("next:")));
+  int commands = 0;
+  for (std::string line; std::getline(lines, line); ++commands) {
+    const std::string command = line.substr(line.find("headscope ") + 10);
+    const Outcome next = run(command + " --json");
+    ASSERT_EQ(next.status, 0) << command << next.complaint;
+    EXPECT_EQ(nlohmann::json::parse(next.out).at("tokens").size(), 12U) << command;
+  }
+  EXPECT_GT(commands, 0);
+}
+
 TEST_F(Binary, BadInputGetsOneLineAndTheRightStatusAndWritesNothing) {
   write("latin1.txt", "caf\xE9");
   write("empty.txt", "");
@@ -187,6 +202,35 @@ TEST_F(Binary, BadInputGetsOneLineAndTheRightStatusAndWritesNothing) {
   const Outcome cut = run("see planted long.txt --truncate");
   EXPECT_EQ(cut.status, 0) << cut.complaint;
   EXPECT_NE(cut.out.find("cut:"), std::string::npos) << cut.out;
+}
+
+TEST_F(Binary, WhatCannotBeOpenedIsSaidInTheLanguageOfTheScreen) {
+  const std::string missing = "не открывается: такого файла нет\n";
+  const std::string folder = "ожидался файл, найдено: папка\n";
+  const std::vector<std::pair<std::string, std::string>> cases = {
+      {"train none.toml -o out", "headscope: [none.toml] " + missing},
+      {"sweep none.toml -o out --heads 1", "headscope: [none.toml] " + missing},
+      {"doctor replay none.json", "headscope: [none.json] " + missing},
+      {"verify .", "headscope: [./io.safetensors] " + missing},
+      {"train . -o out", "headscope: [.] " + folder},
+      {"doctor replay .", "headscope: [.] " + folder},
+      {"doctor roles planted --data .", "headscope: [.] " + folder},
+      {"doctor replay /dev/null",
+       "headscope: [/dev/null] ожидался файл, найдено: канал или устройство\n"}};
+  for (const auto& [arguments, complaint] : cases) {
+    const Outcome outcome = run(arguments + " --lang ru");
+    EXPECT_EQ(outcome.status, 3) << arguments;
+    EXPECT_EQ(outcome.complaint, complaint) << arguments;
+  }
+  EXPECT_EQ(run("train none.toml -o out").complaint,
+            "headscope: [none.toml] cannot open: no such file\n");
+  EXPECT_TRUE(
+      run("convert none -o x.gguf --lang ru").complaint.starts_with("headscope: [model] о"));
+  if (::geteuid() == 0) return;  // Root may read everything.
+  write("locked.json", "{}");
+  fs::permissions(folder_ / "locked.json", fs::perms::none);
+  EXPECT_EQ(run("doctor replay locked.json --lang ru").complaint,
+            "headscope: [locked.json] не открывается: нет права на чтение\n");
 }
 
 TEST_F(Binary, HelpAndVersion) {

@@ -189,7 +189,7 @@ TEST_F(SeeMedia, VideosGiveFramesAndPatches) {
   const Outcome one = run({"see", family("vit"), video});
   EXPECT_NE(one.out.find("a video: only its frame 5 of 12 is seen"), std::string::npos) << one.out;
   const Outcome stands = run({"see", family("videomae"), file("p", ppm(40, 30))});
-  EXPECT_NE(stands.out.find("a picture: it stands still"), std::string::npos) << stands.out;
+  EXPECT_NE(stands.out.find("one picture: it stands still"), std::string::npos) << stands.out;
 }
 
 TEST_F(SeeMedia, TunesGiveNotes) {

@@ -49,6 +49,14 @@ TEST(Screen, FiguresHaveThreeDigits) {
   EXPECT_EQ(figure(123456.0), "1.2e5");
 }
 
+TEST(Screen, TimesAreInTheLanguageOfTheScreen) {
+  EXPECT_EQ(milliseconds(Lang::kEn, 0.314), "0.31 ms");
+  EXPECT_EQ(milliseconds(Lang::kEn, 11.3), "11 ms");
+  EXPECT_EQ(milliseconds(Lang::kEn, 1400.0), "1.4 s");
+  EXPECT_EQ(milliseconds(Lang::kRu, 11.3), "11 мс");
+  EXPECT_EQ(milliseconds(Lang::kRu, 1400.0), "1.4 с");
+}
+
 TEST(Screen, BarsGrowWithTheirPart) {
   EXPECT_EQ(bar(0.0, 4), "    ");
   EXPECT_EQ(bar(1.0, 4), "████");

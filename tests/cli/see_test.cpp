@@ -385,5 +385,25 @@ TEST(See, NextCommandsCanBePasted) {
   EXPECT_NE(out.find("headscope see \"a model\""), std::string::npos) << out;
 }
 
+TEST(See, NextCommandsReadTheInputAsThisOneDid) {
+  const Sighting s = sentence(kKing, 1, 8);
+  Seen seen = seen_of(s);
+  seen.input_argument = "king.bin";
+  seen.input_options = " --as bytes";
+  seen.walks = false;
+  const Screen screen{Lang::kEn, false, false, 120};
+  const std::string out = render_see(screen, seen);
+  EXPECT_NE(out.find("headscope see \"a model\" king.bin --as bytes --head 0."), std::string::npos)
+      << out;
+  EXPECT_EQ(out.find("headscope walk"), std::string::npos) << out;
+  seen.large = {{0, 1}};
+  EXPECT_EQ(render_see(screen, seen).find("next:"), std::string::npos);
+  seen.walks = true;
+  seen.input_options = " --truncate";
+  EXPECT_NE(
+      render_see(screen, seen).find("headscope walk \"a model\" king.bin --truncate --layer 0"),
+      std::string::npos);
+}
+
 }  // namespace
 }  // namespace headscope::cli

@@ -101,9 +101,9 @@ batch_tokens = 82
 steps = 5
 )");
   }
-  std::string numbers_model() {
+  std::string numbers_recipe() {
     (void)table();
-    return train("objective = \"tables\"\n[model]" + kLlama + R"([code]
+    return "objective = \"tables\"\n[model]" + kLlama + R"([code]
 kind = "numbers"
 bins = 20
 low = -2.0
@@ -116,8 +116,9 @@ horizon = 8
 [training]
 batch_tokens = 120
 steps = 5
-)");
+)";
   }
+  std::string numbers_model() { return train(numbers_recipe()); }
   std::string videos_model() {
     return train(R"(objective = "moving"
 [model]
@@ -143,6 +144,21 @@ steps = 2
 
   Scratch scratch_;
 };
+
+TEST_F(Sequences, LossesOfTablesAreThoseOfNumbers) {
+  const std::string recipe = file("r.toml", numbers_recipe());
+  const auto trained = [&](const std::string& lang) {
+    const Outcome done =
+        run_words({"train", recipe, "-o", (scratch_ / ("run-" + lang)).string(), "--lang", lang});
+    EXPECT_EQ(done.status, 0) << done.complaint;
+    return done.out;
+  };
+  const std::string english = trained("en");
+  EXPECT_NE(english.find(" nats a number ("), std::string::npos) << english;
+  EXPECT_EQ(english.find("label"), std::string::npos) << english;
+  const std::string russian = trained("ru");
+  EXPECT_NE(russian.find(" ната на число ("), std::string::npos) << russian;
+}
 
 TEST_F(Sequences, ATuneGoesOnInWholeStepsBehindWhatWasGiven) {
   const std::string model = notes_model();
@@ -346,6 +362,38 @@ TEST_F(Sequences, WordsThatAreNoFileAreNamedAsTheyAre) {
             std::string::npos);
   std::filesystem::remove_all(scratch_ / "model");
   EXPECT_NE(complaint({"run", videos_model(), "/none.jpg"}).find("found /none.jpg: no such file"),
+            std::string::npos);
+}
+
+// What is no file is no text for a model that reads none: no hint to give it one.
+TEST_F(Sequences, ModelsThatReadNoTextSayWhatTheyRead) {
+  const auto expect_said = [&](const std::string& model, const std::string& reads) {
+    for (const std::string verb : {"see", "walk"}) {
+      const Outcome missing = run_words({verb, model, "none.txt"});
+      EXPECT_EQ(missing.status, 3);
+      EXPECT_EQ(
+          missing.complaint,
+          '[' + verb + "] expected " + reads + " for this model, found none.txt: no such file");
+      const Outcome words = run_words({verb, model, "king"});
+      EXPECT_NE(words.complaint.find(reads + " for this model, found king: text"),
+                std::string::npos)
+          << words.complaint;
+    }
+    for (const std::string verb : {"see", "walk", "run"}) {
+      const Outcome nothing = run_words({verb, model});
+      EXPECT_EQ(nothing.status, 2);
+      EXPECT_EQ(
+          nothing.complaint,
+          '[' + verb + "] expected " + reads + " after the model " + model + ", found nothing");
+    }
+    std::filesystem::remove_all(scratch_ / "model");
+  };
+  expect_said(notes_model(), "a MIDI file");
+  expect_said(numbers_model(), "a table (CSV with a header)");
+  expect_said(videos_model(), "a file with a picture or a video");
+  EXPECT_NE(run_words({"see", "planted", "none.txt"}).complaint.find("echo TEXT"),
+            std::string::npos);
+  EXPECT_NE(run_words({"see", "planted"}).complaint.find("headscope see planted \"The old king"),
             std::string::npos);
 }
 

@@ -8,6 +8,7 @@
 
 #include "cli/handmade.h"
 #include "headscope/error.h"
+#include "headscope/table.h"
 
 namespace headscope::cli {
 namespace {
@@ -70,6 +71,18 @@ TEST(Walk, ElementsAreCalledAsTheScreenCallsThem) {
   const std::string out = render_walk({Lang::kRu, false, false, 80}, w);
   EXPECT_NE(out.find("C4 доля 1.25, бас"), std::string::npos) << out;
   EXPECT_NE(out.find("   3 C4 1.25 Б  "), std::string::npos) << out;
+}
+
+// Names of keys take what score, weight and bar leave: 35 columns of 80, 27 of 72.
+TEST(Walk, NamesOfKeysAreCutByTheScreen) {
+  Walked w = walked(9);
+  w.names[3] = "row 2009-09-01 00:00:00, a price";  // 32 columns
+  const std::string whole = render_walk({Lang::kEn, false, false, 80}, w);
+  EXPECT_NE(whole.find("   3 " + w.names[3] + ' '), std::string::npos) << whole;
+  const std::string cut = render_walk({Lang::kEn, false, false, 72}, w);
+  EXPECT_NE(cut.find("   3 row 2009-09-01 00:00:00, a… "), std::string::npos) << cut;
+  std::istringstream lines(cut);
+  for (std::string line; std::getline(lines, line);) EXPECT_LE(columns(line), 72) << line;
 }
 
 TEST(Walk, LongRowsSayHowMuchTheyLeaveOut) {
@@ -144,8 +157,14 @@ TEST(Walk, RowIsAnyNameThatAScreenPrints) {
   EXPECT_EQ(find_row(screen, s, "2"), 2) << "a number in range is a token";
   EXPECT_EQ(find_row(screen, s, "row 2"), 1);
   EXPECT_EQ(find_row(screen, s, "sep-1-2009"), 2);
+  const std::string long_name = "Строка, имя которой длиннее того, что таблица от него оставляет";
+  s.scene.rows[0] = kept_name(long_name);
+  ASSERT_LT(s.scene.rows[0].size(), long_name.size());
+  EXPECT_EQ(find_row(screen, s, long_name), 0);
+  s.scene.rows[0] = "1920";
   s.scene.names = {"price", "volume"};
   s.labels.push_back(in_scene("row 1920, column volume", 0, 1));
+  EXPECT_EQ(find_row(screen, s, "1920 volume"), 3);
   EXPECT_THROW(find_row(screen, s, "1920"), Error) << "two columns have it";
   EXPECT_EQ(find_row(screen, s, "строка 1920, столбец volume"), 3);
   s.scene.kind = Scene::Kind::kImage;
