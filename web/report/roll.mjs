@@ -65,6 +65,7 @@ export class RollView {
     this.hover = -1;
     this.player = new Player();
     this.canvas = el('canvas', { class: 'roll' });
+    this.names = el('canvas', { class: 'roll-names', 'aria-hidden': 'true' });
     this.over = el('canvas', { class: 'roll-over', tabindex: 0, role: 'img' });
     this.legend = el('div', { class: 'legend' });
     this.readout = el('p', { class: 'readout note' });
@@ -88,15 +89,15 @@ export class RollView {
     const kept = now.rows[0] ?? -1;
     const spot = !before || now.rows !== before.rows ? this.spots.find(s => s.token === kept) : null;
     if (!spot || !this.box) return;
-    // Moves only where it must: what is chosen by a click stays under the pointer, and names of pitches stand at the beginning.
+    // Moves only where it must: what is chosen by a click stays under the pointer.
     const { scrollLeft, clientWidth } = this.box;
-    if (spot.x < scrollLeft || spot.x > scrollLeft + clientWidth - 40) this.box.scrollLeft = Math.max(0, spot.x - clientWidth / 2);
+    if (spot.x < scrollLeft + kGutter || spot.x > scrollLeft + clientWidth - 40) this.box.scrollLeft = Math.max(0, spot.x - clientWidth / 2);
   }
 
   build() {
     const tune = this.media.kind === 'notes';
     this.playing = el('button', { onclick: () => this.play() }, t('play'), ' ', el('kbd', {}, t('space')));
-    this.box = el('div', { class: 'scroll' }, el('div', { class: 'rolls' }, this.canvas, this.over));
+    this.box = el('div', { class: 'scroll' }, el('div', { class: 'rolls' }, this.canvas, this.names, this.over));
     this.root.replaceChildren(this.asks, el('section', { class: 'figure' }, ...(tune ? [el('div', { class: 'row controls' }, this.playing, el('span', { class: 'note' }, t('voices', this.media.names.map(voiceName).join(', '))))] : []), this.box, this.readout, this.legend));
     this.layOut();
   }
@@ -188,8 +189,16 @@ export class RollView {
     const palette = this.context.palette();
     const context = sharpen(this.canvas, this.width, this.height);
     sharpen(this.over, this.width, this.height);
-    context.font = `11px ${kFont}`;
-    context.textBaseline = 'middle';
+    const names = sharpen(this.names, kGutter, this.height);
+    names.fillStyle = palette.paper;
+    names.fillRect(0, 0, kGutter, this.height);
+    for (const each of [context, names]) {  // beside the picture, where it scrolls, and in it, where it is saved
+      each.font = `11px ${kFont}`;
+      each.textBaseline = 'middle';
+      each.fillStyle = palette.soft;
+      each.textAlign = 'right';
+      this.scale(each);
+    }
     if (this.media.kind === 'notes') this.rollLines(context);
     else this.chartLines(context);
     for (const spot of this.spots) {
@@ -235,20 +244,32 @@ export class RollView {
     else { context.beginPath(); context.arc(x, y, 6, 0, 7); context.fill(); }
   }
 
+  /** What heights mean: names of pitches, the largest and the least number. @param {CanvasRenderingContext2D} context */
+  scale(context) {
+    if (this.media.kind !== 'notes') {
+      this.ranges?.forEach(([low, high], n) => {
+        context.fillText(numberText(high), kGutter - 6, this.top + n * 200 + 12);
+        context.fillText(numberText(low), kGutter - 6, this.top + n * 200 + 164);
+      });
+      return;
+    }
+    const line = this.line();
+    for (let pitch = this.low; pitch <= this.high; pitch++) {
+      if (pitch % 12 !== 0 && line * 12 > 60 && pitch % 12 !== 7) continue;
+      context.fillText(noteName(pitch), kGutter - 6, this.top + (this.high - pitch) * line + line / 2);
+    }
+  }
+
+  line() { return (this.height - this.top - 24) / (this.high - this.low + 1); }
+
   /** @param {CanvasRenderingContext2D} context */
   rollLines(context) {
     const palette = this.context.palette();
-    const line = (this.height - this.top - 24) / (this.high - this.low + 1);
+    const line = this.line();
+    context.fillStyle = palette.dark ? '#1A1B1F' : '#F4F3EE';
     for (let pitch = this.low; pitch <= this.high; pitch++) {
-      const y = this.top + (this.high - pitch) * line;
-      if ([1, 3, 6, 8, 10].includes(pitch % 12)) {
-        context.fillStyle = palette.dark ? '#1A1B1F' : '#F4F3EE';
-        context.fillRect(kGutter, y, this.width - kGutter, line);
-      }
-      if (pitch % 12 !== 0 && line * 12 > 60 && pitch % 12 !== 7) continue;
-      context.fillStyle = palette.soft;
-      context.textAlign = 'right';
-      context.fillText(noteName(pitch), kGutter - 6, y + line / 2);
+      if ([1, 3, 6, 8, 10].includes(pitch % 12))
+        context.fillRect(kGutter, this.top + (this.high - pitch) * line, this.width - kGutter, line);
     }
     const { stepsPerBeat, beatsPerBar } = this.media;
     context.textAlign = 'left';
@@ -273,11 +294,7 @@ export class RollView {
     const labels = source.labels(store.selection.layer);
     this.media.names.forEach((name, n) => {
       const y = this.top + n * 200;
-      const [low, high] = this.ranges?.[n] ?? [0, 0];
       context.fillStyle = palette.soft;
-      context.textAlign = 'right';
-      context.fillText(numberText(high), kGutter - 6, y + 12);
-      context.fillText(numberText(low), kGutter - 6, y + 164);
       context.textAlign = 'left';
       context.fillText(short(name, 40), kGutter + 2, y - 6);
       context.strokeStyle = palette.hatch;
