@@ -63,7 +63,8 @@ function(headscope_test_program program labels sources)
   target_link_libraries(${program} PRIVATE ${ARGN} GTest::gtest_main)
   target_compile_definitions(${program} PRIVATE HEADSCOPE_SOURCE_DIR="${PROJECT_SOURCE_DIR}"
     HEADSCOPE_BINARY_DIR="${PROJECT_BINARY_DIR}")
-  # What is tested is built as people get it; the tests themselves need not be fast, and compile a third faster so.
+  # What is tested is built as people get it (but for templates that a test needs too); tests need not be fast, and
+  # compile a third faster so.
   target_compile_options(${program} PRIVATE $<$<CONFIG:Release>:-O1>)
   gtest_discover_tests(${program} DISCOVERY_TIMEOUT 60 PROPERTIES LABELS "${labels}" TIMEOUT 600)
 endfunction()

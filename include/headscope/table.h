@@ -43,7 +43,7 @@ struct TableOptions {
 Table read_csv(const std::filesystem::path& path, const TableOptions& options = {});
 Table parse_csv(std::string_view text, std::string_view name, const TableOptions& options = {});
 
-/// What a table keeps of the name of a row or a column: whole letters of its first 64 bytes.
+/// What is kept of the name of a row, and shown of that of a column: whole letters of its first 64 bytes.
 std::string kept_name(std::string_view name);
 
 /// Numbers of the columns that are asked for by name; none asked: the first numeric one that names no rows and does more

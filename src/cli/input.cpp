@@ -175,7 +175,7 @@ void read_numbers(const Call& call,
   Numbers numbers = ids_of(table, columns, code, rows);
   Scene& scene = out.scene;
   scene.kind = Scene::Kind::kTable;
-  for (const std::size_t c : columns) scene.names.push_back(table.columns[c].name);
+  for (const std::size_t c : columns) scene.names.push_back(kept_name(table.columns[c].name));
   scene.rows.assign(table.rows.end() - rows, table.rows.end());
   scene.values = std::move(numbers.values);
   out.labels = std::move(numbers.labels);

@@ -38,14 +38,10 @@ class Bar {
     std::string out = fmt::format("{} {:.0f} % {}", bar(part, 12), 100.0 * part, bytes(now.total));
     if (rate > 0.0) {
       const double left = static_cast<double>(now.total - now.done) / rate;
-      out += say(lang_, Word::kPullRate, bytes(static_cast<std::uint64_t>(rate)), duration(left));
+      out += say(
+          lang_, Word::kPullRate, bytes(static_cast<std::uint64_t>(rate)), duration(lang_, left));
     }
     return out;
-  }
-
-  static std::string duration(double seconds) {
-    const auto s = static_cast<std::int64_t>(std::min(seconds, 1e6));
-    return s < 60 ? fmt::format("{} s", s) : fmt::format("{}:{:02} min", s / 60, s % 60);
   }
 
   Lang lang_;

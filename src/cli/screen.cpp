@@ -203,6 +203,13 @@ std::string milliseconds(Lang lang, double ms) {
              ms >= 10.0 ? fmt::format("{:.0f}", ms) : fmt::format("{:.2g}", ms));
 }
 
+std::string duration(Lang lang, double seconds) {
+  const auto s = static_cast<std::int64_t>(std::clamp(seconds, 0.0, 1e7));
+  if (s < 60) return say(lang, Word::kSeconds, s);
+  return s < 3600 ? say(lang, Word::kMinutes, fmt::format("{}:{:02}", s / 60, s % 60))
+                  : say(lang, Word::kHours, fmt::format("{}:{:02}", s / 3600, s % 3600 / 60));
+}
+
 std::string bar(double part, int width) {
   static constexpr std::array<std::string_view, 8> kEighths = {
       "", "▏", "▎", "▍", "▌", "▋", "▊", "▉"};

@@ -150,12 +150,9 @@ void check_model(const Call& call, const std::string& name) {
 }
 
 void check_needs_text(const Call& call, const std::string& name) {
-  Word reads = Word::kReadsText;
-  try {
-    if (may_read_other(name)) reads = word_of(Model::load(name));
-  } catch (const Error&) {  // No such model: what is missing is said first.
-    return;
-  }
+  check_model(call, name);
+  if (!may_read_other(name)) return;
+  const Word reads = word_of(Model::load(name));
   if (reads == Word::kReadsText) return;
   const Lang lang = call.screen.lang;
   throw Error(ErrorCode::kUsage,

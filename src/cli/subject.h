@@ -43,7 +43,8 @@ struct Subject {
 /// called almost so; those of models::find.
 void check_model(const Call& call, const std::string& name);
 
-/// That an input is missing behind the model, when it reads no text: what it reads then. Errors: kUsage.
+/// That an input is missing behind the model, when it reads no text: what it reads then. Errors: kUsage;
+/// those of check_model and Model::load.
 void check_needs_text(const Call& call, const std::string& name);
 
 /// `words` are MODEL and the input: text or a file that the model reads. Errors: kUsage with an example when one is

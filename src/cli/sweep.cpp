@@ -440,7 +440,7 @@ bool make_all(const Call& call,
       const auto report = [&](const architect::SweepReport& r) {
         step = r.now.step;
         const std::string left_of_all =
-            r.seconds_left > 0.0 ? duration(r.seconds_left) : std::string("-");
+            r.seconds_left > 0.0 ? duration(lang, r.seconds_left) : std::string("-");
         watch.show(r.now, say(lang, Word::kSweepAlso, run.key, r.run + 1, r.runs, left_of_all));
       };
       if (!architect::make_run(options, runs, n, report, [] { return signal_waits(); })) {

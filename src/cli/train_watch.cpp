@@ -14,13 +14,6 @@ namespace headscope::cli {
 using train::RunReport;
 using Clock = std::chrono::steady_clock;
 
-std::string duration(double seconds) {
-  const auto s = static_cast<std::int64_t>(std::clamp(seconds, 0.0, 1e7));
-  if (s < 60) return fmt::format("{} s", s);
-  return s < 3600 ? fmt::format("{}:{:02} min", s / 60, s % 60)
-                  : fmt::format("{}:{:02} h", s / 3600, s % 3600 / 60);
-}
-
 void TrainWatch::show(const RunReport& r, const std::string& also) {
   // Steps leave files behind: from the first on, Ctrl-C waits for a checkpoint.
   if (r.phase == RunReport::Phase::kSteps && !writing_) writing_.emplace();
@@ -65,7 +58,7 @@ std::string TrainWatch::line(const RunReport& r) const {
              r.loss,
              more,
              r.tokens_per_second,
-             duration(r.seconds_left));
+             duration(lang_, r.seconds_left));
 }
 
 std::filesystem::path text_cache() {

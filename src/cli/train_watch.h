@@ -13,8 +13,6 @@
 /// What `train` and `sweep` say while a run goes on.
 namespace headscope::cli {
 
-/// "12 s", "3:07 min", "2:05 h".
-std::string duration(double seconds);
 /// Where texts are kept as ids: headscope/texts in XDG_CACHE_HOME or ~/.cache.
 std::filesystem::path text_cache();
 

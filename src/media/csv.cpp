@@ -22,6 +22,7 @@ namespace {
 constexpr std::size_t kBlock = std::size_t{1} << 16;
 constexpr std::size_t kMostField = std::size_t{1} << 20;
 constexpr std::size_t kMostColumns = 4096;
+constexpr std::size_t kMostName = 1024;  // of a column, which is asked for by it
 constexpr double kNone = std::numeric_limits<double>::quiet_NaN();
 
 std::string_view stripped(std::string_view text) {
@@ -212,7 +213,7 @@ class Reader {
                                 json::quote(column)));
       }
       if (column.empty()) column = fmt::format("column {}", c + 1);
-      column = kept_name(column);
+      column = beginning(column, kMostName);
     }
   }
 
@@ -266,7 +267,7 @@ class Reader {
   bool begun_ = false, header_ = false, comma_ = false;
 };
 
-// Whether numbers only count, up by one or, where the newest rows come first, down by one: rows one by one, years that
+// Whether numbers only count, up by one or, as where the newest rows come first, down by one: rows one by one, years that
 // stay or go on (2009, 2009, 2010), or quarters that begin anew (1, 2, 3, 4, 1). Others that rise slowly are figures.
 bool count_by(const std::vector<double>& x, double one) {
   for (const double v : x) {
@@ -340,10 +341,9 @@ std::vector<std::size_t> columns_of(const Table& table, std::span<const std::str
     return out;
   }
   for (const std::string& name : names) {
-    const auto found =
-        std::find_if(table.columns.begin(), table.columns.end(), [&](const Table::Column& c) {
-          return c.name == kept_name(name);
-        });
+    const auto found = std::find_if(table.columns.begin(),
+                                    table.columns.end(),
+                                    [&](const Table::Column& c) { return c.name == name; });
     if (found == table.columns.end()) {
       std::string known;
       for (std::size_t c = 0; c < std::min<std::size_t>(table.columns.size(), 12); ++c)

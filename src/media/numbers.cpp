@@ -103,8 +103,8 @@ Numbers ids_of(const Table& table,
       const Table::Column& column = table.columns[columns[n]];
       const double value = column.values[static_cast<std::size_t>(r)];
       Label label;
-      label.text =
-          fmt::format("row {}, column {}", table.rows[static_cast<std::size_t>(r)], column.name);
+      label.text = fmt::format(
+          "row {}, column {}", table.rows[static_cast<std::size_t>(r)], kept_name(column.name));
       label.word = static_cast<std::int64_t>(out.ids.size()) - 1;
       label.row = static_cast<int>(r - from);
       label.column = static_cast<int>(n);

@@ -55,6 +55,10 @@ TEST(Screen, TimesAreInTheLanguageOfTheScreen) {
   EXPECT_EQ(milliseconds(Lang::kEn, 1400.0), "1.4 s");
   EXPECT_EQ(milliseconds(Lang::kRu, 11.3), "11 мс");
   EXPECT_EQ(milliseconds(Lang::kRu, 1400.0), "1.4 с");
+  EXPECT_EQ(duration(Lang::kEn, 59.9), "59 s");
+  EXPECT_EQ(duration(Lang::kEn, 3599.0), "59:59 min");
+  EXPECT_EQ(duration(Lang::kRu, 185.0), "3:05 мин");
+  EXPECT_EQ(duration(Lang::kRu, 4800.0), "1:20 ч");
 }
 
 TEST(Screen, BarsGrowWithTheirPart) {

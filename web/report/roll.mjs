@@ -149,6 +149,7 @@ export class RollView {
 
   /** @param {number} x @param {number} y @returns {number} */
   tokenAt(x, y) {
+    if (x < (this.box?.scrollLeft ?? 0) + kGutter) return -1;  // over the names, which hide what lies behind them
     let best = -1;
     let least = 24 ** 2;
     for (const spot of this.spots) {
@@ -343,7 +344,7 @@ export class RollView {
       const x = kGutter + at * this.cell;
       context.fillStyle = this.context.palette().in;
       context.fillRect(x, this.top, 2, this.height - this.top - 24);
-      if (this.box && (x < this.box.scrollLeft || x > this.box.scrollLeft + this.box.clientWidth - 40)) this.box.scrollLeft = x - 80;
+      if (this.box && (x < this.box.scrollLeft + kGutter || x > this.box.scrollLeft + this.box.clientWidth - 40)) this.box.scrollLeft = x - 80;
       requestAnimationFrame(follow);
     };
     requestAnimationFrame(follow);
