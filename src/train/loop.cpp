@@ -16,6 +16,7 @@
 #include "headscope/error.h"
 #include "headscope/safetensors.h"
 #include "headscope/threads.h"
+#include "train/begun.h"
 #include "train/hold.h"
 #include "train/material.h"
 #include "train/recipe_model.h"
@@ -201,12 +202,21 @@ class Runner {
     return n;
   }
 
+  [[nodiscard]] Trainee begun() const {
+    std::error_code ignored;
+    const bool reads_text = fs::exists(options_.folder / "tokenizer.json", ignored);
+    return begun_with(recipe_.from,
+                      material_.config,
+                      reads_text ? material_.key : std::string(),
+                      recipe_.training.seed);
+  }
+
   void prepare_model() {
     const auto& training = recipe_.training;
     const std::uint64_t sum = checksum(recipe_, material_.key);
     trainee_.emplace(checkpoint_            ? Trainee::load(*checkpoint_)
                      : recipe_.from.empty() ? Trainee::fresh(material_.config, training.seed)
-                                            : started_from(recipe_.from));
+                                            : begun());
     if (recipe_.hiding.gaps > 0 && 2 * recipe_.data.window > trainee_->positions()) {
       throw Error(
           ErrorCode::kUsage,
@@ -244,46 +254,6 @@ class Runner {
     record.parameters = parameters();
     record.steps = recipe_.schedule.steps;
     state_.run = checkpoint_ ? store_->resume(record, state_) : store_->begin(record);
-  }
-
-  /// The recipe's network with the weights of another model of the same shape and the same tokens.
-  [[nodiscard]] Trainee started_from(const fs::path& from) const {
-    const auto other_than = [&](std::string_view expected, std::string_view found) {
-      return Error(ErrorCode::kUsage,
-                   fmt::format("[{}] expected {}, found {}", from.string(), expected, found));
-    };
-    const fs::path tokenizer = from / "tokenizer.json";
-    std::error_code ignored;
-    if (fs::exists(tokenizer, ignored) && fs::exists(options_.folder / "tokenizer.json", ignored) &&
-        read_file(tokenizer) != material_.key) {
-      throw other_than("the tokenizer.json of this run", "another");
-    }
-    Trainee out = Trainee::fresh(material_.config, recipe_.training.seed);
-    const Trainee other = Trainee::load(from);
-    const std::vector<Parameter>& found = other.parameters();
-    for (std::size_t i = 0; i < out.parameters().size(); ++i) {
-      Parameter& to = out.parameters()[i];
-      const bool there = i < found.size() && found[i].name == to.name;
-      if (!there || found[i].value.shape() != to.value.shape()) {
-        throw other_than(fmt::format("{} of shape {}", to.name, to_string(to.value.shape())),
-                         there ? to_string(found[i].value.shape()) : "no such tensor");
-      }
-      to.value = found[i].value.clone();
-    }
-    const auto facts = [](const std::string& config) {
-      json::Value value = json::parse(config, "config.json");
-      value.erase("taught_heads");
-      return value;
-    };
-    const json::Value wanted = facts(material_.config);
-    const json::Value had = facts(read_file(from / "config.json"));
-    for (const auto& [key, value] : wanted.items()) {
-      if (!had.contains(key) || had[key] != value) {
-        throw other_than(fmt::format("{} = {} in its config.json", key, value.dump()),
-                         had.contains(key) ? had[key].dump() : "none");
-      }
-    }
-    return out;
   }
 
   void one_step() {

@@ -48,6 +48,12 @@ nlohmann::ordered_json json_of(const toml::node& node, const Table& table) {
     return out;
   }
   if (const auto* inner = node.as_table()) {
+    // Keys of an ordered object are looked for one by one; no config.json has a tenth of these.
+    constexpr std::size_t kMostKeys = 1000;
+    if (inner->size() > kMostKeys)
+      throw wrong(table.place(node),
+                  fmt::format("at most {} keys in a table", kMostKeys),
+                  std::to_string(inner->size()));
     Json out = Json::object();
     for (const auto& [key, value] : *inner) out[std::string(key.str())] = json_of(value, table);
     return out;
@@ -217,7 +223,10 @@ void Table::refuse_others(const Names& known) const {
       if (nearest.empty() || edit_distance(found, name) < edit_distance(found, nearest))
         nearest = name;
     }
-    const bool near = edit_distance(found, nearest) <= 3;
+    // A short name is near others by chance, and one that is there is not what was meant.
+    const std::size_t edits = edit_distance(found, nearest);
+    const bool near = edits <= 3 && 2 * edits < std::max(found.size(), nearest.size()) &&
+                      table_->get(nearest) == nullptr;
     throw wrong({file_, key.source()},
                 near ? nearest : fmt::format("one of {}", fmt::join(known, ", ")),
                 json::quote(found));

@@ -11,6 +11,7 @@
 #include "headscope/model.h"
 #include "headscope/safetensors.h"
 #include "headscope/threads.h"
+#include "train/begun.h"
 #include "train/hold.h"
 #include "train/loop.h"
 #include "train/runs.h"
@@ -273,6 +274,50 @@ TEST_F(Runs, WhatCannotBeTaughtOrBegunWithIsRefused) {
   EXPECT_NE(
       complaint(text, "= \"amod\"", "= \"amodd\"").find("hold \"amodd\" for head 0.1, found none"),
       std::string::npos);
+}
+
+TEST_F(Runs, AnotherTokenizerKeepsTheWeightsOfTokensThatBothKnow) {
+  (void)run_recipe(recipe(kEndings), options("base"));
+  std::string text = kEndings;
+  text.replace(text.find("size = 400"), 10, "size = 300");
+  (void)run_recipe(recipe(text), options("fewer"));
+  const auto begun = [&](const fs::path& from, const fs::path& to) {
+    const Tokenizer had = Tokenizer::load(from), has = Tokenizer::load(to);
+    const Trainee other = Trainee::load(from);
+    const std::string tokenizer = read_file(to / "tokenizer.json");
+    const Trainee out = begun_with(from, read_file(to / "config.json"), tokenizer, 5);
+    const Trainee fresh = Trainee::fresh(read_file(to / "config.json"), 5);
+    EXPECT_NE(other.vocabulary(), out.vocabulary());
+    std::int64_t shared = 0, apart = 0;
+    for (std::size_t i = 0; i < out.parameters().size(); ++i) {
+      const Tensor& a = other.parameters()[i].value;
+      const Tensor& b = out.parameters()[i].value;
+      const auto read = a.span<float>(), write = b.span<float>();
+      if (a.shape() == b.shape()) {
+        EXPECT_TRUE(std::ranges::equal(read, write)) << out.parameters()[i].name;
+        continue;
+      }
+      const auto width = static_cast<std::size_t>(b.size() / b.dim(0));
+      for (std::int32_t id = 0; id < has.vocabulary_size(); ++id) {
+        const std::int32_t known = had.id_of(has.token_of(id));
+        const auto row = write.subspan(static_cast<std::size_t>(id) * width, width);
+        const auto chance = fresh.parameters()[i].value.span<float>().subspan(
+            static_cast<std::size_t>(id) * width, width);
+        const auto before =
+            known < 0 ? chance : read.subspan(static_cast<std::size_t>(known) * width, width);
+        EXPECT_TRUE(std::ranges::equal(row, before)) << has.token_of(id);
+        (known < 0 ? apart : shared) += 1;
+      }
+    }
+    EXPECT_GT(shared, 0);
+    return apart;
+  };
+  EXPECT_GT(begun(scratch_ / "fewer", scratch_ / "base"), 0);
+  (void)begun(scratch_ / "base", scratch_ / "fewer");
+  RunOptions on = options("on");
+  on.tokenizer = scratch_ / "base" / "tokenizer.json";
+  (void)run_recipe(recipe(std::string("from = \"fewer\"\n") + kEndings), on);
+  EXPECT_EQ(Model::load(on.folder).heads(), 4);
 }
 
 TEST_F(Runs, WhatIsWrongWithAFileIsSaidWithItsNameBeforeAnythingIsMade) {
