@@ -124,6 +124,13 @@ std::string complaint_of(const files::NotOpened& error, Lang lang) {
     case EACCES:
     case EPERM:
       return say(lang, Word::kCannotOpen, path, text(lang, Word::kNotAllowed));
+    case ENAMETOOLONG:
+      return say(lang, Word::kCannotOpen, path, text(lang, Word::kNameTooLong));
+    case ELOOP:
+      return say(lang, Word::kCannotOpen, path, text(lang, Word::kLinksInACircle));
+    case EMFILE:
+    case ENFILE:
+      return say(lang, Word::kCannotOpen, path, text(lang, Word::kTooManyOpen));
     default:
       return say(lang, Word::kCannotOpen, path, std::system_category().message(error.error()));
   }

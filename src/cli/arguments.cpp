@@ -273,6 +273,16 @@ void check_there(const Call& call, std::string_view what, const std::string& pat
               say(call.screen.lang, Word::kNothingAt, call.verb, what, clean(path)));
 }
 
+namespace {
+[[noreturn]] void cannot_write(const Call& call, const std::string& path, int error) {
+  const Lang lang = call.screen.lang;
+  std::string why = std::generic_category().message(error);
+  if (error == ENOENT || error == ENOTDIR) why = text(lang, Word::kNoFolderThere);
+  if (error == EACCES || error == EPERM) why = text(lang, Word::kNotAllowedToWrite);
+  throw Error(ErrorCode::kIo, say(lang, Word::kCannotWrite, call.verb, clean(path), why));
+}
+}  // namespace
+
 void check_writable(const Call& call, const std::filesystem::path& path) {
   std::error_code ignored;
   const auto kind = std::filesystem::status(path, ignored).type();
@@ -284,14 +294,7 @@ void check_writable(const Call& call, const std::filesystem::path& path) {
   const bool there = kind != std::filesystem::file_type::not_found;
   const std::filesystem::path& asked =
       there && kind != std::filesystem::file_type::regular ? path : parent;
-  if (::access(asked.c_str(), W_OK) != 0) {
-    throw Error(ErrorCode::kIo,
-                say(call.screen.lang,
-                    Word::kCannotWrite,
-                    call.verb,
-                    path.string(),
-                    std::generic_category().message(errno)));
-  }
+  if (::access(asked.c_str(), W_OK) != 0) cannot_write(call, path.string(), errno);
 }
 
 std::string new_folder(const Call& call, std::string name) {
@@ -306,14 +309,8 @@ std::string new_folder(const Call& call, std::string name) {
   while (above.has_relative_path() && !std::filesystem::exists(above, ignored))
     above = above.parent_path();
   errno = ENOTDIR;
-  if (!std::filesystem::is_directory(above, ignored) || ::access(above.c_str(), W_OK) != 0) {
-    throw Error(ErrorCode::kIo,
-                say(call.screen.lang,
-                    Word::kCannotWrite,
-                    call.verb,
-                    clean(name),
-                    std::generic_category().message(errno)));
-  }
+  if (!std::filesystem::is_directory(above, ignored) || ::access(above.c_str(), W_OK) != 0)
+    cannot_write(call, name, errno);
   return name;
 }
 

@@ -179,7 +179,7 @@ class Measurer {
 };
 
 std::vector<Row> measure_all(const std::vector<Plan>& plans, bool quick, const Screen& screen) {
-  Progress progress("bench");
+  Progress progress(screen.lang, "bench");
   Measurer measurer(quick);
   std::vector<Row> rows;
   const double start = kernels::now();

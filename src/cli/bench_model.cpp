@@ -109,7 +109,7 @@ void bench_model(
                             clean(model.family())));
   }
   std::vector<Row> rows;
-  Progress progress(say(call.screen.lang, Word::kRunning, clean(model.name())));
+  Progress progress(call.screen.lang, say(call.screen.lang, Word::kRunning, clean(model.name())));
   for (const std::int64_t tokens : {128, 512, 2048}) {
     if (tokens <= model.positions() && (!quick || tokens == 128))
       rows.push_back(prefill(model, tokens, cache));

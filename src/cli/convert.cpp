@@ -78,7 +78,7 @@ int convert(std::span<const std::string> arguments, Lang lang, std::string& out)
   check_target(call, to, force);
   std::vector<std::string> left_out;
   {
-    Progress progress(clean(from.string()));
+    Progress progress(call.screen.lang, clean(from.string()));
     const Writing writing;
     const auto told = [&](const std::string& name) {
       progress.now(clean(from.string()) + ": " + clean(name));

@@ -166,7 +166,8 @@ Model load_model(const Call& call, std::span<const std::string> words, Purpose p
                 say(call.screen.lang, Word::kDoctorNeedsModel, call.verb, words.size()));
   }
   check_model(call, words.front());
-  const Progress progress(say(call.screen.lang, Word::kLoading, clean(words.front())));
+  const Progress progress(call.screen.lang,
+                          say(call.screen.lang, Word::kLoading, clean(words.front())));
   LoadOptions options;
   options.finite = purpose != Purpose::kCheck;
   if (purpose == Purpose::kSweep) {

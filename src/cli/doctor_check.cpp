@@ -120,11 +120,11 @@ int doctor_check(std::span<const std::string> arguments, Lang lang, std::string&
   const Corpus corpus = read_corpus(call, model, o.data, most);
   doctor::Checkup found;
   if (o.against.empty()) {
-    Progress progress{std::string(text(lang, Word::kDoctorLooking))};
+    Progress progress(lang, std::string(text(lang, Word::kDoctorLooking)));
     found = doctor::check(model, corpus.pieces, telling(progress, call, Word::kDoctorLooking));
   } else {
     const Model healthy = load_model(call, std::vector<std::string>{o.against}, Purpose::kLook);
-    Progress progress{std::string(text(lang, Word::kDoctorChecking))};
+    Progress progress(lang, std::string(text(lang, Word::kDoctorChecking)));
     found = doctor::check(
         model, healthy, corpus.pieces, telling(progress, call, Word::kDoctorChecking));
   }

@@ -55,7 +55,7 @@ Healed heal_folder(const Call& call,
                    const HealWish& wish,
                    std::span<const std::int32_t> ids,
                    std::span<const Tokens> texts) {
-  Progress progress{std::string(text(call.screen.lang, Word::kHealing))};
+  Progress progress(call.screen.lang, std::string(text(call.screen.lang, Word::kHealing)));
   doctor::HealOptions options;
   options.steps = heal_steps(call, wish);
   options.told = telling(progress, call, Word::kHealing);

@@ -67,7 +67,7 @@ Found run_patches(const Call& call,
                   const doctor::Judge& by,
                   const Options& o,
                   std::size_t exact) {
-  Progress progress{std::string(text(call.screen.lang, Word::kDoctorPatching))};
+  Progress progress(call.screen.lang, std::string(text(call.screen.lang, Word::kDoctorPatching)));
   const auto told = telling(progress, call, Word::kDoctorPatching);
   Found out;
   if (!o.to.empty()) {

@@ -246,7 +246,7 @@ int doctor_prune(std::span<const std::string> arguments, Lang lang, std::string&
   doctor::Curve curve;
   Outcome done;
   {
-    Progress progress{std::string(text(lang, kRanking[wish.order]))};
+    Progress progress(lang, std::string(text(lang, kRanking[wish.order])));
     curve = doctor::prune_curve(model,
                                 corpus.pieces,
                                 instead,

@@ -480,7 +480,7 @@ int doctor_rank(std::span<const std::string> arguments, Lang lang, std::string& 
   }
   Ranking ranking;
   {
-    Progress progress{std::string(text(lang, Word::kDoctorAblating))};
+    Progress progress(lang, std::string(text(lang, Word::kDoctorAblating)));
     ranking = choice ? rank_choice(call, model, o, progress)
                      : rank_loss(call, model, corpus, kept ? &*kept : nullptr, progress);
   }

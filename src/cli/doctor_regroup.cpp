@@ -209,7 +209,7 @@ int doctor_regroup(std::span<const std::string> arguments, Lang lang, std::strin
   {
     const Writing writing;
     {
-      Progress progress{std::string(text(lang, Word::kRegroupWriting))};
+      Progress progress(lang, std::string(text(lang, Word::kRegroupWriting)));
       done.figures = doctor::regroup(model,
                                      corpus.pieces,
                                      done.groups,

@@ -158,7 +158,7 @@ std::string relation_name(const doctor::Edges& edges, Lang lang) {
 
 doctor::Syntax follow_trees(const Call& call, const Model& model, const Corpus& corpus) {
   if (corpus.trees.empty()) return {};
-  Progress progress(clean(model.name()));
+  Progress progress(call.screen.lang, clean(model.name()));
   doctor::SyntaxOptions how;
   how.progress = [&](std::int64_t done, std::int64_t count) {
     progress.now(say(call.screen.lang, Word::kSyntaxProgress, done, count));
@@ -269,7 +269,7 @@ int doctor_roles(std::span<const std::string> arguments, Lang lang, std::string&
   const Corpus corpus = read_corpus(call, model, o.data, most);
   std::vector<doctor::HeadRoles> roles;
   {
-    Progress progress{std::string(text(lang, Word::kDoctorLooking))};
+    Progress progress(lang, std::string(text(lang, Word::kDoctorLooking)));
     roles =
         doctor::roles(model, corpus.pieces, options, telling(progress, call, Word::kDoctorLooking));
   }

@@ -241,7 +241,8 @@ int sequence_roles(const Call& call,
   }
   Measured m;
   {
-    const Progress progress{std::string(text(call.screen.lang, Word::kDoctorLooking))};
+    const Progress progress(call.screen.lang,
+                            std::string(text(call.screen.lang, Word::kDoctorLooking)));
     m = moving ? measure_moving(model, wishes.pieces, wishes.seed)
         : code.notes
             ? measure_tunes(model, *code.notes, wishes.data, wishes.pieces)

@@ -127,7 +127,7 @@ Portrait portray(const Call& call,
                         counted(lang, Word::kSentences, syntax.sentences),
                         syntax.skipped,
                         counted(lang, Word::kEdges, syntax.unaligned));
-  Progress progress{std::string(text(lang, Word::kDoctorLooking))};
+  Progress progress(lang, std::string(text(lang, Word::kDoctorLooking)));
   const auto told = telling(progress, call, Word::kDoctorLooking);
   doctor::RolesOptions options;
   options.circuits = false;

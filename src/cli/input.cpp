@@ -43,7 +43,8 @@ Source open(const Call& call, std::span<const std::string> words) {
     out.name = std::filesystem::path(words[0]).filename().string();
   } else {
     out.held = read_bytes(call, words);
-    out.name = words.size() == 1 && words[0] == "-" ? "standard input" : "text";
+    const bool piped = words.size() == 1 && words[0] == "-";
+    out.name = piped ? text(call.screen.lang, Word::kStandardInput) : "text";
   }
   return out;
 }

@@ -285,7 +285,7 @@ std::vector<PlanRow> rows_of(const Call& call, const Asked& asked, const Draft& 
 /// Twice, in opposite orders, and the better of both counts: what else a machine does rarely meets the same row again.
 void measure(const Call& call, std::vector<PlanRow>& rows) {
   const Lang lang = call.screen.lang;
-  Progress progress(std::string(text(lang, Word::kPlanMeasuring)));
+  Progress progress(lang, std::string(text(lang, Word::kPlanMeasuring)));
   architect::MeasureOptions options;
   options.seconds /= 2.0;
   // The model itself first: what stands around its layers is the same in the others.

@@ -10,7 +10,7 @@
 
 namespace headscope::cli {
 
-Progress::Progress(std::string what) : what_(std::move(what)) {
+Progress::Progress(Lang lang, std::string what) : lang_(lang), what_(std::move(what)) {
   if (::isatty(STDERR_FILENO) != 0) thread_ = std::thread([this] { tick(); });
 }
 
@@ -36,9 +36,8 @@ void Progress::tick() {
   bool shown = false;
   std::unique_lock<std::mutex> lock(mutex_);
   while (!changed_.wait_until(lock, wake, [this] { return done_; })) {
-    const auto seconds =
-        std::chrono::duration_cast<std::chrono::seconds>(Clock::now() - start).count();
-    fmt::print(stderr, "\r\x1b[K{} … {} s", clip(what_, 60), seconds);
+    const double seconds = std::chrono::duration<double>(Clock::now() - start).count();
+    fmt::print(stderr, "\r\x1b[K{} … {}", clip(what_, 60), duration(lang_, seconds));
     std::fflush(stderr);
     shown = true;
     wake += std::chrono::milliseconds(500);

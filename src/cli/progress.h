@@ -5,16 +5,18 @@
 #include <string>
 #include <thread>
 
+#include "cli/words.h"
+
 /// What the program is doing, on standard error, for work that takes more than a second.
 namespace headscope::cli {
 
-/// Shows one line with the seconds that have passed, while it lives; nothing when standard error is
+/// Shows one line with the time that has passed, while it lives; nothing when standard error is
 /// not a terminal or the work takes less than a second.
 class Progress {
  public:
-  explicit Progress(std::string what);
+  Progress(Lang lang, std::string what);
   ~Progress();
-  /// Something else is going on from here on; the seconds go on as well.
+  /// Something else is going on from here on; the time goes on as well.
   void now(std::string what);
   Progress(const Progress&) = delete;
   Progress& operator=(const Progress&) = delete;
@@ -22,6 +24,7 @@ class Progress {
  private:
   void tick();
 
+  Lang lang_;
   std::string what_;
   std::mutex mutex_;
   std::condition_variable changed_;

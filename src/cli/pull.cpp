@@ -20,7 +20,7 @@ using Clock = std::chrono::steady_clock;
 // and how long it will take.
 class Bar {
  public:
-  Bar(Lang lang, const std::string& name) : lang_(lang), progress_(name) {}
+  Bar(Lang lang, const std::string& name) : lang_(lang), progress_(lang, name) {}
 
   void show(const hub::Progress& now) {
     const auto time = Clock::now();

@@ -116,7 +116,7 @@ std::string perplexity(const Call& call,
                        const RunWishes& wishes,
                        std::string& out) {
   const std::vector<std::int32_t> ids = model.tokenizer().encode(text).ids;
-  const Progress progress(say(call.screen.lang, Word::kRunReading, ids.size()));
+  const Progress progress(call.screen.lang, say(call.screen.lang, Word::kRunReading, ids.size()));
   const Foresight found = foresight(model, ids, foresight_options(wishes));
   if (!call.json) tell_foresight(call, model, found, out);
   return foresight_json(model, found);
@@ -399,7 +399,8 @@ std::vector<std::string> saved_options(const Options& o, const RunWishes& wishes
 
 Model load(const Call& call, const Options& o) {
   check_model(call, o.words[0]);
-  const Progress progress(say(call.screen.lang, Word::kLoading, clean(o.words[0])));
+  const Progress progress(call.screen.lang,
+                          say(call.screen.lang, Word::kLoading, clean(o.words[0])));
   return Model::load(o.words[0], o.exact ? Linear::Compute::kExact : Linear::Compute::kFast);
 }
 

@@ -298,7 +298,8 @@ void write_files(const Call& call,
 // The input: with `again` its text.
 Subject read(const Call& call, const Options& o, const Setup* again) {
   if (again != nullptr) {
-    const Progress progress(say(call.screen.lang, Word::kLoading, clean(o.words.at(0))));
+    const Progress progress(call.screen.lang,
+                            say(call.screen.lang, Word::kLoading, clean(o.words.at(0))));
     return prepare(call, Model::load(o.words[0]), o.words[0], again->input, o.truncate);
   }
   Subject out =
@@ -362,6 +363,7 @@ int see_with(std::span<const std::string> arguments,
   }
 
   const Progress progress(
+      lang,
       say(lang,
           Word::kRunning,
           counted(lang, Word::kTokens, static_cast<std::int64_t>(subject.labels.size()))));

@@ -363,13 +363,17 @@ Line line_of(const Sighting& sighting,
 std::string draw_line(const Screen& screen, const Line& line) {
   constexpr int kHeight = 9;
   std::string out;
-  const double span = line.high > line.low ? line.high - line.low : 1.0;
+  const bool any = line.high >= line.low;
+  // Halves: the largest doubles differ by more than a double can be.
+  const double span = line.high > line.low ? line.high / 2 - line.low / 2 : 1.0;
   for (int y = kHeight - 1; y >= 0; --y) {
-    const std::string edge = y == kHeight - 1 ? figure(line.high) : y == 0 ? figure(line.low) : "";
+    std::string edge;
+    if (any && y == kHeight - 1) edge = figure(line.high);
+    if (any && y == 0) edge = figure(line.low);
     std::string row = right(edge, 9) + ' ';
     for (std::size_t c = 0; c < line.value.size(); ++c) {
       const bool here = std::isfinite(line.value[c]) &&
-                        std::lround((line.value[c] - line.low) / span * (kHeight - 1)) == y;
+                        std::lround((line.value[c] / 2 - line.low / 2) / span * (kHeight - 1)) == y;
       row += !here ? std::string(" ") : line.asks == static_cast<int>(c) ? "◆" : "●";
     }
     out += trimmed(row) + '\n';

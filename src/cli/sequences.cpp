@@ -192,7 +192,7 @@ int go_on_tune(const Call& call,
   if (!more.temperature_given) wishes.generate.sampling.temperature = 1.0F;
   GoneOn gone;
   {
-    const Progress progress(say(lang, Word::kRunning, clean(path)));
+    const Progress progress(lang, say(lang, Word::kRunning, clean(path)));
     gone = sing(model, code, tune, wishes.generate, more.tokens_given);
   }
   const std::int64_t added = gone.score.steps() - gone.known;
@@ -338,10 +338,19 @@ int go_on_table(const Call& call,
   if (more.tokens_given)
     options.rows = check_range(call, "-n", wishes.generate.most, 1, model.positions() / 2);
   if (wishes.generate.sampling.seed != 0) options.seed = wishes.generate.sampling.seed;
+  const std::vector<std::size_t> asked = columns_of(table, more.columns);
+  for (const std::size_t c : asked) {
+    const Table::Column& column = table.columns[c];
+    const auto n = std::count_if(
+        column.values.begin(), column.values.end(), [](double x) { return std::isfinite(x); });
+    if (n < 2)
+      throw Error(ErrorCode::kInput,
+                  say(lang, Word::kColumnTooShort, clean(path), clean(kept_name(column.name)), n));
+  }
   std::vector<Column> columns;
   {
-    const Progress progress(say(lang, Word::kRunning, clean(path)));
-    for (const std::size_t c : columns_of(table, more.columns))
+    const Progress progress(lang, say(lang, Word::kRunning, clean(path)));
+    for (const std::size_t c : asked)
       columns.push_back(column_of(model, code, table.columns[c], options));
   }
   const std::vector<std::string> names = names_after(table, options.rows);

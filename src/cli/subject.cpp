@@ -180,7 +180,7 @@ Subject prepare(const Call& call, std::span<const std::string> words, const Inpu
   need_words(call, words);
   const auto input = words.subspan(1);
   check_folder(call, input);
-  const Progress progress(say(call.screen.lang, Word::kLoading, clean(words[0])));
+  const Progress progress(call.screen.lang, say(call.screen.lang, Word::kLoading, clean(words[0])));
   check_model(call, words[0]);
   if (!may_read_other(words[0])) check_input(call, input);
   Subject out(Model::load(words[0]), "");

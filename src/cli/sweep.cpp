@@ -41,7 +41,7 @@ std::vector<train::Score> syntax_scores(const Call& call,
                                         const std::vector<conllu::Sentence>& sentences,
                                         const std::string& name,
                                         Unread& unread) {
-  Progress progress(name);
+  Progress progress(call.screen.lang, name);
   const Model model = Model::load(folder.string());
   doctor::SyntaxOptions options;
   options.progress = [&](std::int64_t done, std::int64_t count) {

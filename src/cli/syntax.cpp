@@ -185,7 +185,7 @@ int syntax(std::span<const std::string> arguments, Lang lang, std::string& out) 
   check_model(call, words[0]);
   const std::vector<conllu::Sentence> all = read_treebanks(call, std::span(words).subspan(1), most);
   for (const std::string& relation : relations) check_relation(call, all, relation);
-  Progress progress(clean(words[0]));
+  Progress progress(call.screen.lang, clean(words[0]));
   const Model model = Model::load(words[0]);
   doctor::SyntaxOptions options;
   if (!relations.empty()) options.relations = relations;

@@ -19,7 +19,7 @@ std::filesystem::path text_cache();
 /// One line that changes on a terminal, one line a minute elsewhere (a log).
 class TrainWatch {
  public:
-  TrainWatch(Lang lang, const std::string& name) : lang_(lang), progress_(name) {}
+  TrainWatch(Lang lang, const std::string& name) : lang_(lang), progress_(lang, name) {}
 
   /// `also`: what stands behind the line.
   void show(const train::RunReport& r, const std::string& also);

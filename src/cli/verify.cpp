@@ -349,7 +349,8 @@ int verify(std::span<const std::string> arguments, Lang lang, std::string& out) 
 
   std::vector<Verdict> verdicts;
   for (std::size_t i = 0; i < folders.size(); ++i) {
-    const Progress progress(fmt::format("{}/{} {}", i + 1, folders.size(), clean(folders[i])));
+    const Progress progress(lang,
+                            fmt::format("{}/{} {}", i + 1, folders.size(), clean(folders[i])));
     auto some = folders.size() == 1 ? verify_folder(folders[i], tolerance, dump)
                                     : try_folder(folders[i], tolerance);
     for (Verdict& verdict : some) {

@@ -249,6 +249,7 @@ int walk(std::span<const std::string> arguments, Lang lang, std::string& out) {
   check_passed(call, subject, wanted.head.layer);
 
   const Progress progress(
+      lang,
       say(lang,
           Word::kRunning,
           counted(lang, Word::kTokens, static_cast<std::int64_t>(subject.labels.size()))));

@@ -10,6 +10,7 @@
 #include <fstream>
 #include <limits>
 
+#include "formats/beginning.h"
 #include "formats/files.h"
 #include "formats/json.h"
 #include "headscope/error.h"
@@ -22,20 +23,13 @@ namespace {
 constexpr std::size_t kBlock = std::size_t{1} << 16;
 constexpr std::size_t kMostField = std::size_t{1} << 20;
 constexpr std::size_t kMostColumns = 4096;
-constexpr std::size_t kMostName = 1024;  // of a column, which is asked for by it
+constexpr std::size_t kMostName = 1024;  // bytes of a column's, which is asked for by it
 constexpr double kNone = std::numeric_limits<double>::quiet_NaN();
 
 std::string_view stripped(std::string_view text) {
   const auto first = text.find_first_not_of(" \t\r\n");
   if (first == std::string_view::npos) return {};
   return text.substr(first, text.find_last_not_of(" \t\r\n") - first + 1);
-}
-
-// At most so many bytes of a text; a letter of UTF-8 is not cut.
-std::string beginning(std::string_view text, std::size_t most) {
-  if (text.size() <= most) return std::string(text);
-  while (most > 0 && (static_cast<unsigned char>(text[most]) & 0xC0U) == 0x80U) --most;
-  return std::string(text.substr(0, most));
 }
 
 bool says_nothing(std::string_view text) {
@@ -161,7 +155,7 @@ class Reader {
     text = stripped(text);
     if (fields_ >= kMostColumns) fail(ErrorCode::kFormat, "at most 4096 fields", "more");
     if (!header_) {
-      columns_.push_back({std::string(text), {}, "", 0});
+      columns_.push_back({std::string(beginning(text, kMostName)), {}, "", 0});
     } else if (fields_ < columns_.size()) {
       cell(columns_[fields_], text);
     }
@@ -213,7 +207,6 @@ class Reader {
                                 json::quote(column)));
       }
       if (column.empty()) column = fmt::format("column {}", c + 1);
-      column = beginning(column, kMostName);
     }
   }
 
@@ -293,7 +286,7 @@ bool counts(const Table::Column& column) {
 
 }  // namespace
 
-std::string kept_name(std::string_view name) { return beginning(name, 64); }
+std::string kept_name(std::string_view name) { return std::string(beginning(name, 64)); }
 
 Table parse_csv(std::string_view text, std::string_view name, const TableOptions& options) {
   Reader reader(name, options);

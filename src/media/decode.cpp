@@ -153,7 +153,10 @@ void take_frames(Stream& stream,
       put_frame(clip, static_cast<std::int64_t>(filled++), last, last_seconds);
   }
   if (at == 0) stream.fail("frames that can be decoded");
-  if (filled < wanted.size() && stream.damaged()) fail_damaged(name, at, clip);
+  const std::int64_t gone = stream.lost() - lost;  // behind the last frame that was found
+  clip.damaged += gone;
+  if (filled < wanted.size() && (stream.damaged() || wanted[filled] < at + gone))
+    fail_damaged(name, std::max(at, wanted[filled]), clip);
   if (filled == 0) stream.fail("frames that can be decoded");
   // A decoder may give fewer frames than there are packets.
   while (filled < wanted.size())

@@ -18,8 +18,8 @@ void check_code(const NumberCode& code) {
     return;
   }
   throw Error(ErrorCode::kRange,
-              fmt::format("[numbers] expected 2 bins or more between two numbers, found {} from {} "
-                          "to {}",
+              fmt::format("[numbers] expected 2 to 16777216 bins between two numbers, found {} "
+                          "from {} to {}",
                           code.bins,
                           code.low,
                           code.high));
@@ -44,14 +44,16 @@ Spread spread_of(std::span<const double> values, const NumberCode& code) {
     mean += x / most / count;
     size += std::abs(x) / most / count;
   }
-  if (!code.centred) return {0.0, size * most};
+  // The least numbers of all have parts that are 0.
+  constexpr double kLeast = std::numeric_limits<double>::min();
+  if (!code.centred) return {0.0, std::max(size * most, kLeast)};
   double square = 0.0;
   for (const double x : values) {
     if (std::isfinite(x)) square += (x / most - mean) * (x / most - mean) / count;
   }
   // Numbers that are all the same differ by rounding alone.
   const double scale = std::sqrt(square);
-  return {mean * most, scale > 1e-12 ? scale * most : 1.0};
+  return {mean * most, scale > 1e-12 ? std::max(scale * most, kLeast) : 1.0};
 }
 
 std::int32_t id_of(double value, const Spread& spread, const NumberCode& code) {
@@ -83,6 +85,7 @@ Numbers ids_of(const Table& table,
   const std::int64_t from = last_rows > 0 ? std::max<std::int64_t>(rows - last_rows, 0) : 0;
   Numbers out;
   bool any = false;
+  std::vector<std::string> names;
   for (const std::size_t c : columns) {
     if (c >= table.columns.size()) {
       throw Error(ErrorCode::kRange,
@@ -93,6 +96,7 @@ Numbers ids_of(const Table& table,
     const auto values = std::span(table.columns[c].values).subspan(static_cast<std::size_t>(from));
     any |= std::any_of(values.begin(), values.end(), [](double x) { return std::isfinite(x); });
     out.spreads.push_back(spread_of(values, code));
+    names.push_back(kept_name(table.columns[c].name));
   }
   if (!any) throw Error(ErrorCode::kInput, "[numbers] expected numbers, found none");
   out.ids.push_back(code.start);
@@ -103,8 +107,8 @@ Numbers ids_of(const Table& table,
       const Table::Column& column = table.columns[columns[n]];
       const double value = column.values[static_cast<std::size_t>(r)];
       Label label;
-      label.text = fmt::format(
-          "row {}, column {}", table.rows[static_cast<std::size_t>(r)], kept_name(column.name));
+      label.text =
+          fmt::format("row {}, column {}", table.rows[static_cast<std::size_t>(r)], names[n]);
       label.word = static_cast<std::int64_t>(out.ids.size()) - 1;
       label.row = static_cast<int>(r - from);
       label.column = static_cast<int>(n);

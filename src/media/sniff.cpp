@@ -103,7 +103,7 @@ std::int32_t id_in(const json::Value& v,
   const auto n = json::get_or<std::int64_t>(v, key, usual, name);
   if (n >= 0 && n < (1 << 30)) return static_cast<std::int32_t>(n);
   throw Error(ErrorCode::kFormat,
-              fmt::format("[{}] expected {} to be an id from 0, found {}", name, key, n));
+              fmt::format("[{}] expected {} from 0 to {}, found {}", name, key, (1 << 30) - 1, n));
 }
 
 NoteCode notes_code(const json::Value& v, std::string_view name) {
@@ -140,13 +140,13 @@ NumberCode numbers_code(const json::Value& v, std::string_view name) {
   c.end = id_in(v, "end", c.end, name);
   c.missing = id_in(v, "missing", c.missing, name);
   c.first = id_in(v, "first", c.first, name);
-  if (c.bins >= 2 && c.bins <= (1 << 24) && c.low < c.high) return c;
-  throw Error(ErrorCode::kFormat,
-              fmt::format("[{}] expected 2 bins or more from low to high, found {} from {} to {}",
-                          name,
-                          c.bins,
-                          c.low,
-                          c.high));
+  if (c.bins < 2 || c.bins > (1 << 24))
+    throw Error(ErrorCode::kFormat,
+                fmt::format("[{}] expected bins from 2 to 16777216, found {}", name, c.bins));
+  if (c.low < c.high) return c;
+  throw Error(
+      ErrorCode::kFormat,
+      fmt::format("[{}] expected low to be less than high, found {} and {}", name, c.low, c.high));
 }
 
 }  // namespace

@@ -38,6 +38,19 @@ void check(const Model& model, const ForecastOptions& o) {
                           o.paths));
 }
 
+// What numbers are told in, so that squares and sums of the largest doubles are no infinities; 1 for none but zeros.
+double largest(std::span<const double> values) {
+  double out = 0.0;
+  for (const double x : values) out = std::isfinite(x) ? std::max(out, std::abs(x)) : out;
+  return out > 0.0 ? out : 1.0;
+}
+
+std::vector<double> in_units(std::span<const double> values, double unit) {
+  std::vector<double> out(values.begin(), values.end());
+  for (double& x : out) x /= unit;
+  return out;
+}
+
 // The numbers less the straight line through them; what is missing lies on it.
 std::vector<double> without_line(std::span<const double> values) {
   double n = 0.0, t = 0.0, y = 0.0;
@@ -105,15 +118,14 @@ Forecast forecast(const Model& model,
 
 std::int64_t period_of(std::span<const double> values) {
   constexpr double kLeast = 0.2;
-  const std::vector<double> x = without_line(values);
+  const double size = largest(values);
+  const std::vector<double> x = without_line(in_units(values, size));
   const std::size_t n = x.size();
   double all = 0.0;
-  double size = 0.0;
   for (const double v : x) all += v * v;
-  for (const double v : values) size = std::isfinite(v) ? std::max(size, std::abs(v)) : size;
   // Of a straight line only rounding is left.
   constexpr double kRounding = 1e-12;
-  if (n < 6 || !(all > static_cast<double>(n) * size * size * kRounding * kRounding)) return 1;
+  if (n < 6 || !(all > static_cast<double>(n) * kRounding * kRounding)) return 1;
   // Sums, not means: longer lags have fewer terms and must not win by chance.
   std::vector<double> like(n / 2 + 2, 0.0);
   for (std::size_t lag = 0; lag < like.size() && lag < n; ++lag) {
@@ -145,14 +157,15 @@ std::vector<double> one_period_ago(std::span<const double> known,
 }
 
 double mean_error(std::span<const double> a, std::span<const double> b) {
+  const double size = std::max(largest(a), largest(b));
   double sum = 0.0;
   std::int64_t n = 0;
   for (std::size_t i = 0; i < std::min(a.size(), b.size()); ++i) {
     if (!std::isfinite(a[i]) || !std::isfinite(b[i])) continue;
-    sum += std::abs(a[i] - b[i]);
+    sum += std::abs(a[i] / size - b[i] / size);
     ++n;
   }
-  return n > 0 ? sum / static_cast<double>(n) : kNone;
+  return n > 0 ? sum / static_cast<double>(n) * size : kNone;
 }
 
 }  // namespace headscope

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "assets/web.h"
+#include "formats/beginning.h"
 #include "report/report_data.h"
 
 namespace headscope::report {
@@ -97,13 +98,10 @@ std::string fill(std::string_view page,
   }
 }
 
-/// The beginning of a long text, cut between letters: what a window's title has room for.
-std::string beginning(std::string_view text) {
-  constexpr std::size_t kMost = 80;
-  if (text.size() <= kMost) return std::string(text);
-  std::size_t end = kMost;
-  while (end > 0 && (static_cast<unsigned char>(text[end]) & 0xC0U) == 0x80U) --end;
-  return std::string(text.substr(0, end)) + "…";
+/// What a window's title has room for of a text.
+std::string title_of(std::string_view text) {
+  const std::string_view shown = beginning(text, 80);
+  return std::string(shown) + (shown.size() < text.size() ? "…" : "");
 }
 
 }  // namespace
@@ -174,7 +172,7 @@ std::string page_html(const Page& page) {
   return fill(
       assets::web_page_html,
       {{"language", page.language},
-       {"title", escape_html("headscope: " + page.model + " · " + beginning(page.sighting->text))},
+       {"title", escape_html("headscope: " + page.model + " · " + title_of(page.sighting->text))},
        {"style", std::string(assets::web_page_css)},
        {"description", describe(page, numbers)},
        {"numbers", numbers_html(numbers)},

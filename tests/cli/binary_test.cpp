@@ -226,6 +226,11 @@ TEST_F(Binary, WhatCannotBeOpenedIsSaidInTheLanguageOfTheScreen) {
             "headscope: [none.toml] cannot open: no such file\n");
   EXPECT_TRUE(
       run("convert none -o x.gguf --lang ru").complaint.starts_with("headscope: [model] о"));
+  EXPECT_EQ(
+      run("train " + std::string(300, 'x') + ".toml -o out --lang ru").complaint,
+      "headscope: [" + std::string(300, 'x') + ".toml] не открывается: имя слишком длинное\n");
+  EXPECT_EQ(run("see planted king --html nowhere/king.html --lang ru").complaint,
+            "headscope: [see] нельзя записать nowhere/king.html: такой папки нет\n");
   if (::geteuid() == 0) return;  // Root may read everything.
   write("locked.json", "{}");
   fs::permissions(folder_ / "locked.json", fs::perms::none);

@@ -105,8 +105,8 @@ struct Video {
   std::vector<std::int64_t> sent;  // frames in the order of the file
 };
 
-// Of frame `cut` half of what codes it is left.
-Video video(AVCodecID id, std::int64_t cut = -1) {
+// Of `cuts` frames from `cut` on half of what codes them is left.
+Video video(AVCodecID id, std::int64_t cut = -1, std::int64_t cuts = 1) {
   const Owned<AVCodecContext> coder = open_coder(id);
   AVFormatContext* made = nullptr;
   check(avformat_alloc_output_context2(&made, nullptr, "mp4", nullptr));
@@ -124,7 +124,8 @@ Video video(AVCodecID id, std::int64_t cut = -1) {
     check(avcodec_send_frame(coder.get(), frame.get()));
     while (avcodec_receive_packet(coder.get(), packet.get()) == 0) {
       out.sent.push_back(packet->pts);
-      if (packet->pts == cut) av_shrink_packet(packet.get(), packet->size / 2);
+      if (cut >= 0 && packet->pts >= cut && packet->pts < cut + cuts)
+        av_shrink_packet(packet.get(), packet->size / 2);
       packet->duration = 1;
       av_packet_rescale_ts(packet.get(), kFrame, stream->time_base);
       check(av_write_frame(made, packet.get()));
@@ -224,6 +225,14 @@ TEST_P(Pictures, ADamagedOneIsDamagedAlone) {
     EXPECT_TRUE(std::ranges::equal(pixels(clip, 0), pixels(expected, static_cast<std::size_t>(n))))
         << n;
   }
+}
+
+TEST_P(Pictures, DamagedOnesAtTheEndAreRefusedByTheirOwnNumbers) {
+  const Video cut = video(GetParam(), kFrames - 2, 2);
+  expect_damaged("frame 20 of 22 damaged or cut off", cut, kFrames - 2, 1);
+  expect_damaged("frame 20 of 22 damaged or cut off", cut, 0, kFrames);
+  expect_damaged("frame 21 of 22 damaged or cut off", cut, kFrames - 1, 1);
+  EXPECT_EQ(frames_of(cut, kFrames - 3, 1).frames.dim(0), 1);
 }
 
 INSTANTIATE_TEST_SUITE_P(Stream, BFrames, testing::ValuesIn(kCoders), [](const auto& coder) {

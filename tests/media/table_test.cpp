@@ -291,6 +291,19 @@ TEST(Numbers, SpreadIsTheMeanSizeOrTheDeviationOfWhatIsThere) {
   EXPECT_DOUBLE_EQ(spread_of(std::vector<double>{1.0, -3.0, nan}, plain).scale, 2.0);
   EXPECT_DOUBLE_EQ(spread_of(std::vector<double>{0.0, 0.0}, plain).scale, 1.0);
   EXPECT_DOUBLE_EQ(spread_of(std::vector<double>{1e308, 1e308}, plain).scale, 1e308);
+  // Parts of the least double are 0, and 0 / 0 is no bin.
+  for (const bool centre : {false, true}) {
+    NumberCode code;
+    code.centred = centre;
+    const std::vector<double> tiny = {
+        0.0, 0.0, 0.0, std::numeric_limits<double>::denorm_min(), 0.0};
+    const Spread spread = spread_of(tiny, code);
+    EXPECT_GT(spread.scale, 0.0);
+    for (const double x : tiny) {
+      EXPECT_GE(id_of(x, spread, code), code.first);
+      EXPECT_LT(id_of(x, spread, code), code.vocabulary());
+    }
+  }
   NumberCode centred;
   centred.centred = true;
   const Spread far = spread_of(std::vector<double>{1001.0, nan, 1003.0}, centred);

@@ -208,6 +208,13 @@ TEST(Recipe, UnknownKeysOfACodeAreRefused) {
             "[dir/r.toml:13:1] expected first, found \"frist\"");
   const std::string other = complaint(tables_with("bins = 32", "bins = 32\nnonsense = true"));
   EXPECT_TRUE(other.starts_with("[dir/r.toml:13:1] expected one of bins, ")) << other;
+  // Three edits make x, and anything as short, of end.
+  const std::string brief = complaint(tables_with("bins = 32", "bins = 32\nx = 1"));
+  EXPECT_TRUE(brief.starts_with("[dir/r.toml:13:1] expected one of bins, ")) << brief;
+  std::string many = "bins = 32";
+  for (int i = 0; i < 2000; ++i) many += "\nk" + std::to_string(i) + " = 1";
+  EXPECT_NE(complaint(tables_with("bins = 32", many)).find("expected at most 1000 keys in a table"),
+            std::string::npos);
 }
 
 TEST(Recipe, AVocabularyThatIsTooSmallForItsTokenizerIsRefusedWithItsLine) {
@@ -276,10 +283,11 @@ TEST(Recipe, ACodeThatCannotBeIsRefusedWithItsLine) {
   };
   EXPECT_EQ(changed("batch_tokens", "batch_tokens"), "no error");
   EXPECT_EQ(changed("low = -3.0", "low = 7"),
-            "[dir/r.toml:10:1] expected 2 bins or more from low to high, found 24 from 7 to 3 "
-            "(in [code])");
+            "[dir/r.toml:13:7] expected low to be less than high, found 7 and 3 (in [code])");
+  EXPECT_EQ(changed("bins = 24", "bins = 16777217"),
+            "[dir/r.toml:12:8] expected bins from 2 to 16777216, found 16777217 (in [code])");
   EXPECT_EQ(changed("bins = 24", "bins = -1"),
-            "[dir/r.toml:12:8] expected bins to be an id from 0, found -1 (in [code])");
+            "[dir/r.toml:12:8] expected bins from 0 to 1073741823, found -1 (in [code])");
   EXPECT_NE(changed("\"numbers\"", "\"notes\"").find("expected kind = \"numbers\""),
             std::string::npos);
   EXPECT_EQ(changed("[code]", "vocab_size = 9\n[code]"),

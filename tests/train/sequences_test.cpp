@@ -301,6 +301,15 @@ TEST(Forecasts, BaselineIsOnePeriodAgo) {
   EXPECT_EQ(period_of(line), 1);
 }
 
+TEST(Tables, TheLargestDoublesHaveAPeriodAndErrors) {
+  std::vector<double> wave;
+  for (int i = 0; i < 60; ++i) wave.push_back((i % 3 - 1) * 1e308);
+  EXPECT_EQ(period_of(wave), 3);
+  const std::vector<double> last(wave.size(), 1e308);
+  EXPECT_DOUBLE_EQ(mean_error(last, wave), 1e308);
+  EXPECT_DOUBLE_EQ(mean_error(std::vector<double>{0.0, 0.0}, std::vector<double>{0.0, 0.0}), 0.0);
+}
+
 const std::string kMoving = R"(objective = "moving"
 [model]
 model_type = "videomae"

@@ -142,7 +142,7 @@ export class RollView {
       const value = values[token];
       if (label.special || value === null || value === undefined) return;
       const [low, high] = this.ranges[label.column];
-      const part = high > low ? (value - low) / (high - low) : 0.5;
+      const part = high > low ? (value / 2 - low / 2) / (high / 2 - low / 2) : 0.5;  // their difference may be no double
       this.spots.push({ token, x: kGutter + label.row * cell, y: this.top + label.column * each + (1 - part) * (each - 48) + 8, w: cell, h: 8 });
     });
   }
@@ -249,6 +249,7 @@ export class RollView {
   scale(context) {
     if (this.media.kind !== 'notes') {
       this.ranges?.forEach(([low, high], n) => {
+        if (low > high) return;  // a column without numbers
         context.fillText(numberText(high), kGutter - 6, this.top + n * 200 + 12);
         context.fillText(numberText(low), kGutter - 6, this.top + n * 200 + 164);
       });
