@@ -264,6 +264,28 @@ Sighting table_of(const std::vector<std::string>& rows) {
   return s;
 }
 
+TEST(See, ChartsShowTheLargestNumbersAndNoEdgesWithoutAny) {
+  Sighting s = table_of({"1990-01", "1990-02", "1990-03", "1990-04"});
+  const auto chart = [&](const std::vector<double>& values) {
+    std::copy(values.begin(), values.end(), s.scene.values.begin() + 1);
+    Seen seen = seen_of(s);
+    seen.large = {{0, 0}};
+    return render_see({Lang::kEn, false, false, 80}, seen);
+  };
+  const auto dots = [](const std::string& text) {
+    std::int64_t n = 0;
+    for (std::size_t at = text.find("●"); at != text.npos; at = text.find("●", at + 1)) ++n;
+    return n;
+  };
+  const double none = std::nan("");
+  const std::string empty = chart({none, none, none, none});
+  EXPECT_EQ(empty.find("inf"), std::string::npos) << empty;
+  const std::string usual = chart({1.0, -1.0, 1.7, -1.7});
+  const std::string largest = chart({1e308, -1e308, 1.7e308, -1.7e308});
+  EXPECT_EQ(dots(usual) - dots(empty), 4) << usual;
+  EXPECT_EQ(dots(largest), dots(usual)) << largest;
+}
+
 TEST(See, LinksAreThoseOfTheRowAskedFor) {
   const Sighting s = table_of({"1990-01", "1990-02", "1990-03", "1990-04"});
   Seen seen = seen_of(s);

@@ -396,7 +396,7 @@ TEST(Circuits, SayWhyNothingIsWritten) {
   EXPECT_EQ(found.seeks.size(), 12U);
   // Between its layers and the words stands a dense layer with GELU.
   const Model tale = Model::load(HEADSCOPE_SOURCE_DIR "/models/tale");
-  const Circuits masked = circuits(tale, {5, 7}, {.words = 300, .most = 3});
+  const Circuits masked = circuits(tale, {3, 7}, {.words = 300, .most = 3});
   EXPECT_TRUE(masked.writes.empty());
   EXPECT_EQ(masked.silence, Circuits::Silence::kNotLinear);
   EXPECT_TRUE(masked.rotary);
