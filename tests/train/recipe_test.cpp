@@ -352,7 +352,8 @@ TEST(Recipe, ThoseThatShipCanBeRead) {
   const Recipe tale = load_recipe(std::string(HEADSCOPE_SOURCE_DIR) + "/models/tale/recipe.toml");
   EXPECT_EQ(tale.name, "tale");
   EXPECT_EQ(tale.objective, Objective::kMaskedEndings);
-  for (const char* file : {"tale/small",
+  for (const char* file : {"tale/english",
+                           "tale/small",
                            "tale-taught/recipe",
                            "chorale/recipe",
                            "series/recipe",
