@@ -26,6 +26,7 @@ struct Parameter {
   Tensor gradient;      ///< f32, same shape; steps add to it, AdamW::step leaves it 0
   bool decays = false;  ///< matrices and tables do; biases, norms and single rows do not
   bool inner = false;   ///< a matrix from rows to rows, as in a layer: what Muon is made for
+  bool tokens = false;  ///< a row of it is a token's: words, their logits, biases of these
 };
 
 /// Sequences, one behind the other without padding. N rows (tokens, or patches with what stands in front of them),

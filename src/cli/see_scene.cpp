@@ -364,16 +364,18 @@ std::string draw_line(const Screen& screen, const Line& line) {
   constexpr int kHeight = 9;
   std::string out;
   const bool any = line.high >= line.low;
-  // Halves: the largest doubles differ by more than a double can be.
-  const double span = line.high > line.low ? line.high / 2 - line.low / 2 : 1.0;
+  // The largest doubles differ by more than a double can be; halves of the least are none.
+  const double part = std::isfinite(line.high - line.low) ? 1.0 : 0.5;
+  const double span = line.high > line.low ? line.high * part - line.low * part : 1.0;
   for (int y = kHeight - 1; y >= 0; --y) {
     std::string edge;
     if (any && y == kHeight - 1) edge = figure(line.high);
     if (any && y == 0) edge = figure(line.low);
     std::string row = right(edge, 9) + ' ';
     for (std::size_t c = 0; c < line.value.size(); ++c) {
-      const bool here = std::isfinite(line.value[c]) &&
-                        std::lround((line.value[c] / 2 - line.low / 2) / span * (kHeight - 1)) == y;
+      const bool here =
+          std::isfinite(line.value[c]) &&
+          std::lround((line.value[c] * part - line.low * part) / span * (kHeight - 1)) == y;
       row += !here ? std::string(" ") : line.asks == static_cast<int>(c) ? "◆" : "●";
     }
     out += trimmed(row) + '\n';

@@ -99,11 +99,13 @@ std::string_view looked_at(std::span<const std::byte> beginning) {
 std::int32_t id_in(const json::Value& v,
                    const char* key,
                    std::int32_t usual,
-                   std::string_view name) {
+                   std::string_view name,
+                   std::int64_t least = 0,
+                   std::int64_t most = (1 << 30) - 1) {
   const auto n = json::get_or<std::int64_t>(v, key, usual, name);
-  if (n >= 0 && n < (1 << 30)) return static_cast<std::int32_t>(n);
+  if (n >= least && n <= most) return static_cast<std::int32_t>(n);
   throw Error(ErrorCode::kFormat,
-              fmt::format("[{}] expected {} from 0 to {}, found {}", name, key, (1 << 30) - 1, n));
+              fmt::format("[{}] expected {} from {} to {}, found {}", name, key, least, most, n));
 }
 
 NoteCode notes_code(const json::Value& v, std::string_view name) {
@@ -132,7 +134,7 @@ NoteCode notes_code(const json::Value& v, std::string_view name) {
 
 NumberCode numbers_code(const json::Value& v, std::string_view name) {
   NumberCode c;
-  c.bins = id_in(v, "bins", c.bins, name);
+  c.bins = id_in(v, "bins", c.bins, name, 2, 1 << 24);
   c.low = json::get_or<double>(v, "low", c.low, name);
   c.high = json::get_or<double>(v, "high", c.high, name);
   c.centred = json::get_or<bool>(v, "centred", c.centred, name);
@@ -140,9 +142,6 @@ NumberCode numbers_code(const json::Value& v, std::string_view name) {
   c.end = id_in(v, "end", c.end, name);
   c.missing = id_in(v, "missing", c.missing, name);
   c.first = id_in(v, "first", c.first, name);
-  if (c.bins < 2 || c.bins > (1 << 24))
-    throw Error(ErrorCode::kFormat,
-                fmt::format("[{}] expected bins from 2 to 16777216, found {}", name, c.bins));
   if (c.low < c.high) return c;
   throw Error(
       ErrorCode::kFormat,

@@ -38,11 +38,12 @@ void check(const Model& model, const ForecastOptions& o) {
                           o.paths));
 }
 
-// What numbers are told in, so that squares and sums of the largest doubles are no infinities; 1 for none but zeros.
-double largest(std::span<const double> values) {
-  double out = 0.0;
-  for (const double x : values) out = std::isfinite(x) ? std::max(out, std::abs(x)) : out;
-  return out > 0.0 ? out : 1.0;
+// The power of two that numbers are told in, which changes none of their digits: squares and sums
+// of the largest doubles would be infinities.
+double unit_of(std::span<const double> values) {
+  double most = 0.0;
+  for (const double x : values) most = std::isfinite(x) ? std::max(most, std::abs(x)) : most;
+  return most > 0.0 ? std::ldexp(1.0, std::ilogb(most)) : 1.0;
 }
 
 std::vector<double> in_units(std::span<const double> values, double unit) {
@@ -118,8 +119,7 @@ Forecast forecast(const Model& model,
 
 std::int64_t period_of(std::span<const double> values) {
   constexpr double kLeast = 0.2;
-  const double size = largest(values);
-  const std::vector<double> x = without_line(in_units(values, size));
+  const std::vector<double> x = without_line(in_units(values, unit_of(values)));
   const std::size_t n = x.size();
   double all = 0.0;
   for (const double v : x) all += v * v;
@@ -157,15 +157,15 @@ std::vector<double> one_period_ago(std::span<const double> known,
 }
 
 double mean_error(std::span<const double> a, std::span<const double> b) {
-  const double size = std::max(largest(a), largest(b));
+  const double unit = std::max(unit_of(a), unit_of(b));
   double sum = 0.0;
   std::int64_t n = 0;
   for (std::size_t i = 0; i < std::min(a.size(), b.size()); ++i) {
     if (!std::isfinite(a[i]) || !std::isfinite(b[i])) continue;
-    sum += std::abs(a[i] / size - b[i] / size);
+    sum += std::abs(a[i] / unit - b[i] / unit);
     ++n;
   }
-  return n > 0 ? sum / static_cast<double>(n) * size : kNone;
+  return n > 0 ? sum / static_cast<double>(n) * unit : kNone;
 }
 
 }  // namespace headscope

@@ -4,6 +4,8 @@
 
 #include <algorithm>
 #include <nlohmann/json.hpp>
+#include <string_view>
+#include <system_error>
 #include <utility>
 #include <vector>
 
@@ -48,11 +50,9 @@ Moves moves_of(const fs::path& from, const std::string& tokenizer) {
   return out;
 }
 
-/// Tensors whose rows are the tokens'.
-bool by_token(const Trainee& other, const Tensor& from, const Trainee& out, const Tensor& to) {
-  if (from.shape().empty() || from.shape().size() != to.shape().size()) return false;
-  return from.dim(0) == other.vocabulary() && to.dim(0) == out.vocabulary() &&
-         std::equal(from.shape().begin() + 1, from.shape().end(), to.shape().begin() + 1);
+bool same_width(const Tensor& a, const Tensor& b) {
+  return a.shape().size() == b.shape().size() &&
+         std::equal(a.shape().begin() + 1, a.shape().end(), b.shape().begin() + 1);
 }
 
 void move_rows(const Tensor& from, Tensor& to, const Moves& moves) {
@@ -69,7 +69,14 @@ void move_rows(const Tensor& from, Tensor& to, const Moves& moves) {
 json::Value facts_of(const std::string& config, const Moves& moves) {
   json::Value value = json::parse(config, "config.json");
   value.erase("taught_heads");
-  if (!moves.empty()) value.erase("vocab_size");
+  if (moves.empty()) return value;
+  for (const char* key : {"vocab_size",
+                          "pad_token_id",
+                          "bos_token_id",
+                          "eos_token_id",
+                          "cls_token_id",
+                          "sep_token_id"})
+    value.erase(key);
   return value;
 }
 
@@ -86,7 +93,8 @@ Trainee begun_with(const fs::path& from,
   for (std::size_t i = 0; i < out.parameters().size(); ++i) {
     Parameter& to = out.parameters()[i];
     const bool there = i < found.size() && found[i].name == to.name;
-    if (there && !moves.empty() && by_token(other, found[i].value, out, to.value)) {
+    const bool of_tokens = there && found[i].tokens && to.tokens;
+    if (!moves.empty() && of_tokens && same_width(found[i].value, to.value)) {
       move_rows(found[i].value, to.value, moves);
       continue;
     }

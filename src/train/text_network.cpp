@@ -41,6 +41,7 @@ class TextNetwork final : public Network {
                   "and logits as they are, found something that training has no part for");
     }
     words_ = maker.table(b_.word_embeddings, b_.vocabulary, b_.width);
+    words_->tokens = true;
     if (b_.position_rows > 0)
       places_ = maker.table(b_.position_embeddings, b_.position_rows, b_.width);
     if (b_.types > 0) types_ = maker.table(b_.type_embeddings, b_.types, b_.width);
@@ -112,12 +113,15 @@ class TextNetwork final : public Network {
     } else {
       out_.weight = maker.tensor(
           names_.out + ".weight", {out_size_, width}, Maker::Draw::kNormal, true, true);
+      out_.weight->tokens = words;
     }
     const std::string bias = names_.out_bias.empty() ? names_.out + ".bias" : names_.out_bias;
     const bool biased =
         maker.find(bias) != nullptr ||
         (maker.find(b_.word_embeddings + ".weight") == nullptr && maker.biased(names_.out));
-    if (biased) out_.bias = maker.tensor(bias, {out_size_}, Maker::Draw::kZero, false, true);
+    if (!biased) return;
+    out_.bias = maker.tensor(bias, {out_size_}, Maker::Draw::kZero, false, true);
+    out_.bias->tokens = words;
   }
 
   [[nodiscard]] bool equals_words(const AnyView& found) const {

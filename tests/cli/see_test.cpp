@@ -2,6 +2,9 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <cmath>
+#include <limits>
 #include <nlohmann/json.hpp>
 #include <sstream>
 
@@ -284,6 +287,9 @@ TEST(See, ChartsShowTheLargestNumbersAndNoEdgesWithoutAny) {
   const std::string largest = chart({1e308, -1e308, 1.7e308, -1.7e308});
   EXPECT_EQ(dots(usual) - dots(empty), 4) << usual;
   EXPECT_EQ(dots(largest), dots(usual)) << largest;
+  const double least = std::numeric_limits<double>::denorm_min();
+  const std::string small = chart({0.0, least, 0.0, least});
+  EXPECT_EQ(dots(small), dots(usual)) << small;
 }
 
 TEST(See, LinksAreThoseOfTheRowAskedFor) {

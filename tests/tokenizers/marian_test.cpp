@@ -96,6 +96,18 @@ class Published {
     return out;
   }
 
+  /// What a translator that says these pieces spells; it leaves out those that it does not know.
+  [[nodiscard]] std::string spelled(const std::string& text) const {
+    std::vector<std::string> pieces;
+    EXPECT_TRUE(processor.Encode(text, &pieces).ok());
+    std::string out;
+    for (const std::string& piece : pieces) out += ids.contains(piece) ? piece : "";
+    const std::string space = "\u2581";
+    for (std::size_t at = out.find(space); at != out.npos; at = out.find(space, at))
+      out.replace(at, space.size(), " ");
+    return out.starts_with(' ') ? out.substr(1) : out;
+  }
+
   Scratch scratch;
   std::string source;
   std::map<std::string, int> ids;
@@ -203,11 +215,14 @@ TEST(Marian, CutsTextsAsSentencePieceDoes) {
 TEST(Marian, AnswersSpellThemselves) {
   const Published files;
   const Tokenizer tokenizer = files.load();
-  for (const std::string text : {"The old king", "старый король", "heads, and tokens."}) {
+  int whole = 0;  // some pieces are left out of the vocabulary; not most of them
+  for (const std::string text : {"The old king", "старый король", "heads, and tokens.", "головы"}) {
     const Encoding found = tokenizer.encode(text);
-    EXPECT_EQ(tokenizer.decode(found.ids, true), text);
+    EXPECT_EQ(tokenizer.decode(found.ids, true), files.spelled(text));
     EXPECT_EQ(found.special.back(), 1);
+    whole += files.spelled(text) == text ? 1 : 0;
   }
+  EXPECT_GE(whole, 1);
   const Encoding words = tokenizer.encode("The old king");
   EXPECT_EQ(words.words.front(), 0);
   EXPECT_EQ(words.words[words.words.size() - 2], 2);

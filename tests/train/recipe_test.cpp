@@ -287,7 +287,7 @@ TEST(Recipe, ACodeThatCannotBeIsRefusedWithItsLine) {
   EXPECT_EQ(changed("bins = 24", "bins = 16777217"),
             "[dir/r.toml:12:8] expected bins from 2 to 16777216, found 16777217 (in [code])");
   EXPECT_EQ(changed("bins = 24", "bins = -1"),
-            "[dir/r.toml:12:8] expected bins from 0 to 1073741823, found -1 (in [code])");
+            "[dir/r.toml:12:8] expected bins from 2 to 16777216, found -1 (in [code])");
   EXPECT_NE(changed("\"numbers\"", "\"notes\"").find("expected kind = \"numbers\""),
             std::string::npos);
   EXPECT_EQ(changed("[code]", "vocab_size = 9\n[code]"),
@@ -354,6 +354,7 @@ TEST(Recipe, ThoseThatShipCanBeRead) {
   EXPECT_EQ(tale.objective, Objective::kMaskedEndings);
   for (const char* file : {"tale/english",
                            "tale/small",
+                           "tale-taught/base",
                            "tale-taught/recipe",
                            "chorale/recipe",
                            "series/recipe",

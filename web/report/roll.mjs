@@ -142,7 +142,8 @@ export class RollView {
       const value = values[token];
       if (label.special || value === null || value === undefined) return;
       const [low, high] = this.ranges[label.column];
-      const part = high > low ? (value / 2 - low / 2) / (high / 2 - low / 2) : 0.5;  // their difference may be no double
+      const half = Number.isFinite(high - low) ? 1 : 0.5;  // the largest numbers differ by more than a number can be
+      const part = high > low ? (value * half - low * half) / (high * half - low * half) : 0.5;
       this.spots.push({ token, x: kGutter + label.row * cell, y: this.top + label.column * each + (1 - part) * (each - 48) + 8, w: cell, h: 8 });
     });
   }
