@@ -279,8 +279,11 @@ TEST_F(Runs, WhatCannotBeTaughtOrBegunWithIsRefused) {
 TEST_F(Runs, AnotherTokenizerKeepsTheWeightsOfTokensThatBothKnow) {
   (void)run_recipe(recipe(kEndings), options("base"));
   std::string text = kEndings;
-  text.replace(text.find("size = 400"), 10, "size = 140");
-  (void)run_recipe(recipe(text), options("fewer"));
+  text.replace(text.find("\"text.txt\""), 10, "\"other.txt\"");
+  std::string other_text = read_file(scratch_ / "text.txt");
+  for (int i = 0; i < 50; ++i) other_text += "Zebras quilted quietly while zephyrs whistled.\n";
+  write_file(scratch_ / "other.txt", std::string_view(other_text));
+  (void)run_recipe(recipe(text), options("more"));
   const auto begun = [&](const fs::path& from, const fs::path& to) {
     const Tokenizer had = Tokenizer::load(from), has = Tokenizer::load(to);
     const Trainee other = Trainee::load(from);
@@ -312,14 +315,14 @@ TEST_F(Runs, AnotherTokenizerKeepsTheWeightsOfTokensThatBothKnow) {
     EXPECT_GT(shared, 0);
     return apart;
   };
-  EXPECT_GT(begun(scratch_ / "fewer", scratch_ / "base"), 0);
-  (void)begun(scratch_ / "base", scratch_ / "fewer");
+  EXPECT_GT(begun(scratch_ / "base", scratch_ / "more"), 0);
+  (void)begun(scratch_ / "more", scratch_ / "base");
   const auto first_loss = [&](const std::string& from, const char* name) {
     RunOptions on = options(name);
     on.tokenizer = scratch_ / "base" / "tokenizer.json";
     return run_recipe(recipe(from + kEndings), on).state.train.front().loss;
   };
-  EXPECT_LT(first_loss("from = \"fewer\"\n", "on"), first_loss("", "alone"));
+  EXPECT_LT(first_loss("from = \"more\"\n", "on"), first_loss("", "alone"));
 }
 
 TEST_F(Runs, WhatIsWrongWithAFileIsSaidWithItsNameBeforeAnythingIsMade) {
