@@ -62,7 +62,7 @@ void move_rows(const Tensor& from, Tensor& to, const Moves& moves) {
   for (const auto& [before, now] : moves) {
     if (before >= from.dim(0) || now >= to.dim(0)) continue;
     const auto row = read.subspan(static_cast<std::size_t>(before) * width, width);
-    std::copy(row.begin(), row.end(), write.begin() + static_cast<std::ptrdiff_t>(now * width));
+    std::ranges::copy(row, write.subspan(static_cast<std::size_t>(now) * width, width).begin());
   }
 }
 
