@@ -113,7 +113,8 @@ Material text_material(const Recipe& recipe,
   Material out;
   if (!goes_on) {
     for (const fs::path& path : recipe.data.valid) (void)read_utf8(path);  // minutes are spent next
-    tell(RunReport::Phase::kTokenizer, 0.0, {});
+    if (options.tokenizer.empty() && recipe.tokenizer.kind != Recipe::Words::kFile)
+      tell(RunReport::Phase::kTokenizer, 0.0, {});
   }
   out.key = tokenizer_of(recipe, options, goes_on);
   const fs::path file = options.folder / "tokenizer.json";
