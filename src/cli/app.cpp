@@ -110,30 +110,32 @@ int dispatch(std::span<const std::string> arguments, Lang lang, std::string& out
   return verb->body(arguments.subspan(1), lang, out);
 }
 
+std::string reason(int error, Lang lang) {
+  switch (error) {
+    case ENOENT:
+    case ENOTDIR:
+      return std::string(text(lang, Word::kNoFileThere));
+    case EACCES:
+    case EPERM:
+      return std::string(text(lang, Word::kNotAllowed));
+    case ENAMETOOLONG:
+      return std::string(text(lang, Word::kNameTooLong));
+    case ELOOP:
+      return std::string(text(lang, Word::kLinksInACircle));
+    case EMFILE:
+    case ENFILE:
+      return std::string(text(lang, Word::kTooManyOpen));
+    default:
+      return std::system_category().message(error);
+  }
+}
+
 // Files are opened by what knows no language.
 std::string complaint_of(const files::NotOpened& error, Lang lang) {
   const std::string path = clean(error.path().string());
-  switch (error.error()) {
-    case EISDIR:
-      return say(lang, Word::kNotAFile, path, text(lang, Word::kAFolder));
-    case ENODEV:
-      return say(lang, Word::kNotAFile, path, text(lang, Word::kADevice));
-    case ENOENT:
-    case ENOTDIR:
-      return say(lang, Word::kCannotOpen, path, text(lang, Word::kNoFileThere));
-    case EACCES:
-    case EPERM:
-      return say(lang, Word::kCannotOpen, path, text(lang, Word::kNotAllowed));
-    case ENAMETOOLONG:
-      return say(lang, Word::kCannotOpen, path, text(lang, Word::kNameTooLong));
-    case ELOOP:
-      return say(lang, Word::kCannotOpen, path, text(lang, Word::kLinksInACircle));
-    case EMFILE:
-    case ENFILE:
-      return say(lang, Word::kCannotOpen, path, text(lang, Word::kTooManyOpen));
-    default:
-      return say(lang, Word::kCannotOpen, path, std::system_category().message(error.error()));
-  }
+  if (error.error() == EISDIR) return say(lang, Word::kNotAFile, path, text(lang, Word::kAFolder));
+  if (error.error() == ENODEV) return say(lang, Word::kNotAFile, path, text(lang, Word::kADevice));
+  return say(lang, Word::kCannotOpen, path, reason(error.error(), lang));
 }
 }  // namespace
 

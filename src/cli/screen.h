@@ -52,7 +52,7 @@ std::string large(std::int64_t n);
 std::string bytes(std::uint64_t n);
 /// A time in milliseconds: "0.31 ms", "11 ms", "1.4 s"; «11 мс».
 std::string milliseconds(Lang lang, double ms);
-/// A time that is left: "12 s", "3:05 min", "1:20 h"; «12 с».
+/// A time that has passed or is left: "12 s", "3:05 min", "1:20 h"; «12 с».
 std::string duration(Lang lang, double seconds);
 /// A bar of at most `width` columns in eighths, padded to `width`.
 std::string bar(double part, int width);

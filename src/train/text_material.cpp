@@ -40,8 +40,9 @@ std::string learned(const Recipe& recipe) {
 }
 
 /// Of what several texts lack together, none of them can be blamed: all are named.
-std::string make_tokenizer(const Recipe& recipe) {
+std::string make_tokenizer(const Recipe& recipe, const Tell& tell) {
   if (recipe.tokenizer.kind == Recipe::Words::kFile) return read_file(recipe.tokenizer.file);
+  tell(RunReport::Phase::kTokenizer, 0.0, {});
   try {
     return learned(recipe);
   } catch (const Error& error) {
@@ -74,12 +75,15 @@ std::vector<std::int64_t> windows_of(const Recipe& recipe) {
 }
 
 /// The tokenizer of a run: the folder's when it goes on, else a new one.
-std::string tokenizer_of(const Recipe& recipe, const RunOptions& options, bool goes_on) {
+std::string tokenizer_of(const Recipe& recipe,
+                         const RunOptions& options,
+                         bool goes_on,
+                         const Tell& tell) {
   std::error_code ignored;
   if (goes_on && fs::exists(options.folder / "tokenizer.json", ignored))
     return read_file(options.folder / "tokenizer.json");
   const std::string made =
-      options.tokenizer.empty() ? make_tokenizer(recipe) : read_file(options.tokenizer);
+      options.tokenizer.empty() ? make_tokenizer(recipe, tell) : read_file(options.tokenizer);
   write_tokenizer(options.folder, made);
   return made;
 }
@@ -113,10 +117,8 @@ Material text_material(const Recipe& recipe,
   Material out;
   if (!goes_on) {
     for (const fs::path& path : recipe.data.valid) (void)read_utf8(path);  // minutes are spent next
-    if (options.tokenizer.empty() && recipe.tokenizer.kind != Recipe::Words::kFile)
-      tell(RunReport::Phase::kTokenizer, 0.0, {});
   }
-  out.key = tokenizer_of(recipe, options, goes_on);
+  out.key = tokenizer_of(recipe, options, goes_on, tell);
   const fs::path file = options.folder / "tokenizer.json";
   const Tokenizer tokenizer = Tokenizer::parse(out.key, file.string());
   check_specials(tokenizer, file);
